@@ -1,0 +1,44 @@
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+
+export interface TestDatabase {
+  url: string
+  drop: () => Promise<void>
+}
+
+const randomName = () => `fta_${randomBytes(6).toString('hex')}`
+
+export async function createDatabase (name = randomName()): Promise<TestDatabase> {
+  const server = required('DATABASE_URL')
+  await execute(server, `CREATE DATABASE ${pg.escapeIdentifier(name)}`)
+  const url = new URL(server)
+  url.pathname = `/${encodeURIComponent(name)}`
+  // FORCE: a test that failed may have left connections open.
+  const drop = () => execute(server, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`)
+  return { url: url.href, drop }
+}
+
+export function redisUrl (): string {
+  return required('REDIS_URL')
+}
+
+// Test files share one Redis: each keeps to its own keys, and none may call FLUSHALL.
+export function uniqueNamespace (): string {
+  return `${randomName()}:`
+}
+
+async function execute (url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
+
+function required (name: string): string {
+  const value = process.env[name]
+  if (!value) throw new Error(`${name} is not set. Run the tests with \`npm test\`, which starts PostgreSQL and Redis.`)
+  return value
+}
