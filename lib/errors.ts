@@ -1,0 +1,38 @@
+import createError from '@fastify/error'
+
+/**
+ * The one register of errors. Export name, code and heading in docs/errors.md are the same word.
+ * 4xx: the caller's fault. 503: ours, and worth a retry. 500: a mistake in the set-up, thrown at start.
+ */
+
+export const UNAUTHENTICATED = createError('FST_TOKEN_AUTH_UNAUTHENTICATED', 'Authentication required', 401)
+export const INVALID_TOKEN = createError('FST_TOKEN_AUTH_INVALID_TOKEN', 'The token is invalid, expired or revoked', 401)
+export const INVALID_CREDENTIALS = createError('FST_TOKEN_AUTH_INVALID_CREDENTIALS', 'Wrong username or password', 401)
+export const MALFORMED_AUTHORIZATION = createError('FST_TOKEN_AUTH_MALFORMED_AUTHORIZATION', 'More than one Authorization header', 400)
+export const INVALID_INPUT = createError('FST_TOKEN_AUTH_INVALID_INPUT', 'A value cannot be stored: it is out of range or has a character the database refuses', 400)
+export const WRONG_PASSWORD = createError('FST_TOKEN_AUTH_WRONG_PASSWORD', 'The current password is wrong', 403)
+export const CAPTCHA_REFUSED = createError('FST_TOKEN_AUTH_CAPTCHA_REFUSED', 'The captcha was not solved', 403)
+export const INSUFFICIENT_SCOPE = createError('FST_TOKEN_AUTH_INSUFFICIENT_SCOPE', 'The token lacks a scope this needs', 403)
+export const SESSION_NOT_FOUND = createError('FST_TOKEN_AUTH_SESSION_NOT_FOUND', 'No such session', 404)
+export const RATE_LIMITED = createError('FST_TOKEN_AUTH_RATE_LIMITED', 'Too many attempts, try again later', 429)
+
+export const PASSWORD_TOO_SHORT = createError<[number]>('FST_TOKEN_AUTH_PASSWORD_TOO_SHORT', 'The new password must have at least %s characters', 400)
+export const PASSWORD_TOO_LONG = createError<[number]>('FST_TOKEN_AUTH_PASSWORD_TOO_LONG', 'The new password must have at most %s characters', 400)
+export const PASSWORD_MALFORMED = createError('FST_TOKEN_AUTH_PASSWORD_MALFORMED', 'The new password has a NUL, a lone surrogate or U+FFFD in it', 400)
+export const PASSWORD_IS_USERNAME = createError('FST_TOKEN_AUTH_PASSWORD_IS_USERNAME', 'The new password must not be the username', 400)
+export const PASSWORD_UNCHANGED = createError('FST_TOKEN_AUTH_PASSWORD_UNCHANGED', 'The new password is the current one', 400)
+
+export const UNAVAILABLE = createError('FST_TOKEN_AUTH_UNAVAILABLE', 'The service cannot answer now, try again', 503)
+export const OVERLOADED = createError('FST_TOKEN_AUTH_OVERLOADED', 'The service is overloaded, try again', 503)
+export const CAPTCHA_UNAVAILABLE = createError('FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', 'The captcha cannot be checked now, try again', 503)
+export const REVOCATION_PENDING = createError('FST_TOKEN_AUTH_REVOCATION_PENDING', 'The revocation is stored, but not yet known to every server: try again', 503)
+export const PASSWORD_CHANGE_PENDING = createError('FST_TOKEN_AUTH_PASSWORD_CHANGE_PENDING', 'The new password is in force, but not yet known to every server that earlier sessions ended: log in with it', 503)
+
+export const USER_NOT_FOUND = createError('FST_TOKEN_AUTH_USER_NOT_FOUND', 'No such user', 404)
+export const USERNAME_TAKEN = createError('FST_TOKEN_AUTH_USERNAME_TAKEN', 'The username is taken', 409)
+export const UNSUPPORTED = createError<[string]>('FST_TOKEN_AUTH_UNSUPPORTED', '%s', 500)
+
+export const INVALID_OPTION = createError<[string]>('FST_TOKEN_AUTH_INVALID_OPTION', '%s', 500, TypeError)
+export const DECORATOR_TAKEN = createError<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt made it', 500)
+export const DATABASE_UNREACHABLE = createError<[string]>('FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'The database cannot be reached (%s). To start without it, set start: \'degraded\'', 500)
+export const MISSING_TABLES = createError<[string]>('FST_TOKEN_AUTH_MISSING_TABLES', '%s', 500)

@@ -1,0 +1,162 @@
+import type { AuthenticatedUser, Session, UserId } from './user.js'
+
+/** Milliseconds since 1970. Injected so that tests move a clock instead of sleeping. */
+export type Now = () => number
+
+/** Cryptographically strong random bytes; `node:crypto`'s `randomBytes` by default. */
+export type RandomBytes = (size: number) => Buffer
+
+/** The little a store or a service needs of a logger; pino's methods fit. */
+export interface Logger {
+  info (fields: object, message: string): void
+  warn (fields: object, message: string): void
+  error (fields: object, message: string): void
+}
+
+/** SHA-256 of a whole token, base64url (43 characters): the only form of it that is kept. */
+export type Digest = string
+
+/** A live token as SQL tells it and as the cache repeats it. Instants are milliseconds since 1970. */
+export interface TokenRecord {
+  sessionId: string
+  user: AuthenticatedUser
+  issuedAtMs: number
+  expiresAtMs: number
+  /** When the session ends unless it is used before; `null` without an idle limit. */
+  idleAtMs: number | null
+  scopes: readonly string[] | null
+}
+
+/** A record and the life it has left by the database's clock, which bounds its time in the cache. */
+export interface FoundToken {
+  record: TokenRecord
+  remainingMs: number
+}
+
+/** Where a new token came from and what it may do. */
+export interface TokenRequest {
+  digest: Digest
+  ttlMs: number
+  ip: string | null
+  userAgent: string | null
+  label: string | null
+  scopes: readonly string[] | null
+}
+
+/** A token that was written, and the older ones that had to go because the user had too many. */
+export interface IssuedToken {
+  sessionId: string
+  user: AuthenticatedUser
+  createdAt: Date
+  expiresAt: Date
+  revoked: Digest[]
+}
+
+export interface Credentials {
+  id: UserId
+  username: string
+  passwordHash: string | null
+  active: boolean
+}
+
+export type RevokeReason =
+  | 'logout' | 'logout_all' | 'session_deleted' | 'password_changed' | 'deactivated'
+  | 'user_deleted' | 'revoked' | 'too_many'
+
+/** The durable side: reading tokens. */
+export interface TokenReader {
+  find (digest: Digest): Promise<FoundToken | null>
+  list (userId: UserId): Promise<Session[]>
+  /** Digests of a user's live tokens. */
+  liveDigests (userId: UserId): Promise<Digest[]>
+  /** Digests revoked within the last `windowMs`, in pages; `after` is the cursor of the page before. */
+  recentlyRevoked (windowMs: number, after: string | null, limit: number): Promise<{ digests: Digest[], next: string | null }>
+  /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */
+  touch (sessionIds: string[], agesMs: number[]): Promise<void>
+  /** Deletes at most `limit` rows that ended over `retentionMs` ago; resolves to their number. */
+  prune (retentionMs: number, limit: number): Promise<number>
+}
+
+/** The durable side: every transaction that issues or ends tokens. Resolves after the commit. */
+export interface SessionWriter {
+  /** `null`: the password changed, or the user was deactivated, since the hash was verified. */
+  login (userId: UserId, verifiedHash: string, token: TokenRequest): Promise<IssuedToken | null>
+  /** `null`: no such active user. */
+  issue (userId: UserId, token: TokenRequest): Promise<IssuedToken | null>
+  /** `null`: the hash is no longer the verified one. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` if the session ended meanwhile. */
+  changePassword (change: PasswordChange): Promise<IssuedToken | null>
+}
+
+export interface PasswordChange {
+  userId: UserId
+  sessionId: string
+  verifiedHash: string
+  newHash: string
+  token: TokenRequest
+}
+
+/** What a revocation did. `digests` still want their tombstone, also those of an earlier, interrupted try. */
+export interface Revoked {
+  /** Whether the thing to revoke exists. */
+  found: boolean
+  /** How many tokens this call ended; none where an earlier one did. */
+  ended: number
+  userId: UserId | null
+  digests: Digest[]
+}
+
+/** The durable side: ending tokens. Resolves after the commit. */
+export interface RevocationWriter {
+  token (digest: Digest, reason: RevokeReason): Promise<Revoked & { reason: RevokeReason | null, sessionId: string | null }>
+  session (userId: UserId, sessionId: string, reason: RevokeReason): Promise<Revoked>
+  user (userId: UserId, reason: RevokeReason): Promise<Revoked>
+  setPassword (userId: UserId, hash: string): Promise<Revoked>
+  setActive (userId: UserId, active: boolean): Promise<Revoked>
+  deleteUser (userId: UserId): Promise<Revoked>
+  /** Digests of a user's tokens that were revoked within the time a cache may still repeat them. */
+  recentOf (userId: UserId): Promise<Digest[]>
+}
+
+export interface UserStore {
+  findByUsername (username: string): Promise<Credentials | null>
+  findById (userId: UserId): Promise<Credentials | null>
+  create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
+}
+
+/**
+ * The cache side. Every write is safe if it comes late, twice or out of order: see docs/storage.md.
+ * A rejection or an error means "no answer" and is never an answer about a token.
+ */
+export interface TokenCache {
+  /** One plain read. By callback, because a cached answer then costs no promise. */
+  get (digest: Digest, done: (error: Error | null, value: string | null) => void): void
+  /** The value that is there; else writes `lease` for `leaseMs` and resolves to it. */
+  getOrLease (digest: Digest, lease: string, leaseMs: number): Promise<string>
+  /** Writes `value` only where `lease` still stands. */
+  fill (digest: Digest, lease: string, value: string, ttlMs: number): Promise<void>
+  /** Writes the terminal tombstone over whatever is there; resolves when all are acknowledged. */
+  tombstone (digests: readonly Digest[], ttlMs: number): Promise<void>
+  /** Forgets the entries; as safe as an eviction. */
+  drop (digests: readonly Digest[]): Promise<void>
+  /** Which of the digests hold a tombstone. */
+  holdsTombstone (digest: Digest): Promise<boolean>
+  /** Calls `listener(true)` at every (re)connection and `listener(false)` at every loss; at once when connected. */
+  onConnection (listener: (connected: boolean) => void): void
+  close (): Promise<void>
+}
+
+/** Password hashing. `verify` never throws for a damaged hash: it resolves to false. */
+export interface Hasher {
+  hash (password: string): Promise<string>
+  verify (password: string, hash: string): Promise<boolean>
+  /** Whether the hash is of another kind or weaker than `hash` would make now. */
+  needsRehash (hash: string): boolean
+  close? (): Promise<void>
+}
+
+export type CaptchaVerdict = { ok: true } | { ok: false, reason: string }
+
+/** Checks a captcha answer. A rejection means the provider can't be asked: the login is answered 503. */
+export interface Captcha {
+  verify (answer: string, context: { ip: string | null, signal: AbortSignal }): Promise<CaptchaVerdict>
+}

@@ -1,0 +1,66 @@
+import type { AuthenticatedUser, Session, UserId } from './user.js'
+import type { Duration } from './options.js'
+
+export interface IssueTokenOptions {
+  ttl?: Duration
+  /** A name for the session list: `'CI deploy key'`. */
+  label?: string
+  /** What the token may do; absent: whatever its user may. */
+  scopes?: readonly string[]
+  ip?: string
+  userAgent?: string
+}
+
+/** A new token. It is shown this once: only its digest is kept. */
+export interface TokenGrant {
+  token: string
+  sessionId: string
+  expiresAt: Date
+  user: AuthenticatedUser
+}
+
+export interface PruneProgress {
+  deleted: number
+  done: boolean
+}
+
+export interface Health {
+  database: 'up' | 'down'
+  /** `catching-up`: connected, but not read until the latest revocations are written to it again. */
+  cache: 'up' | 'down' | 'catching-up' | 'in-process'
+}
+
+/**
+ * `fastify.tokenAuth`. Whatever ends a token resolves only when no server accepts it any more;
+ * where the cache can't confirm that it rejects with `FST_TOKEN_AUTH_REVOCATION_PENDING`
+ * (the revocation is stored; call again).
+ */
+export interface TokenAuth {
+  /** @throws `FST_TOKEN_AUTH_USERNAME_TAKEN`, `FST_TOKEN_AUTH_PASSWORD_*` */
+  createUser (user: { username: string, password: string | null, fields?: Record<string, unknown> }): Promise<AuthenticatedUser>
+  /** Sets a password without the current one, and ends every session. @throws `FST_TOKEN_AUTH_USER_NOT_FOUND`, `FST_TOKEN_AUTH_PASSWORD_*` */
+  setPassword (userId: UserId, password: string): Promise<void>
+  /** Deactivates (and ends every session) or activates. @throws `FST_TOKEN_AUTH_UNSUPPORTED` without an `active` column. */
+  setActive (userId: UserId, active: boolean): Promise<void>
+  /** Deletes the user and ends every session; `false` if there is none. */
+  deleteUser (userId: UserId): Promise<boolean>
+  /** @throws `FST_TOKEN_AUTH_USER_NOT_FOUND` for a user who is missing or inactive. */
+  issueToken (userId: UserId, options?: IssueTokenOptions): Promise<TokenGrant>
+  /** Ends one token, such as one found in a public repository; `false` if it isn't one of ours. */
+  revokeToken (token: string): Promise<boolean>
+  /** Ends every session of a user; resolves to how many there were. */
+  revokeUser (userId: UserId): Promise<number>
+  listSessions (userId: UserId): Promise<Session[]>
+  /** After a change of a selected column: requests that start later see it; `false`: only within `cache.ttl`, as the cache did not answer. */
+  refreshUser (userId: UserId): Promise<boolean>
+  /** Deletes rows that ended over `token.retention` ago, in batches; resolves to their number. */
+  pruneExpired (options?: { batchSize?: number, onProgress?: (progress: PruneProgress) => void }): Promise<number>
+  health (): Promise<Health>
+  /** Security schemes and tags to merge into `@fastify/swagger`'s `openapi` option. */
+  openapi (): OpenApiParts
+}
+
+export interface OpenApiParts {
+  tags: { name: string, description: string }[]
+  components: { securitySchemes: Record<string, { type: 'http', scheme: string, description: string }> }
+}
