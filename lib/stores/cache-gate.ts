@@ -1,0 +1,42 @@
+import { createBreaker } from '../concurrency/breaker.js'
+import type { Now } from '../../types/ports.js'
+
+export interface CacheGate {
+  /** Whether a request may read the cache now. When the breaker is half open, one request at a time may. */
+  admits (): boolean
+  /** Whether the cache is trusted and answers. */
+  isHealthy (): boolean
+  isTrusted (): boolean
+  trust (): void
+  distrust (): void
+  succeeded (): void
+  failed (operation: string, error: Error): void
+}
+
+export interface CacheGateSettings {
+  /** A monotonic clock, in milliseconds. */
+  monotonicNow: Now
+  onError: (operation: string, error: Error) => void
+}
+
+/**
+ * Decides whether the cache is read. It is trusted once the latest revocations are known to be in it,
+ * and asked as long as it answers; otherwise SQL is asked instead.
+ */
+export function createCacheGate ({ monotonicNow, onError }: CacheGateSettings): CacheGate {
+  const breaker = createBreaker({ now: monotonicNow })
+  let isTrusted = false
+
+  return {
+    admits: () => isTrusted && breaker.allows(),
+    isHealthy: () => isTrusted && !breaker.isOpen,
+    isTrusted: () => isTrusted,
+    trust () { isTrusted = true },
+    distrust () { isTrusted = false },
+    succeeded: breaker.succeeded,
+    failed (operation, error) {
+      breaker.failed()
+      onError(operation, error)
+    }
+  }
+}

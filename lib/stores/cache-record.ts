@@ -1,0 +1,79 @@
+import type { Digest, TokenRecord } from '../../types/ports.js'
+
+/** The terminal value of a revoked token. */
+export const TOMBSTONE = 'R'
+
+/** Raised when the shape changes: an entry of another version is no answer, and SQL is asked. */
+const VERSION = 1
+
+interface Entry {
+  v: number
+  /** The digest the record was made for, so that a crossed reply cannot speak for another token. */
+  h: string
+  sid: string
+  uid: string | number
+  user: TokenRecord['user']
+  iat: number
+  exp: number
+  idle: number | null
+  scopes: string[] | null
+}
+
+export function encodeRecord (digest: Digest, record: TokenRecord): string {
+  const entry: Entry = {
+    v: VERSION,
+    h: digest,
+    sid: record.sessionId,
+    uid: record.user.id as string | number,
+    user: record.user,
+    iat: record.issuedAtMs,
+    exp: record.expiresAtMs,
+    idle: record.idleAtMs,
+    scopes: record.scopes as string[] | null
+  }
+  return `V${JSON.stringify(entry)}`
+}
+
+/** `null` for whatever isn't a record of this version for this digest: Redis may hold anything. */
+export function decodeRecord (digest: Digest, value: string): TokenRecord | null {
+  if (value[0] !== 'V') return null
+  const entry = parse(value.slice(1))
+  if (!isEntry(entry) || entry.h !== digest) return null
+  return {
+    sessionId: entry.sid,
+    user: entry.user,
+    issuedAtMs: entry.iat,
+    expiresAtMs: entry.exp,
+    idleAtMs: entry.idle,
+    scopes: entry.scopes
+  }
+}
+
+function parse (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function isEntry (value: unknown): value is Entry {
+  if (!isObject(value)) return false
+  const { v, h, sid, uid, user, iat, exp, idle, scopes } = value
+  return v === VERSION && typeof h === 'string' && typeof sid === 'string' && isId(uid) &&
+    Number.isFinite(iat) && Number.isFinite(exp) && (idle === null || Number.isFinite(idle)) &&
+    (scopes === null || (Array.isArray(scopes) && scopes.every(isString))) &&
+    isObject(user) && user['id'] === uid && isString(user['username']) && !Object.hasOwn(user, '__proto__')
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isString (value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function isId (value: unknown): value is string | number {
+  return isString(value) || Number.isSafeInteger(value)
+}

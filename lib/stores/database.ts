@@ -1,0 +1,76 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import type { PoolConfig } from 'pg'
+import type { DatabaseOption } from '../../types/options.js'
+import type { Logger } from '../../types/ports.js'
+import { INVALID_OPTION } from '../errors.js'
+import { withoutValues } from './pg-errors.js'
+
+export interface OpenDatabase {
+  db: Kysely<any>
+  /** Connections there may be; 10, pg's default, where the host's Kysely doesn't tell. */
+  poolSize: number
+  /** Closes what was opened here; does nothing to what the host gave. */
+  close: () => Promise<void>
+}
+
+/** Statements that start so are prepared once a connection under that name. */
+const NAMED = /^\/\*(fta_[0-9a-f]{16})\*\//
+
+/**
+ * A `pg.Client` that prepares the plugin's hot statement by name (0.30 of a bare route's speed, against 0.12 without).
+ * A host that makes its own pool passes it: `new pg.Pool({ ..., Client: PreparedClient })`.
+ */
+export class PreparedClient extends pg.Client {
+  // pg's query() has eight overloads; only the one that Kysely calls, with a text, is changed.
+  override query (...args: any[]): any {
+    const name = typeof args[0] === 'string' ? NAMED.exec(args[0])?.[1] : undefined
+    if (name === undefined) return (super.query as any)(...args)
+    return (super.query as any)({ name, text: args[0], values: args[1] }, ...args.slice(2))
+  }
+}
+
+/** Time limits that the server enforces, so that a connection never goes back to the pool in an open transaction. */
+const SAFE_POOL = {
+  max: 10,
+  connectionTimeoutMillis: 2000,
+  statement_timeout: 5000,
+  lock_timeout: 2000,
+  idle_in_transaction_session_timeout: 10_000,
+  keepAlive: true,
+  application_name: 'fastify-token-auth'
+} satisfies PoolConfig
+
+export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatabase {
+  if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, close: async () => {} }
+  if (isPool(option)) return { ...overPool(option), close: async () => {} }
+  refuseQueryTimeout(option)
+  const pool = new pg.Pool({ ...SAFE_POOL, Client: PreparedClient, ...option })
+  pool.on('error', (error) => logger.warn({ err: withoutValues(error) }, 'an idle database connection broke'))
+  const opened = overPool(pool)
+  return { ...opened, close: () => opened.db.destroy() }
+}
+
+function overPool (pool: pg.Pool): { db: Kysely<any>, poolSize: number } {
+  refuseQueryTimeout(pool.options)
+  return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: pool.options.max ?? SAFE_POOL.max }
+}
+
+// With Kysely 0.28 a transaction that this client-side timeout interrupts goes back to the pool open:
+// later writes on the connection report success and are never committed.
+function refuseQueryTimeout (config: PoolConfig | undefined): void {
+  if (config?.query_timeout === undefined || Number(config.query_timeout) === 0) return
+  throw new INVALID_OPTION('database.query_timeout is unsafe with transactions: use statement_timeout, which the server enforces')
+}
+
+export function isKysely (value: unknown): value is Kysely<any> {
+  return hasMethods(value, ['selectFrom', 'getExecutor', 'withoutPlugins'])
+}
+
+export function isPool (value: unknown): value is pg.Pool {
+  return hasMethods(value, ['connect', 'query', 'end'])
+}
+
+function hasMethods (value: unknown, names: string[]): boolean {
+  return names.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function')
+}

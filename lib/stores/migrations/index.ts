@@ -1,0 +1,62 @@
+import { DummyDriver, Kysely, Migrator, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely'
+import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
+import type { TableMap } from '../tables.js'
+import { createTokensMigration } from './tokens.js'
+import { createUsersMigration } from './users.js'
+
+/** The plugin's migrations, by name, in order. */
+export function listMigrations (map: TableMap): Record<string, Migration> {
+  return {
+    ...(map.users.isOwn ? { '0001_token_auth_users': createUsersMigration(map) } : {}),
+    '0002_token_auth_tokens': createTokensMigration(map)
+  }
+}
+
+/** Kysely's Migrator takes an advisory lock, so that two processes may migrate at once. */
+function createMigrator (db: Kysely<any>, map: TableMap): Migrator {
+  return new Migrator({
+    db,
+    provider: { getMigrations: async () => listMigrations(map) },
+    migrationTableName: 'fastify_token_auth_migration',
+    migrationLockTableName: 'fastify_token_auth_migration_lock',
+    ...(map.tokens.schema === null ? {} : { migrationTableSchema: map.tokens.schema })
+  })
+}
+
+/** Applies what is missing; resolves to the names of what was applied. */
+export async function migrateUp (db: Kysely<any>, map: TableMap): Promise<string[]> {
+  return namesOf(await createMigrator(db, map).migrateToLatest())
+}
+
+/** Takes back the latest migration. */
+export async function migrateDown (db: Kysely<any>, map: TableMap): Promise<string[]> {
+  return namesOf(await createMigrator(db, map).migrateDown())
+}
+
+export async function migrationStatus (db: Kysely<any>, map: TableMap): Promise<readonly MigrationInfo[]> {
+  return await createMigrator(db, map).getMigrations()
+}
+
+function namesOf ({ error, results = [] }: MigrationResultSet): string[] {
+  if (error !== undefined) throw error
+  return results.map(({ migrationName }) => migrationName)
+}
+
+/** The statements that `migrateUp` (or all the way down) would run on an empty database, without one. */
+export async function printMigrations (map: TableMap, direction: 'up' | 'down'): Promise<string[]> {
+  const statements: string[] = []
+  const db = new Kysely<any>({
+    dialect: {
+      createAdapter: () => new PostgresAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (db) => new PostgresIntrospector(db),
+      createQueryCompiler: () => new PostgresQueryCompiler()
+    },
+    log: ({ query }) => { statements.push(query.sql) }
+  })
+  const migrations = Object.values(listMigrations(map))
+  for (const migration of direction === 'up' ? migrations : migrations.reverse()) {
+    await migration[direction]?.(db)
+  }
+  return statements
+}

@@ -1,0 +1,47 @@
+import { sql } from 'kysely'
+import type { Kysely, Migration } from 'kysely'
+import { MISSING_TABLES } from '../../errors.js'
+import { tableId } from '../tables.js'
+import type { TableMap } from '../tables.js'
+
+/**
+ * The tokens table. A user's deletion leaves the rows, without the user: their digests are what
+ * tells a returning cache that they are revoked, and an id that is used again finds no old token.
+ */
+export function createTokensMigration ({ users, tokens }: TableMap): Migration {
+  const table = tableId(tokens)
+  return {
+    async up (db) {
+      const idType = users.idType ?? await findIdType(db, { users, tokens })
+      await sql`create table ${table} (
+        id uuid primary key default gen_random_uuid(),
+        digest bytea not null unique check (octet_length(digest) = 32),
+        user_id ${sql.raw(idType)} references ${tableId(users)} (${sql.id(users.columns.id)}) on delete set null,
+        created_at timestamptz not null default now(),
+        expires_at timestamptz not null,
+        last_used_at timestamptz not null default now(),
+        revoked_at timestamptz,
+        revoke_reason text,
+        ip inet,
+        user_agent text,
+        label text,
+        scopes text[]
+      )`.execute(db)
+      await sql`create index on ${table} (user_id)`.execute(db)
+      await sql`create index on ${table} (expires_at)`.execute(db)
+      await sql`create index on ${table} (revoked_at) where revoked_at is not null`.execute(db)
+    },
+    async down (db) {
+      await sql`drop table ${table}`.execute(db)
+    }
+  }
+}
+
+async function findIdType (db: Kysely<any>, { users }: TableMap): Promise<string> {
+  const name = [users.schema, users.table].filter((part) => part !== null).map((part) => `"${part.replaceAll('"', '""')}"`).join('.')
+  const { rows } = await sql<{ type: string }>`select format_type(atttypid, atttypmod) as type from pg_attribute
+    where attrelid = to_regclass(${name}) and attname = ${users.columns.id} and not attisdropped`.execute(db)
+  if (rows[0] !== undefined) return rows[0].type
+  throw new MISSING_TABLES(`The users table ${name} with a column "${users.columns.id}" is not in the database; ` +
+    'name yours in the option users, or give users.idType where there is no database to ask')
+}

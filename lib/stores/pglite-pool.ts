@@ -1,0 +1,41 @@
+import type { PostgresPool } from 'kysely'
+
+/** What is asked of a PGlite. */
+export interface PGliteLike {
+  query (text: string, values: unknown[], options: { parsers: Record<number, (value: string) => unknown> }): Promise<{ rows: any[], affectedRows?: number }>
+  close (): Promise<void>
+}
+
+/** bigint as text, like pg. */
+const PARSERS = { 20: (value: string) => value }
+
+/**
+ * A `pg.Pool` look-alike over PGlite's single connection, for Kysely's own PostgresDialect:
+ * the embedded database runs the same code path as a real one. Connections are lent one at a time.
+ */
+export function createPGlitePool (pglite: PGliteLike): PostgresPool {
+  let free: Promise<void> = Promise.resolve()
+
+  return {
+    async connect () {
+      const turn = free
+      let release!: () => void
+      free = new Promise((resolve) => { release = resolve })
+      await turn
+      return { query: query as never, release }
+    },
+    async end () {
+      await free
+      await pglite.close()
+    }
+  }
+
+  async function query (text: string, values: readonly unknown[] = []) {
+    const { rows, affectedRows } = await pglite.query(text, [...values], { parsers: PARSERS })
+    return { command: commandOf(text), rowCount: affectedRows ?? rows.length, rows }
+  }
+}
+
+function commandOf (text: string): string {
+  return /^\s*(insert|update|delete|merge)\b/i.exec(text)?.[1]?.toUpperCase() ?? 'SELECT'
+}

@@ -1,0 +1,64 @@
+import type { Digest, TokenCache } from '../../types/ports.js'
+import { TOMBSTONE } from './cache-record.js'
+
+/** What the cache asks of an ioredis client. */
+export interface RedisCommands {
+  get (key: string, done: (error: Error | null | undefined, value?: string | null) => void): unknown
+  get (key: string): Promise<string | null>
+  set (key: string, value: string, px: 'PX', ttlMs: number): Promise<unknown>
+  del (key: string): Promise<unknown>
+  eval (script: string, keys: 1, key: string, ...args: (string | number)[]): Promise<unknown>
+  on (event: 'ready' | 'close' | 'end', listener: () => void): unknown
+  readonly status: string
+}
+
+// Sent whole each time (EVAL), so that a SCRIPT FLUSH or a failover cannot make them unknown; misses are rare.
+const GET_OR_LEASE = `local value = redis.call('GET', KEYS[1])
+if value then return value end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return ARGV[1]`
+
+const FILL = `if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end`
+
+/** Tombstones of one revocation go out in chunks, so that 10 000 sessions don't fill the socket's buffer at once. */
+const CHUNK = 500
+
+/** The protocol's commands on Redis, Sentinel or Cluster: every one touches one key. */
+export function createRedisCache ({ client, namespace, close }: { client: RedisCommands, namespace: string, close: () => Promise<void> }): TokenCache {
+  const keyOf = (digest: Digest) => `${namespace}t:${digest}`
+
+  return {
+    get (digest, done) {
+      client.get(keyOf(digest), (error, value) => done(error ?? null, value ?? null))
+    },
+    async getOrLease (digest, lease, leaseMs) {
+      return String(await client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs))
+    },
+    async fill (digest, lease, value, ttlMs) {
+      await client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs)
+    },
+    async tombstone (digests, ttlMs) {
+      await inChunks(digests, (digest) => client.set(keyOf(digest), TOMBSTONE, 'PX', ttlMs))
+    },
+    async drop (digests) {
+      await inChunks(digests, (digest) => client.del(keyOf(digest)))
+    },
+    async holdsTombstone (digest) {
+      return await client.get(keyOf(digest)) === TOMBSTONE
+    },
+    onConnection (listener) {
+      client.on('ready', () => listener(true))
+      client.on('close', () => listener(false))
+      if (client.status === 'ready') listener(true)
+    },
+    close
+  }
+}
+
+async function inChunks (digests: readonly Digest[], send: (digest: Digest) => Promise<unknown>): Promise<void> {
+  for (let start = 0; start < digests.length; start += CHUNK) {
+    await Promise.all(digests.slice(start, start + CHUNK).map(send))
+  }
+}

@@ -1,0 +1,100 @@
+import { sql } from 'kysely'
+import type { Kysely, RawBuilder } from 'kysely'
+import { UNSUPPORTED } from '../errors.js'
+import type { Digest, Revoked, RevocationWriter, RevokeReason } from '../../types/ports.js'
+import type { UserId } from '../../types/user.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+import { ago, toBytes, toDigest } from './token-reader.js'
+
+const NOTHING: Revoked = { found: false, ended: 0, userId: null, digests: [] }
+
+interface EndedRow {
+  id: string
+  user_id: UserId | null
+  digest: Buffer
+  revoke_reason: RevokeReason
+  ended: boolean
+  recent: boolean
+}
+
+/**
+ * Every way to end tokens. What was ended before, within the time a cache may still repeat it, is
+ * returned again: a call that is retried writes the tombstones that its first try could not.
+ */
+export function createRevocationWriter ({ run, transaction }: Sql, tables: Tables, { windowMs }: { windowMs: number }): RevocationWriter {
+  const { tokens, users, column } = tables
+
+  async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason): Promise<EndedRow | undefined> {
+    const { rows } = await run((db) => sql<EndedRow>`update ${tokens}
+      set revoked_at = coalesce(revoked_at, now()), revoke_reason = coalesce(revoke_reason, ${reason})
+      where ${condition} and (revoked_at is not null or expires_at > now())
+      returning id, user_id, digest, revoke_reason, revoked_at = now() as ended, revoked_at > ${ago(windowMs)} as recent`.execute(db))
+    return rows[0]
+  }
+
+  async function recentOf (db: Kysely<any>, userId: UserId): Promise<Digest[]> {
+    const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
+      where user_id = ${userId} and revoked_at > ${ago(windowMs)}`.execute(db)
+    return rows.map(toDigest)
+  }
+
+  async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
+    const recent = await recentOf(db, userId)
+    const ended = await revokeAll(db, tables, userId, reason)
+    return { found: true, ended: ended.length, userId, digests: [...ended.map(toDigest), ...recent] }
+  }
+
+  async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
+    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db)
+    return rows.length > 0
+  }
+
+  return {
+    async token (digest, reason) {
+      const row = await endOne(sql`digest = ${toBytes(digest)}`, reason)
+      return { ...toRevoked(row), reason: row?.revoke_reason ?? null, sessionId: row?.id ?? null }
+    },
+    async session (userId, sessionId, reason) {
+      return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason))
+    },
+    recentOf: (userId) => run((db) => recentOf(db, userId)),
+    user: (userId, reason) => transaction((db) => endUser(db, userId, reason)),
+    setPassword: (userId, hash) => transaction(async (db) =>
+      await updateUser(db, userId, sql`${column('passwordHash')} = ${hash}`)
+        ? await endUser(db, userId, 'password_changed')
+        : NOTHING),
+    setActive: async (userId, active) => {
+      if (tables.map.users.activeWhen !== null || tables.map.users.columns.active === null) {
+        throw new UNSUPPORTED('setActive needs users.columns.active; with users.activeWhen change the row yourself, then call revokeUser')
+      }
+      return await transaction(async (db) => {
+        const found = await updateUser(db, userId, sql`${column('active')} = ${active}`)
+        if (!found || active) return { ...NOTHING, found, userId }
+        return await endUser(db, userId, 'deactivated')
+      })
+    },
+    // The row is locked first: a login that got in between would leave a token that nobody has a tombstone for.
+    deleteUser: (userId) => transaction(async (db) => {
+      await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
+      const revoked = await revokeAll(db, tables, userId, 'user_deleted')
+      const deleted = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
+      const ended = await sql<{ digest: Buffer }>`select digest from ${tokens}
+        where revoke_reason = 'user_deleted' and revoked_at > ${ago(windowMs)}`.execute(db)
+      return { found: deleted.rows.length > 0, ended: revoked.length, userId, digests: ended.rows.map(toDigest) }
+    })
+  }
+}
+
+function toRevoked (row: EndedRow | undefined): Revoked {
+  if (row === undefined) return NOTHING
+  return { found: true, ended: row.ended ? 1 : 0, userId: row.user_id, digests: row.recent ? [toDigest(row)] : [] }
+}
+
+/** Revokes a user's live tokens. */
+export async function revokeAll (db: Kysely<any>, { tokens }: Tables, userId: UserId, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+  const { rows } = await sql<{ id: string, digest: Buffer }>`update ${tokens} set revoked_at = now(), revoke_reason = ${reason}
+    where user_id = ${userId} and revoked_at is null and expires_at > now()
+    returning id, digest`.execute(db)
+  return rows
+}

@@ -1,0 +1,89 @@
+import { sql } from 'kysely'
+import type { Kysely, RawBuilder } from 'kysely'
+import { INVALID_TOKEN } from '../errors.js'
+import type { Digest, IssuedToken, RevokeReason, SessionWriter, TokenRequest } from '../../types/ports.js'
+import type { AuthenticatedUser, UserId } from '../../types/user.js'
+import { revokeAll } from './revocation-writer.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+import { toBytes, toDigest } from './token-reader.js'
+
+/**
+ * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
+ * a plain INSERT lets a login with the old password outlive the change of the password.
+ */
+export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser }: { maxPerUser: number }): SessionWriter {
+  const claim = createClaim(tables)
+
+  async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
+    const row = await insertToken(db, tables, user.id, token)
+    const revoked = await trim(db, tables, user.id, row.id, maxPerUser)
+    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, revoked }
+  }
+
+  return {
+    login: (userId, verifiedHash, token) => transaction(async (db) => {
+      const user = await claim.withHash(db, userId, verifiedHash)
+      return user === null ? null : await issueTo(db, user, token)
+    }),
+    issue: (userId, token) => transaction(async (db) => {
+      const user = await claim.locked(db, userId)
+      return user === null ? null : await issueTo(db, user, token)
+    }),
+    changePassword: ({ userId, sessionId, verifiedHash, newHash, token }) => transaction(async (db) => {
+      const user = await claim.withNewHash(db, userId, verifiedHash, newHash)
+      if (user === null) return null
+      const ended = await revokeAll(db, tables, userId, 'password_changed')
+      // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
+      if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
+      const issued = await issueTo(db, user, token)
+      return { ...issued, revoked: [...ended.map(toDigest), ...issued.revoked] }
+    })
+  }
+}
+
+/** Statements that lock an active user's row and return the user, or nobody. */
+function createClaim (tables: Tables) {
+  const { users, userColumns, isActive, column } = tables
+  const { lastLogin } = tables.map.users.columns
+
+  async function one (db: Kysely<any>, statement: RawBuilder<Record<string, unknown>>): Promise<AuthenticatedUser | null> {
+    const { rows } = await statement.execute(db)
+    return rows[0] === undefined ? null : tables.toUser(rows[0])
+  }
+
+  const update = (set: RawBuilder<unknown>, userId: UserId, hash: string) =>
+    sql<Record<string, unknown>>`update ${users} set ${set} where ${column('id')} = ${userId}
+      and ${column('passwordHash')} = ${hash} and ${isActive} returning ${userColumns}`
+  const lock = (condition: RawBuilder<unknown>) =>
+    sql<Record<string, unknown>>`select ${userColumns} from ${users} where ${condition} and ${isActive} for no key update`
+
+  return {
+    withHash: (db: Kysely<any>, userId: UserId, hash: string) => one(db, lastLogin === null
+      ? lock(sql`${column('id')} = ${userId} and ${column('passwordHash')} = ${hash}`)
+      : update(sql`${column('lastLogin')} = now()`, userId, hash)),
+    withNewHash: (db: Kysely<any>, userId: UserId, hash: string, newHash: string) =>
+      one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)),
+    locked: (db: Kysely<any>, userId: UserId) => one(db, lock(sql`${column('id')} = ${userId}`))
+  }
+}
+
+interface NewRow { id: string, created_at: Date, expires_at: Date }
+
+async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId, token: TokenRequest): Promise<NewRow> {
+  const { rows } = await sql<NewRow>`insert into ${tokens} (digest, user_id, expires_at, ip, user_agent, label, scopes)
+    values (${toBytes(token.digest)}, ${userId}, now() + ${token.ttlMs}::float8 * interval '1 millisecond',
+      ${token.ip}::inet, ${token.userAgent}, ${token.label}, ${token.scopes}::text[])
+    returning id, created_at, expires_at`.execute(db)
+  return rows[0]!
+}
+
+// The new token is never its own victim, even where its transaction began before another's that committed first.
+async function trim (db: Kysely<any>, { tokens }: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
+  const reason: RevokeReason = 'too_many'
+  const { rows } = await sql<{ digest: Buffer }>`update ${tokens} set revoked_at = now(), revoke_reason = ${reason}
+    where id in (select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now()
+      order by id = ${newId} desc, created_at desc, id desc offset ${sql.lit(maxPerUser)})
+    returning digest`.execute(db)
+  return rows.map(toDigest)
+}

@@ -1,0 +1,73 @@
+import { sql } from 'kysely'
+import type { RawBuilder } from 'kysely'
+import type { AuthenticatedUser } from '../../types/user.js'
+
+/** Where the data is and what its columns are called, with every default filled in. */
+export interface TableMap {
+  users: {
+    schema: string | null
+    table: string
+    columns: { id: string, username: string, passwordHash: string, active: string | null, lastLogin: string | null }
+    select: readonly string[]
+    activeWhen: string | null
+    /** Whether the users table is ours to create. */
+    isOwn: boolean
+    idType: 'uuid' | 'integer' | 'bigint' | null
+  }
+  tokens: { schema: string | null, table: string }
+}
+
+/** SQL fragments over a table map. Identifiers are quoted; none ever comes from a request. */
+export interface Tables {
+  map: TableMap
+  users: RawBuilder<unknown>
+  tokens: RawBuilder<unknown>
+  /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
+  usersView: RawBuilder<unknown>
+  /** The columns that make a user, of that view. */
+  viewColumns: RawBuilder<unknown>
+  /** The same of the table itself, for RETURNING. */
+  userColumns: RawBuilder<unknown>
+  isActive: RawBuilder<boolean>
+  column (name: keyof TableMap['users']['columns']): RawBuilder<unknown>
+  toUser (row: Record<string, unknown>): AuthenticatedUser
+}
+
+export function createTables (map: TableMap): Tables {
+  const { columns, select } = map.users
+  const column = (name: keyof typeof columns) => sql.id(columns[name] as string)
+  const isActive = activeCondition(map)
+  const fields = select.map((name, index) => sql`, ${sql.id(name)} as ${sql.id(`f${index}`)}`)
+  const userColumns = sql`${column('id')} as id, ${column('username')} as username${sql.join(fields, sql``)}`
+  const users = tableId(map.users)
+  return {
+    map,
+    users,
+    tokens: tableId(map.tokens),
+    userColumns,
+    viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
+    usersView: sql`(select ${userColumns}, ${column('passwordHash')} as password_hash, ${isActive} as is_active from ${users})`,
+    isActive,
+    column,
+    toUser: (row) => plain({ id: row['id'], username: row['username'], ...named(select, row) })
+  }
+}
+
+export function tableId ({ schema, table }: { schema: string | null, table: string }): RawBuilder<unknown> {
+  return schema === null ? sql.id(table) : sql.id(schema, table)
+}
+
+function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuilder<boolean> {
+  if (activeWhen !== null) return sql<boolean>`(${sql.raw(activeWhen)})`
+  if (columns.active !== null) return sql<boolean>`${sql.id(columns.active)}`
+  return sql<boolean>`true`
+}
+
+function named (select: readonly string[], row: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(select.map((name, index) => [name, row[`f${index}`]]))
+}
+
+// As JSON has it, so that a user from SQL and the same user from the cache are equal.
+function plain (user: Record<string, unknown>): AuthenticatedUser {
+  return JSON.parse(JSON.stringify(user, (_key, value) => typeof value === 'bigint' ? value.toString() : value))
+}

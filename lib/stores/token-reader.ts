@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto'
+import { CompiledQuery, sql } from 'kysely'
+import type { RawBuilder } from 'kysely'
+import type { Digest, FoundToken, TokenReader } from '../../types/ports.js'
+import type { Session } from '../../types/user.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+
+interface TokenRow {
+  sid: string
+  iat: number
+  exp: number
+  idle: number | null
+  remaining: number
+  scopes: string[] | null
+}
+
+export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs }: { idleTtlMs: number | null }): TokenReader {
+  const { tokens } = tables
+  const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`
+  const findText = named(sql`select t.id as sid, t.scopes, ${tables.viewColumns}, ${epochMs(sql`t.created_at`)} as iat, ${epochMs(sql`t.expires_at`)} as exp,
+    ${idleTtlMs === null ? sql`null` : epochMs(idleAt(idleTtlMs))} as idle,
+    ${epochMs(sql`least(t.expires_at, ${idleTtlMs === null ? sql`null` : idleAt(idleTtlMs)}) - now()`)} as remaining
+    from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
+    where t.digest = ${null} and ${isLive} and u.is_active`.compile(db).sql)
+
+  return {
+    async find (digest) {
+      const { rows } = await run((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])))
+      return rows[0] === undefined ? null : toFound(rows[0], tables)
+    },
+    async list (userId) {
+      const { rows } = await run((db) => sql<Session>`select id, created_at as "createdAt", last_used_at as "lastUsedAt",
+        expires_at as "expiresAt", host(ip) as ip, user_agent as "userAgent", label, scopes
+        from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
+      return rows
+    },
+    async liveDigests (userId) {
+      const { rows } = await run((db) => sql<{ digest: Buffer }>`select digest from ${tokens} t
+        where user_id = ${userId} and ${isLive}`.execute(db))
+      return rows.map(toDigest)
+    },
+    async recentlyRevoked (windowMs, after, limit) {
+      const { rows } = await run((db) => sql<{ id: string, digest: Buffer }>`select id, digest from ${tokens}
+        where revoked_at > ${ago(windowMs)} and ${after === null ? sql`true` : sql`id > ${after}`}
+        order by id limit ${sql.lit(limit)}`.execute(db))
+      return { digests: rows.map(toDigest), next: rows.length < limit ? null : rows[limit - 1]!.id }
+    },
+    // SKIP LOCKED: a row that is being revoked, or touched by another process, needs no touch, and nobody waits.
+    async touch (sessionIds, agesMs) {
+      await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
+        from (select id from ${tokens} where id = any(${sessionIds}::uuid[]) and revoked_at is null for no key update skip locked) free
+        join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
+        where t.id = free.id`.execute(db))
+    },
+    async prune (retentionMs, limit) {
+      const over = ago(retentionMs)
+      const idleOver = idleTtlMs === null ? sql`` : sql` or ${idleAt(idleTtlMs)} < ${over}`
+      const { numAffectedRows } = await run((db) => sql`delete from ${tokens} where id in (
+        select id from ${tokens} t where t.expires_at < ${over} or t.revoked_at < ${over}${idleOver}
+        limit ${sql.lit(limit)} for update skip locked)`.execute(db))
+      return Number(numAffectedRows)
+    }
+  }
+}
+
+function toFound (row: TokenRow, tables: Tables): FoundToken {
+  return {
+    record: {
+      sessionId: row.sid,
+      user: tables.toUser(row as unknown as Record<string, unknown>),
+      issuedAtMs: row.iat,
+      expiresAtMs: row.exp,
+      idleAtMs: row.idle,
+      scopes: row.scopes
+    },
+    remainingMs: row.remaining
+  }
+}
+
+export function toBytes (digest: Digest): Buffer {
+  return Buffer.from(digest, 'base64url')
+}
+
+export function toDigest ({ digest }: { digest: Uint8Array }): Digest {
+  return Buffer.from(digest).toString('base64url')
+}
+
+/** The instant `ms` milliseconds before now, by the database's clock. */
+export function ago (ms: number): RawBuilder<Date> {
+  return sql`now() - ${sql.lit(ms)} * interval '1 millisecond'`
+}
+
+function idleAt (idleTtlMs: number): RawBuilder<Date> {
+  return sql`t.last_used_at + ${sql.lit(idleTtlMs)} * interval '1 millisecond'`
+}
+
+function epochMs (instant: RawBuilder<unknown>): RawBuilder<number> {
+  return sql`floor(extract(epoch from ${instant}) * 1000)::float8`
+}
+
+// The name is the text's hash: two plugins with other tables on one pool don't collide.
+function named (text: string): string {
+  return `/*fta_${createHash('sha256').update(text).digest('hex').slice(0, 16)}*/ ${text}`
+}

@@ -1,0 +1,32 @@
+import { sql } from 'kysely'
+import type { RawBuilder } from 'kysely'
+import { USERNAME_TAKEN } from '../errors.js'
+import type { Credentials, UserStore } from '../../types/ports.js'
+import { isUniqueViolation } from './pg-errors.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+
+export function createUserStore ({ run }: Sql, tables: Tables): UserStore {
+  // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
+  async function findOne (condition: RawBuilder<unknown>): Promise<Credentials | null> {
+    const { rows } = await run((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
+      from ${tables.usersView} u where ${condition} limit 2`.execute(db))
+    return rows.length === 1 ? rows[0]! : null
+  }
+
+  return {
+    findByUsername: (username) => findOne(sql`username = ${username}`),
+    findById: (userId) => findOne(sql`id = ${userId}`),
+    async create ({ username, passwordHash, fields }) {
+      const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
+      const { rows } = await run((db) => sql<Record<string, unknown>>`insert into ${tables.users} (${sql.join(names)})
+        values (${sql.join([username, passwordHash, ...Object.values(fields)])})
+        returning ${tables.userColumns}`.execute(db).catch(refuseTaken))
+      return tables.toUser(rows[0]!)
+    }
+  }
+}
+
+function refuseTaken (error: unknown): never {
+  throw isUniqueViolation(error) ? new USERNAME_TAKEN() : error
+}
