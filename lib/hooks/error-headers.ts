@@ -1,0 +1,29 @@
+import type { FastifyReply } from 'fastify'
+
+/** An error of the register with what its headers say. */
+export interface AnswerError extends Error {
+  statusCode?: number
+  code?: string
+  retryAfterSeconds?: number
+  scope?: string
+}
+
+const CHALLENGES: Record<string, string> = {
+  FST_TOKEN_AUTH_INVALID_TOKEN: ', error="invalid_token"',
+  FST_TOKEN_AUTH_INSUFFICIENT_SCOPE: ', error="insufficient_scope"'
+}
+
+/**
+ * Sets the headers that go with an error, before whatever handler the host has answers it:
+ * a challenge with every 401 (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503.
+ */
+export function setErrorHeaders (reply: FastifyReply, error: AnswerError, realm: string): void {
+  const { statusCode, code = '' } = error
+  if (statusCode === 401 || code in CHALLENGES) {
+    const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`
+    reply.header('www-authenticate', `Bearer realm="${realm}"${CHALLENGES[code] ?? ''}${scope}`)
+  }
+  if (statusCode === 429 || statusCode === 503) {
+    reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1)))
+  }
+}

@@ -1,0 +1,76 @@
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { RATE_LIMITED } from '../errors.js'
+import type { Logger } from '../../types/ports.js'
+import { setErrorHeaders } from './error-headers.js'
+
+export interface IpLimitSettings {
+  max: number
+  timeWindowMs: number
+  /** Where the counts are shared; `null`: in this process. An ioredis client; @fastify/rate-limit types it so, too. */
+  redis: any
+  namespace: string
+  realm: string
+  logger: Logger
+  onLimited: (request: FastifyRequest) => void
+}
+
+export interface IpLimit {
+  hook (request: FastifyRequest, reply: FastifyReply): Promise<void>
+  close (): Promise<void>
+}
+
+interface Count { isExceeded: boolean, ttlInSeconds: number }
+type Counter = (request: FastifyRequest) => Promise<Count>
+
+/** In-process counts are kept for so many addresses; then the least recently seen is forgotten. */
+const LOCAL_ADDRESSES = 50_000
+
+/**
+ * Limits the logins of one client address (`request.ip`; IPv6 by /64) with @fastify/rate-limit.
+ * It is registered on an instance of our own: on the host's, a registration of the host would
+ * replace the store, or count a second time.
+ */
+export async function createIpLimit ({ max, timeWindowMs, redis, namespace, realm, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
+  const scopes: FastifyInstance[] = []
+
+  async function createCounter (store: object): Promise<Counter> {
+    const scope = Fastify()
+    scopes.push(scope)
+    await scope.register(rateLimit, { ...store, max, timeWindow: timeWindowMs, global: false, keyGenerator: addressKey })
+    return scope.createRateLimit() as Counter
+  }
+
+  const local = await createCounter({ cache: LOCAL_ADDRESSES })
+  const shared = redis === null ? local : await createCounter({ redis, nameSpace: `${namespace}l:` })
+
+  async function count (request: FastifyRequest): Promise<Count> {
+    if (shared === local) return await local(request)
+    try {
+      return await shared(request)
+    } catch (error) {
+      logger.warn({ reason: (error as Error).name }, 'Redis does not count logins: they are limited in this process')
+      return await local(request)
+    }
+  }
+
+  return {
+    async hook (request, reply) {
+      const { isExceeded, ttlInSeconds } = await count(request)
+      if (!isExceeded) return
+      onLimited(request)
+      const error = Object.assign(new RATE_LIMITED(), { retryAfterSeconds: ttlInSeconds })
+      setErrorHeaders(reply, error, realm)
+      throw error
+    },
+    async close () {
+      await Promise.all(scopes.map((scope) => scope.close()))
+    }
+  }
+}
+
+// Without an address (a Unix socket) all share one count; a zone (fe80::1%eth0) is this machine's own name for a link.
+function addressKey ({ ip }: FastifyRequest): string {
+  return ip === undefined ? 'none' : normalizeIP(ip.replace(/%.*$/, ''))
+}

@@ -1,0 +1,21 @@
+import type { FastifyInstance } from 'fastify'
+import { ChangePasswordBody } from '../schemas/bodies.js'
+import { Grant } from '../schemas/common.js'
+import { errorReplies } from '../schemas/errors.js'
+import { callerOf, documented, originOf } from './context.js'
+import type { RouteSettings } from './context.js'
+import type { Body } from './index.js'
+
+/** POST /change-password. */
+export function changePasswordRoute (scope: FastifyInstance, { passwords, authenticate }: RouteSettings): void {
+  scope.post<{ Body: Body<typeof ChangePasswordBody> }>('/change-password', {
+    onRequest: authenticate.with({ fresh: true }),
+    schema: documented('changePassword', 'Change the password, end every session and begin a new one', {
+      body: ChangePasswordBody,
+      response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }
+    })
+  }, async (request) => {
+    const { user, auth } = callerOf(request)
+    return await passwords.change({ userId: user.id, sessionId: auth.sessionId, ...request.body, origin: originOf(request) })
+  })
+}

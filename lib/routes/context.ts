@@ -1,0 +1,44 @@
+import { isIP } from 'node:net'
+import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
+import type { Authenticate } from '../../types/fastify.js'
+import type { Digest } from '../../types/ports.js'
+import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
+import type { Origin } from '../services/issue.js'
+import type { LoginService } from '../services/login.js'
+import type { PasswordService } from '../services/passwords.js'
+import type { SessionService } from '../services/sessions.js'
+
+/** What the routes are given; they know no store. */
+export interface RouteSettings {
+  realm: string
+  hasCaptcha: boolean
+  authenticate: Authenticate
+  ipLimit: onRequestHookHandler | null
+  /** The digest of the request's token, whatever has become of it. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
+  presentedDigest (request: FastifyRequest): Digest
+  login: LoginService
+  passwords: PasswordService
+  sessions: SessionService
+}
+
+/** A route's schema with what @fastify/swagger reads of it; its types are not needed to compile. */
+export function documented (operationId: string, summary: string, { security = [{ bearerToken: [] as string[] }], ...schema }: FastifySchema & { security?: object[] }): FastifySchema {
+  return { operationId, summary, tags: ['auth'], security, ...schema } as FastifySchema
+}
+
+const USER_AGENT_LENGTH = 512
+
+/** Where the request came from, as it is kept with a session. */
+export function originOf (request: FastifyRequest): Origin {
+  const ip = request.ip?.replace(/%.*$/, '') ?? ''
+  return {
+    ip: isIP(ip) === 0 ? null : ip,
+    userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH) ?? null,
+    requestId: request.id
+  }
+}
+
+/** The user and session of a request that `authenticate` has let through. */
+export function callerOf ({ user, auth }: FastifyRequest): { user: AuthenticatedUser, auth: AuthSession } {
+  return { user: user as AuthenticatedUser, auth: auth as AuthSession }
+}

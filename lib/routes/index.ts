@@ -1,0 +1,27 @@
+import type { FastifyPluginAsync } from 'fastify'
+import type { Static, TSchema } from '@sinclair/typebox'
+import { setErrorHeaders } from '../hooks/error-headers.js'
+import { strictBodies } from '../hooks/strict-bodies.js'
+import { changePasswordRoute } from './change-password.js'
+import type { RouteSettings } from './context.js'
+import { loginRoute } from './login.js'
+import { logoutRoute } from './logout.js'
+import { logoutAllRoute } from './logout-all.js'
+import { meRoute } from './me.js'
+import { sessionsRoutes } from './sessions.js'
+
+export type Body<Schema extends TSchema> = Static<Schema>
+
+/** The plugin's routes, in one scope of their own. */
+export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {
+  strictBodies(scope)
+  scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
+  // Rethrown, so that the host's own error handler answers.
+  scope.addHook('onRoute', (route) => {
+    route.errorHandler = (error, _request, reply) => {
+      setErrorHeaders(reply, error, settings.realm)
+      throw error
+    }
+  })
+  for (const register of [loginRoute, logoutRoute, logoutAllRoute, changePasswordRoute, meRoute, sessionsRoutes]) register(scope, settings)
+}

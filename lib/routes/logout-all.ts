@@ -1,0 +1,17 @@
+import type { FastifyInstance } from 'fastify'
+import { NoContent } from '../schemas/common.js'
+import { errorReplies } from '../schemas/errors.js'
+import { documented } from './context.js'
+import type { RouteSettings } from './context.js'
+
+/** POST /logout-all. */
+export function logoutAllRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {
+  scope.post('/logout-all', {
+    schema: documented('logoutAll', 'End every session of the user, this one included', {
+      response: { 204: NoContent, ...errorReplies(400, 401, 413, 415, 503) }
+    })
+  }, async (request, reply) => {
+    await sessions.logoutAll(presentedDigest(request), request.id)
+    return await reply.code(204).send()
+  })
+}

@@ -1,0 +1,17 @@
+import type { FastifyInstance } from 'fastify'
+import { NoContent } from '../schemas/common.js'
+import { errorReplies } from '../schemas/errors.js'
+import { documented } from './context.js'
+import type { RouteSettings } from './context.js'
+
+/** POST /logout. A token that is already revoked is answered alike, so that a retry is safe (RFC 7009 2.2). */
+export function logoutRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {
+  scope.post('/logout', {
+    schema: documented('logout', 'End this session', {
+      response: { 204: NoContent, ...errorReplies(400, 401, 413, 415, 503) }
+    })
+  }, async (request, reply) => {
+    await sessions.logout(presentedDigest(request), request.id)
+    return await reply.code(204).send()
+  })
+}

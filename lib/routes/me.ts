@@ -1,0 +1,29 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from '@sinclair/typebox'
+import { Instant, User } from '../schemas/common.js'
+import { errorReplies } from '../schemas/errors.js'
+import { callerOf, documented } from './context.js'
+import type { RouteSettings } from './context.js'
+
+const Me = Type.Object({
+  user: User,
+  session: Type.Object({
+    id: Type.String({ format: 'uuid' }),
+    createdAt: Instant('When the session began'),
+    expiresAt: Instant('When it ends at the latest'),
+    scopes: Type.Union([Type.Array(Type.String()), Type.Null()], { description: 'null: whatever the user may do' })
+  })
+}, { description: 'Who is asking' })
+
+/** GET /me. */
+export function meRoute (scope: FastifyInstance, { authenticate }: RouteSettings): void {
+  scope.get('/me', {
+    onRequest: authenticate,
+    schema: documented('getMe', 'The user and session of the token', {
+      response: { 200: Me, ...errorReplies(400, 401, 503) }
+    })
+  }, async (request) => {
+    const { user, auth: { sessionId, ...session } } = callerOf(request)
+    return { user, session: { id: sessionId, ...session } }
+  })
+}

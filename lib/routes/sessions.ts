@@ -1,0 +1,35 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from '@sinclair/typebox'
+import { NoContent, SessionEntry } from '../schemas/common.js'
+import { errorReplies } from '../schemas/errors.js'
+import { callerOf, documented } from './context.js'
+import type { RouteSettings } from './context.js'
+import type { Body } from './index.js'
+
+const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the latest used first' })
+const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })
+
+/** GET /sessions and DELETE /sessions/:id. */
+export function sessionsRoutes (scope: FastifyInstance, { sessions, authenticate }: RouteSettings): void {
+  scope.get('/sessions', {
+    onRequest: authenticate,
+    schema: documented('listSessions', 'The user\'s sessions', {
+      response: { 200: SessionList, ...errorReplies(400, 401, 503) }
+    })
+  }, async (request) => {
+    const { user, auth } = callerOf(request)
+    const list = await sessions.list(user.id)
+    return { sessions: list.map((session) => ({ ...session, current: session.id === auth.sessionId })) }
+  })
+
+  scope.delete<{ Params: Body<typeof SessionParams> }>('/sessions/:id', {
+    onRequest: authenticate,
+    schema: documented('deleteSession', 'End one session of the user', {
+      params: SessionParams,
+      response: { 204: NoContent, ...errorReplies(400, 401, 404, 413, 415, 503) }
+    })
+  }, async (request, reply) => {
+    await sessions.end(callerOf(request).user.id, request.params.id)
+    return await reply.code(204).send()
+  })
+}

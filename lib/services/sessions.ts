@@ -1,0 +1,84 @@
+import { INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
+import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../../types/ports.js'
+import type { Session, UserId } from '../../types/user.js'
+import type { Announce } from './announce.js'
+import type { Emit } from './events.js'
+
+export interface SessionService {
+  /** Ends the token's session; once more for one that is over. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` for no token of ours */
+  logout (digest: Digest, requestId: string): Promise<void>
+  /** Ends every session of the token's user. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` */
+  logoutAll (digest: Digest, requestId: string): Promise<void>
+  list (userId: UserId): Promise<Session[]>
+  /** @throws `FST_TOKEN_AUTH_SESSION_NOT_FOUND` */
+  end (userId: UserId, sessionId: string): Promise<void>
+  /** Ends all of a user's sessions; resolves to how many there were. */
+  revokeUser (userId: UserId, reason: RevokeReason): Promise<number>
+  /** Ends one token; `false` if there is none. */
+  revokeToken (digest: Digest): Promise<boolean>
+}
+
+export interface SessionSettings {
+  reader: TokenReader
+  revocations: RevocationWriter
+  /** Asks SQL whose live token it is. */
+  resolveFresh (digest: Digest): Promise<TokenRecord | null>
+  cache: Pick<TokenCache, 'holdsTombstone'>
+  announce: Announce
+  emit: Emit
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+export function createSessionService ({ reader, revocations, resolveFresh, cache, announce, emit }: SessionSettings): SessionService {
+  async function finish (revoked: Revoked, reason: RevokeReason): Promise<number> {
+    if (revoked.ended > 0) emit('revoked', { userId: revoked.userId, reason, count: revoked.ended })
+    await announce(revoked.digests)
+    return revoked.ended
+  }
+
+  // A session that was ended before is gone, unless its first deletion could not tell the cache.
+  async function isUnfinished ({ ended, digests: [digest] }: Revoked): Promise<boolean> {
+    if (ended > 0) return true
+    return digest !== undefined && !await cache.holdsTombstone(digest).catch(() => false)
+  }
+
+  async function revokeUser (userId: UserId, reason: RevokeReason): Promise<number> {
+    return await finish(await revocations.user(userId, reason), reason)
+  }
+
+  // A retry after 503 comes with a token that the first try ended. It may finish that, and end nothing newer.
+  async function finishLogoutAll (digest: Digest): Promise<void> {
+    const { reason, userId, digests } = await revocations.token(digest, 'logout_all')
+    if (reason !== 'logout_all' || userId === null || digests.length === 0) throw new INVALID_TOKEN()
+    await announce(await revocations.recentOf(userId))
+  }
+
+  return {
+    async logout (digest, requestId) {
+      const revoked = await revocations.token(digest, 'logout')
+      if (!revoked.found) throw new INVALID_TOKEN()
+      if (revoked.ended > 0) emit('logout', { userId: revoked.userId, sessionId: revoked.sessionId, requestId })
+      await finish(revoked, 'logout')
+    },
+    async logoutAll (digest, requestId) {
+      const record = await resolveFresh(digest)
+      if (record === null) return await finishLogoutAll(digest)
+      emit('logout', { userId: record.user.id, sessionId: null, requestId })
+      await revokeUser(record.user.id, 'logout_all')
+    },
+    list: reader.list,
+    async end (userId, sessionId) {
+      if (!UUID.test(sessionId)) throw new SESSION_NOT_FOUND()
+      const revoked = await revocations.session(userId, sessionId, 'session_deleted')
+      if (!await isUnfinished(revoked)) throw new SESSION_NOT_FOUND()
+      await finish(revoked, 'session_deleted')
+    },
+    revokeUser,
+    async revokeToken (digest) {
+      const revoked = await revocations.token(digest, 'revoked')
+      await finish(revoked, 'revoked')
+      return revoked.found
+    }
+  }
+}
