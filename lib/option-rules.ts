@@ -1,0 +1,71 @@
+import { parse } from '@lukeed/ms'
+import { INVALID_OPTION } from './errors.js'
+
+/** Turns what the host wrote into what the code uses, or throws an error that names the option. */
+export type Rule<Result> = (value: unknown, path: string) => Result
+
+export function refuse (path: string, expected: string, value: unknown): never {
+  throw new INVALID_OPTION(`${path} must be ${expected}, got ${show(value)}`)
+}
+
+// Handles and functions may hold secrets, so only plain values are shown.
+function show (value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
+  if (typeof value === 'function' || (typeof value === 'object' && value !== null)) return Array.isArray(value) ? 'an array' : `a ${typeof value}`
+  return String(value)
+}
+
+/** A duration in milliseconds, from `'5m'`, `'15 minutes'` or a number of milliseconds. */
+export function duration ({ min, max = 3650 * 86_400_000 }: { min: number, max?: number }): Rule<number> {
+  return (value, path) => {
+    const ms = typeof value === 'string' ? parse(value) : value
+    if (typeof ms === 'number' && Number.isFinite(ms) && ms >= min && ms <= max) return Math.round(ms)
+    return refuse(path, `a duration of ${ms !== undefined && typeof ms === 'number' && ms > max ? `at most ${seconds(max)}` : `at least ${seconds(min)}`}`, value)
+  }
+}
+
+function seconds (ms: number): string {
+  return ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`
+}
+
+export function integer ({ min, max }: { min: number, max: number }): Rule<number> {
+  return (value, path) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+    ? value as number
+    : refuse(path, `an integer from ${min} to ${max}`, value)
+}
+
+export function oneOf<Value extends string> (...values: Value[]): Rule<Value> {
+  return (value, path) => values.includes(value as Value) ? value as Value : refuse(path, values.map((name) => `'${name}'`).join(' or '), value)
+}
+
+export function text (expected: string, pattern: RegExp): Rule<string> {
+  return (value, path) => typeof value === 'string' && pattern.test(value) ? value : refuse(path, expected, value)
+}
+
+export function boolean (): Rule<boolean> {
+  return (value, path) => typeof value === 'boolean' ? value : refuse(path, 'true or false', value)
+}
+
+export function callable<Fn> (): Rule<Fn> {
+  return (value, path) => typeof value === 'function' ? value as Fn : refuse(path, 'a function', value)
+}
+
+export function list<Item> (item: Rule<Item>, { min }: { min: number }): Rule<readonly Item[]> {
+  return (value, path) => {
+    if (!Array.isArray(value) || value.length < min) return refuse(path, min === 0 ? 'an array' : 'an array that is not empty', value)
+    return Object.freeze(value.map((entry, index) => item(entry, `${path}[${index}]`)))
+  }
+}
+
+/** `null` or what the rule says. */
+export function nullable<Result> (rule: Rule<Result>): Rule<Result | null> {
+  return (value, path) => value === null ? null : rule(value, path)
+}
+
+/** An object with all of the methods; the value itself is used. */
+export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
+  return (value, path) => {
+    const port = (value ?? {}) as Record<string, unknown>
+    return methods.every((name) => typeof port[name] === 'function') ? value as Port : refuse(path, expected, value)
+  }
+}

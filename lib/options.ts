@@ -1,0 +1,204 @@
+import { randomBytes } from 'node:crypto'
+import type { AuthHooks } from '../types/events.js'
+import type { AuthPluginOptions, DatabaseOption, RedisOption } from '../types/options.js'
+import type { Captcha, Hasher, Now, RandomBytes } from '../types/ports.js'
+import { INVALID_OPTION } from './errors.js'
+import { boolean, callable, duration, integer, list, nullable, oneOf, refuse, text, withMethods } from './option-rules.js'
+import type { Rule } from './option-rules.js'
+import { isKysely, isPool } from './stores/database.js'
+import { isClient } from './stores/redis-client.js'
+import type { TableMap } from './stores/tables.js'
+
+const SECOND = 1000
+const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
+
+/** No rule but presence: a handle is checked by the methods that are called. */
+function database (): Rule<DatabaseOption> {
+  const expected = 'a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }'
+  return (value, path) => isKysely(value) || isPool(value) || isPlainObject(value) ? value as DatabaseOption : refuse(path, expected, value)
+}
+
+function redis (): Rule<RedisOption> {
+  return (value, path) => value === true || isClient(value) || isPlainObject(value)
+    ? value as RedisOption
+    : refuse(path, 'an ioredis client, its options such as { url }, or true for fastify.redis', value)
+}
+
+function isPlainObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function entry<Result> (fallback: unknown, rule: Rule<Result>): { fallback: unknown, rule: Rule<Result> } {
+  return { fallback, rule }
+}
+
+/** Every option, its default and its rule: the one table. `undefined` means "none by default". */
+export const OPTIONS = {
+  database: entry(undefined, database()),
+  redis: entry(null, nullable(redis())),
+  prefix: entry('/auth', text('a path such as "/auth", without a slash at its end', /^(\/[\w.~-]+)*$/)),
+  realm: entry('api', text('1 to 60 printable ASCII characters without quotes and backslashes', /^[ !#-[\]-~]{1,60}$/)),
+  schemes: entry(['Bearer', 'Token'], list(oneOf('Bearer', 'Token'), { min: 1 })),
+  'token.ttl': entry('30d', duration({ min: 60 * SECOND })),
+  'token.idleTtl': entry(null, nullable(duration({ min: 60 * SECOND }))),
+  'token.touchInterval': entry('1m', duration({ min: 50, max: 3600 * SECOND })),
+  'token.prefix': entry('fta', text('2 to 12 letters or digits', /^[A-Za-z0-9]{2,12}$/)),
+  'token.maxPerUser': entry(100, integer({ min: 1, max: 10_000 })),
+  'token.table': entry('auth_tokens', identifier),
+  'token.schema': entry(null, nullable(identifier)),
+  'token.retention': entry('7d', duration({ min: 3600 * SECOND })),
+  'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
+  'cache.namespace': entry('fta:', text('1 to 60 printable ASCII characters without spaces', /^[!-~]{1,60}$/)),
+  'cache.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
+  revocation: entry('strict', oneOf('strict', 'bounded')),
+  'users.table': entry('users', identifier),
+  'users.schema': entry(null, nullable(identifier)),
+  'users.columns.id': entry('id', identifier),
+  'users.columns.username': entry('username', identifier),
+  'users.columns.passwordHash': entry('password_hash', identifier),
+  'users.columns.active': entry('active', nullable(identifier)),
+  'users.columns.lastLogin': entry('last_login', nullable(identifier)),
+  'users.select': entry([], list(identifier, { min: 0 })),
+  'users.activeWhen': entry(null, nullable(text('a SQL condition', /\S/))),
+  'users.idType': entry(null, nullable(oneOf('uuid', 'integer', 'bigint'))),
+  'lookup.concurrency': entry(null, nullable(integer({ min: 1, max: 1000 }))),
+  'lookup.queue': entry(1000, integer({ min: 0, max: 1_000_000 })),
+  'lookup.maxWait': entry('500ms', duration({ min: 1, max: 60 * SECOND })),
+  'lookup.timeout': entry('3s', duration({ min: 10, max: 60 * SECOND })),
+  'rateLimit.max': entry(5, integer({ min: 1, max: 1_000_000 })),
+  'rateLimit.timeWindow': entry('1 minute', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
+  captcha: entry(null, nullable(withMethods<Captcha>('a captcha provider such as recaptcha({ secret })', ['verify']))),
+  hasher: entry(null, nullable(withMethods<Hasher>('a hasher such as bcrypt({ cost: 12 })', ['hash', 'verify', 'needsRehash']))),
+  'password.minLength': entry(8, integer({ min: 8, max: 1024 })),
+  'password.maxLength': entry(1024, integer({ min: 64, max: 1024 })),
+  start: entry('strict', oneOf('strict', 'degraded')),
+  autoMigrate: entry(false, boolean()),
+  now: entry(Date.now, callable<Now>()),
+  randomBytes: entry(randomBytes, callable<RandomBytes>()),
+  'hooks.onLogin': entry(null, nullable(callable<AuthHooks['onLogin']>())),
+  'hooks.onLoginFailed': entry(null, nullable(callable<AuthHooks['onLoginFailed']>())),
+  'hooks.onLogout': entry(null, nullable(callable<AuthHooks['onLogout']>())),
+  'hooks.onPasswordChanged': entry(null, nullable(callable<AuthHooks['onPasswordChanged']>())),
+  'hooks.onRevoked': entry(null, nullable(callable<AuthHooks['onRevoked']>())),
+  'hooks.onCacheError': entry(null, nullable(callable<AuthHooks['onCacheError']>()))
+} as const
+
+type Path = keyof typeof OPTIONS
+type Values = { [P in Path]: typeof OPTIONS[P] extends { rule: Rule<infer Result> } ? Result : never }
+
+/** Fastify's own register options that may stand beside ours. */
+const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
+/** Groups of options; `rateLimit` may be `false` as well. */
+const GROUPS = ['token', 'cache', 'users', 'users.columns', 'lookup', 'rateLimit', 'password', 'hooks']
+
+export type Settings = Readonly<ReturnType<typeof readOptions>>
+
+/**
+ * Checks the host's options and fills in the defaults. The host's objects are neither changed nor kept.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function readOptions (options: AuthPluginOptions) {
+  if (!isPlainObject(options)) refuse('options', 'an object', options)
+  refuseUnknown(options, '')
+  const isLimited = (options.rateLimit as unknown) !== false
+  const values = readAll(isLimited ? options : { ...options, rateLimit: undefined })
+  const map = toTableMap(values, options)
+  return Object.freeze({
+    database: values.database,
+    redis: values.redis,
+    prefix: values.prefix,
+    realm: values.realm,
+    schemes: values.schemes,
+    token: {
+      ttlMs: values['token.ttl'],
+      idleTtlMs: values['token.idleTtl'],
+      touchIntervalMs: touchInterval(values),
+      prefix: values['token.prefix'],
+      maxPerUser: values['token.maxPerUser'],
+      retentionMs: values['token.retention']
+    },
+    cache: { ttlMs: values['cache.ttl'], namespace: values['cache.namespace'], max: values['cache.max'] },
+    revocation: values.revocation,
+    map,
+    lookup: {
+      concurrency: values['lookup.concurrency'],
+      queue: values['lookup.queue'],
+      maxWaitMs: values['lookup.maxWait'],
+      timeoutMs: values['lookup.timeout']
+    },
+    rateLimit: isLimited ? { max: values['rateLimit.max'], timeWindowMs: values['rateLimit.timeWindow'] } : null,
+    captcha: values.captcha,
+    hasher: values.hasher,
+    password: { minLength: values['password.minLength'], maxLength: values['password.maxLength'] },
+    start: values.start,
+    autoMigrate: values.autoMigrate,
+    hooks: options.hooks ?? {},
+    now: values.now,
+    randomBytes: values.randomBytes
+  })
+}
+
+function readAll (options: object): Values {
+  const entries = Object.entries(OPTIONS).map(([path, { fallback, rule }]) => {
+    const given = path.split('.').reduce<any>((value, key) => value?.[key], options)
+    return [path, (rule as Rule<unknown>)(given ?? (given === null ? null : fallback), path)]
+  })
+  return Object.fromEntries(entries) as Values
+}
+
+function refuseUnknown (group: object, at: string): void {
+  for (const [key, value] of Object.entries(group)) {
+    const path = at + key
+    if (path in OPTIONS || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
+    if (!GROUPS.includes(path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
+    if (value === undefined || (path === 'rateLimit' && value === false)) continue
+    if (!isPlainObject(value)) refuse(path, 'an object', value)
+    refuseUnknown(value, `${path}.`)
+  }
+}
+
+function siblings (at: string): string[] {
+  const names = Object.keys(OPTIONS).filter((path) => path.startsWith(at)).map((path) => path.slice(at.length).split('.')[0] as string)
+  return [...new Set(names)]
+}
+
+// A quarter of the idle limit at most: a touch that waits may not make a used session look idle.
+function touchInterval (values: Values): number {
+  const idleTtl = values['token.idleTtl']
+  return idleTtl === null ? values['token.touchInterval'] : Math.min(values['token.touchInterval'], idleTtl / 4)
+}
+
+/** The table map alone, for tools that know no other option. */
+export function readTableMap (options: Pick<AuthPluginOptions, 'users' | 'token'>): TableMap {
+  return readOptions({ ...options, database: {} }).map
+}
+
+function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
+  refuseSecretColumns(values)
+  const { table, columns, activeWhen } = options.users ?? {}
+  const isOwn = table === undefined && columns === undefined && activeWhen === undefined
+  return {
+    users: {
+      schema: values['users.schema'],
+      table: values['users.table'],
+      columns: {
+        id: values['users.columns.id'],
+        username: values['users.columns.username'],
+        passwordHash: values['users.columns.passwordHash'],
+        active: values['users.columns.active'],
+        lastLogin: values['users.columns.lastLogin']
+      },
+      select: values['users.select'],
+      activeWhen: values['users.activeWhen'],
+      isOwn,
+      idType: values['users.idType'] ?? (isOwn ? 'uuid' : null)
+    },
+    tokens: { schema: values['token.schema'], table: values['token.table'] }
+  }
+}
+
+function refuseSecretColumns (values: Values): void {
+  const taken = ['id', 'username', '__proto__', values['users.columns.passwordHash']]
+  const clash = values['users.select'].find((name) => taken.includes(name))
+  if (clash !== undefined) throw new INVALID_OPTION(`users.select must not name "${clash}": request.user has its id and username anyway, and never the password hash`)
+}

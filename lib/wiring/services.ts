@@ -1,0 +1,108 @@
+import type { FastifyRequest } from 'fastify'
+import { sql } from 'kysely'
+import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
+import { createAuthenticate } from '../hooks/authenticate.js'
+import { readBearer } from '../hooks/bearer.js'
+import { duration } from '../option-rules.js'
+import type { Settings } from '../options.js'
+import { bcrypt } from '../passwords/bcrypt.js'
+import { createPasswordPolicy } from '../passwords/policy.js'
+import type { RouteSettings } from '../routes/context.js'
+import { createAdminService } from '../services/admin.js'
+import type { AdminService } from '../services/admin.js'
+import { createAnnounce } from '../services/announce.js'
+import type { Emit } from '../services/events.js'
+import { createTokenMinter } from '../services/issue.js'
+import { createLastUsed } from '../services/last-used.js'
+import { createLoginService } from '../services/login.js'
+import { createPasswordService } from '../services/passwords.js'
+import { createSessionService } from '../services/sessions.js'
+import { staleWindowMs } from '../stores/tombstones.js'
+import { createTokenFormat, digestOf } from '../tokens/token.js'
+import type { Authenticate } from '../../types/fastify.js'
+import type { Logger } from '../../types/ports.js'
+import type { Health, TokenAuth } from '../../types/token-auth.js'
+import { openapi } from './openapi.js'
+import type { Stores } from './stores.js'
+
+export interface Services {
+  authenticate: Authenticate
+  tokenAuth: TokenAuth
+  forRoutes: Omit<RouteSettings, 'ipLimit'>
+  emit: Emit
+  close (): Promise<void>
+}
+
+/** Makes the services over the stores. */
+export function createServices (logger: Logger, settings: Settings, stores: Stores): Services {
+  const { token, realm, now } = settings
+  const { reader, emit, resolver } = stores
+  const hasher = settings.hasher ?? bcrypt()
+  const format = createTokenFormat({ prefix: token.prefix, randomBytes: settings.randomBytes })
+  const announce = createAnnounce({ writeTombstones: stores.tombstones.write, revocation: settings.revocation })
+  const lastUsed = createLastUsed({ touch: reader.touch, intervalMs: token.touchIntervalMs, now, logger })
+  const common = {
+    ...stores,
+    hasher,
+    announce,
+    policy: createPasswordPolicy(settings.password),
+    minter: createTokenMinter({ format, ttlMs: token.ttlMs })
+  }
+  const sessions = createSessionService({ ...common, resolveFresh: resolver.resolveFresh })
+  const passwords = createPasswordService(common)
+  const admin = createAdminService({ ...common, retentionMs: Math.max(token.retentionMs, staleWindowMs(settings.cache.ttlMs)) })
+  const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
+  const authenticate = createAuthenticate({ realm, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, noteUse: lastUsed.note })
+
+  function presentedDigest ({ raw }: FastifyRequest): string {
+    const text = readBearer(raw, schemes)
+    if (text === null) throw new UNAUTHENTICATED()
+    if (!format.isWellFormed(text)) throw new INVALID_TOKEN()
+    return digestOf(text)
+  }
+
+  return {
+    authenticate,
+    emit,
+    tokenAuth: {
+      ...asTokenAuth(admin),
+      setPassword: passwords.set,
+      revokeToken: async (text) => format.isWellFormed(text) && await sessions.revokeToken(digestOf(text)),
+      revokeUser: (userId) => sessions.revokeUser(userId, 'revoked'),
+      listSessions: sessions.list,
+      health: () => health(stores),
+      openapi
+    },
+    forRoutes: {
+      realm,
+      hasCaptcha: settings.captcha !== null,
+      authenticate,
+      presentedDigest,
+      login: createLoginService({ ...common, captcha: settings.captcha, randomBytes: settings.randomBytes }),
+      passwords,
+      sessions
+    },
+    async close () {
+      await lastUsed.close()
+      await hasher.close?.()
+    }
+  }
+}
+
+function asTokenAuth (admin: AdminService): Pick<TokenAuth, keyof AdminService> {
+  return {
+    ...admin,
+    issueToken: async (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) => {
+      const life = ttl === undefined ? {} : { ttlMs: duration({ min: 1000 })(ttl, 'ttl') }
+      return await admin.issueToken(userId, { label, scopes, ip, userAgent, ...life })
+    },
+    pruneExpired: ({ batchSize = 1000, onProgress = () => {} } = {}) => admin.pruneExpired({ batchSize, onProgress })
+  }
+}
+
+async function health ({ gate, redis, db }: Stores): Promise<Health> {
+  const database = await sql`select 1`.execute(db).then(() => 'up' as const, () => 'down' as const)
+  if (redis === null) return { database, cache: 'in-process' }
+  if (gate.isHealthy()) return { database, cache: 'up' }
+  return { database, cache: redis.status === 'ready' ? 'catching-up' : 'down' }
+}

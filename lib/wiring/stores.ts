@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { Kysely } from 'kysely'
+import { withDeadline } from '../concurrency/deadline.js'
+import type { DeadlineSettings } from '../concurrency/deadline.js'
+import { createSemaphore } from '../concurrency/semaphore.js'
+import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
+import type { Settings } from '../options.js'
+import { createFailureReporter } from '../stores/cache-failure.js'
+import { createCacheGate } from '../stores/cache-gate.js'
+import type { CacheGate } from '../stores/cache-gate.js'
+import { createCachedTokenStore } from '../stores/cached-token-store.js'
+import type { CachedTokenStore } from '../stores/cached-token-store.js'
+import { openDatabase } from '../stores/database.js'
+import { createMemoryCache } from '../stores/memory-cache.js'
+import { createRedisCache } from '../stores/redis-cache.js'
+import type { RedisCommands } from '../stores/redis-cache.js'
+import { isClient, openRedis } from '../stores/redis-client.js'
+import type { RedisClient } from '../stores/redis-client.js'
+import { createRevocationWriter } from '../stores/revocation-writer.js'
+import { createSessionWriter } from '../stores/session-writer.js'
+import { createSql } from '../stores/sql.js'
+import { createTables } from '../stores/tables.js'
+import type { Tables } from '../stores/tables.js'
+import { createTokenReader } from '../stores/token-reader.js'
+import { createTombstones, staleWindowMs } from '../stores/tombstones.js'
+import type { Tombstones } from '../stores/tombstones.js'
+import { createUserStore } from '../stores/user-store.js'
+import { createEvents } from '../services/events.js'
+import type { Emit } from '../services/events.js'
+import type { RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+
+export interface Stores {
+  db: Kysely<any>
+  tables: Tables
+  users: UserStore
+  reader: TokenReader
+  sessions: SessionWriter
+  revocations: RevocationWriter
+  cache: TokenCache
+  gate: CacheGate
+  tombstones: Tombstones
+  resolver: CachedTokenStore
+  redis: RedisClient | null
+  emit: Emit
+  close (): Promise<void>
+}
+
+const monotonicNow = () => performance.now()
+
+/** Opens the database and the cache, and makes every store over them. No I/O yet. */
+export function openStores (fastify: FastifyInstance, settings: Settings): Stores {
+  const { log } = fastify
+  const { db, poolSize, close: closeDatabase } = openDatabase(settings.database, log)
+  const redis = openCacheClient(fastify, settings)
+  const emit = createEvents(settings.hooks, log)
+  const cache = openCache(redis, settings)
+  const gate = createCacheGate({
+    monotonicNow,
+    onError: createFailureReporter({ tell: (operation, error) => emit('cacheError', { operation, error }), logger: log, monotonicNow })
+  })
+  const windowMs = staleWindowMs(settings.cache.ttlMs)
+  const tables = createTables(settings.map)
+  const sql = createSql(db)
+  const reader = createTokenReader(sql, tables, settings.token)
+  const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
+  const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
+  const ending = { ...deadline, late: tombstones.catchUp }
+  const lookups = createSemaphore({
+    ...settings.lookup,
+    concurrency: settings.lookup.concurrency ?? Math.max(1, Math.floor(poolSize / 2)),
+    overloaded: () => new OVERLOADED()
+  })
+
+  return {
+    db,
+    tables,
+    users: timed(createUserStore(sql, tables), deadline),
+    reader: timed(reader, deadline),
+    sessions: timed(createSessionWriter(sql, tables, settings.token), ending),
+    revocations: timed(createRevocationWriter(sql, tables, { windowMs }), ending),
+    cache,
+    gate,
+    tombstones,
+    resolver: createCachedTokenStore({
+      cache,
+      gate,
+      // The place is kept until the statement has settled, also after the deadline.
+      find: (digest) => withDeadline(lookups.run(() => reader.find(digest)), deadline),
+      ttlMs: settings.cache.ttlMs,
+      now: settings.now,
+      leaseOwner: randomBytes(9).toString('base64url'),
+      jitter: Math.random
+    }),
+    redis,
+    emit,
+    async close () {
+      await tombstones.close()
+      await cache.close()
+      await closeDatabase()
+    }
+  }
+}
+
+function openCacheClient (fastify: FastifyInstance, { redis }: Settings): RedisClient | null {
+  if (redis === null) return null
+  if (redis !== true) return openRedis(redis, fastify.log)
+  const { redis: client } = fastify as { redis?: unknown }
+  if (isClient(client)) return openRedis(client, fastify.log)
+  throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces give the client: fastify.redis.<namespace>')
+}
+
+function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenCache {
+  if (redis === null) return createMemoryCache({ max: cache.max, now })
+  return createRedisCache({
+    client: redis as unknown as RedisCommands,
+    namespace: cache.namespace,
+    close: async () => { redis.disconnect() }
+  })
+}
+
+/** The same port with a deadline on every call. */
+function timed<Port extends object> (port: Port, deadline: DeadlineSettings): Port {
+  const calls = Object.entries(port).map(([name, call]) => [name, (...args: unknown[]) => withDeadline(call(...args), deadline)])
+  return Object.fromEntries(calls) as Port
+}

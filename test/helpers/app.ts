@@ -1,0 +1,67 @@
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyServerOptions, LightMyRequestResponse } from 'fastify'
+import type { Test } from 'tap'
+import { authPlugin, bcrypt } from '../../lib/index.js'
+import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
+import { redisUrl, uniqueNamespace } from './services.js'
+
+export const PASSWORD = 'correct horse battery'
+
+/** The cheapest bcrypt, and one hasher for all apps of a test file. */
+export const fastHasher: Hasher = bcrypt({ cost: 4 })
+
+export interface AppOptions {
+  server?: FastifyServerOptions
+  /** Called between the plugin's registration and ready(). */
+  routes?: (app: FastifyInstance) => void | Promise<void>
+}
+
+/** Options for a test: real Redis under its own keys, a cheap hash, no login limit. */
+export function testOptions (databaseUrl: string, options: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
+  return {
+    database: { connectionString: databaseUrl },
+    redis: { url: redisUrl() },
+    autoMigrate: true,
+    hasher: fastHasher,
+    rateLimit: false,
+    ...options,
+    cache: { namespace: uniqueNamespace(), ...options.cache }
+  }
+}
+
+/** A server with the plugin and a protected route GET /protected, closed when the test ends. */
+export async function createApp (t: Test, options: AuthPluginOptions, { server = {}, routes }: AppOptions = {}): Promise<FastifyInstance> {
+  const app = Fastify(server)
+  t.teardown(() => app.close())
+  await app.register(authPlugin, options)
+  app.get('/protected', { onRequest: app.authenticate }, async ({ user, auth }) => ({ user, auth }))
+  await routes?.(app)
+  await app.ready()
+  return app
+}
+
+export type Call = (method: 'GET' | 'POST' | 'DELETE' | 'HEAD', url: string, more?: { token?: string, body?: unknown, headers?: Record<string, string> }) => Promise<LightMyRequestResponse>
+
+/** Short requests: `await call('GET', '/auth/me', { token })`. */
+export function caller (app: FastifyInstance): Call {
+  return async (method, url, { token, body, headers = {} } = {}) => await app.inject({
+    method,
+    url,
+    headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers },
+    ...(body === undefined ? {} : { payload: body as object })
+  })
+}
+
+let users = 0
+
+/** A new user with PASSWORD. */
+export async function createUser (app: FastifyInstance, username = `user${users++}`): Promise<{ id: string | number, username: string }> {
+  return await app.tokenAuth.createUser({ username, password: PASSWORD })
+}
+
+/** Logs in over HTTP; the token. */
+export async function login (app: FastifyInstance, username: string, password = PASSWORD): Promise<string> {
+  const reply = await caller(app)('POST', '/auth/login', { body: { username, password } })
+  if (reply.statusCode !== 200) throw new Error(`login failed: ${reply.statusCode} ${reply.body}`)
+  return reply.json().token
+}
