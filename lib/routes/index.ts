@@ -1,6 +1,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import type { Static, TSchema } from '@sinclair/typebox'
 import { setErrorHeaders } from '../hooks/error-headers.js'
+import { publishParts } from '../schemas/openapi.js'
 import { strictBodies } from '../hooks/strict-bodies.js'
 import { changePasswordRoute } from './change-password.js'
 import type { RouteSettings } from './context.js'
@@ -22,6 +23,7 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
       setErrorHeaders(reply, error, settings.realm)
       throw error
     }
+    route.config = Object.assign({ ...route.config }, { swaggerTransform: publishParts })
   })
   for (const register of [loginRoute, logoutRoute, logoutAllRoute, changePasswordRoute, meRoute, sessionsRoutes]) register(scope, settings)
 }

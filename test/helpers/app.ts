@@ -1,8 +1,10 @@
+import swagger from '@fastify/swagger'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import { authPlugin, bcrypt } from '../../lib/index.js'
 import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
+import { checkPublished } from './published.js'
 import { redisUrl, uniqueNamespace } from './services.js'
 
 export const PASSWORD = 'correct horse battery'
@@ -33,6 +35,7 @@ export function testOptions (databaseUrl: string, options: Partial<AuthPluginOpt
 export async function createApp (t: Test, options: AuthPluginOptions, { server = {}, routes }: AppOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.teardown(() => app.close())
+  await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'test', version: '1' } } })
   await app.register(authPlugin, options)
   app.get('/protected', { onRequest: app.authenticate }, async ({ user, auth }) => ({ user, auth }))
   await routes?.(app)
@@ -42,14 +45,18 @@ export async function createApp (t: Test, options: AuthPluginOptions, { server =
 
 export type Call = (method: 'GET' | 'POST' | 'DELETE' | 'HEAD', url: string, more?: { token?: string, body?: unknown, headers?: Record<string, string> }) => Promise<LightMyRequestResponse>
 
-/** Short requests: `await call('GET', '/auth/me', { token })`. */
+/** Short requests: `await call('GET', '/auth/me', { token })`. Every reply must be as the OpenAPI document says. */
 export function caller (app: FastifyInstance): Call {
-  return async (method, url, { token, body, headers = {} } = {}) => await app.inject({
-    method,
-    url,
-    headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers },
-    ...(body === undefined ? {} : { payload: body as object })
-  })
+  return async (method, url, { token, body, headers = {} } = {}) => {
+    const reply = await app.inject({
+      method,
+      url,
+      headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers },
+      ...(body === undefined ? {} : { payload: body as object })
+    })
+    checkPublished(app, method, url, reply)
+    return reply
+  }
 }
 
 let users = 0

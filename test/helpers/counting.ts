@@ -1,0 +1,64 @@
+import { Redis } from 'ioredis'
+import pg from 'pg'
+import type { Test } from 'tap'
+import { PreparedClient } from '../../lib/index.js'
+import { redisUrl } from './services.js'
+
+/** A pool that keeps the text of every statement it sends. */
+export function countingPool (t: Test, connectionString: string, more: pg.PoolConfig = {}): { pool: pg.Pool, statements: string[] } {
+  const statements: string[] = []
+  class CountingClient extends PreparedClient {
+    override query (...args: any[]): any {
+      if (typeof args[0] === 'string') statements.push(args[0])
+      return super.query(...args)
+    }
+  }
+  const pool = new pg.Pool({ connectionString, Client: CountingClient, ...more })
+  t.teardown(() => pool.end())
+  return { pool, statements }
+}
+
+export interface RedisWatch {
+  redis: Redis
+  /** Others' commands that named a key of the namespace since the last call; each as `'get'`, `'eval'`, ... */
+  take (): Promise<string[]>
+}
+
+/** Watches a namespace with MONITOR; other tests' keys don't count. */
+export async function watchRedis (t: Test, namespace: string): Promise<RedisWatch> {
+  const redis = new Redis(redisUrl())
+  const monitor = await redis.monitor()
+  t.teardown(() => { redis.disconnect(); monitor.disconnect() })
+  const [, own] = /\baddr=(\S+)/.exec(String(await redis.client('INFO'))) ?? []
+  let seen: string[] = []
+  let marks = 0
+  monitor.on('monitor', (_time, args: string[], source: string) => {
+    // Commands inside a script are shown too, with the source "lua".
+    if (source !== 'lua' && source !== own && args.some((arg) => arg.startsWith(namespace))) seen.push(args[0]!.toLowerCase())
+  })
+  return {
+    redis,
+    async take () {
+      const mark = `mark-${namespace}${marks++}`
+      const marked = new Promise<void>((resolve) => {
+        monitor.on('monitor', function listener (_time, args: string[]) {
+          if (args[1] === mark) { monitor.off('monitor', listener); resolve() }
+        })
+      })
+      await redis.echo(mark)
+      await marked
+      const taken = seen
+      seen = []
+      return taken
+    }
+  }
+}
+
+/** Polls until the condition holds; fails after 10 seconds. */
+export async function until (condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error(`did not happen within 10 s: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
