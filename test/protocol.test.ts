@@ -1,0 +1,214 @@
+import { randomBytes } from 'node:crypto'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
+import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
+import { countingPool, until, watchRedis } from './helpers/counting.js'
+import { createDatabase, redisUrl, uniqueNamespace } from './helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+
+interface Bench {
+  app: FastifyInstance
+  statements: string[]
+  redis: Redis
+  take: () => Promise<string[]>
+  keyOf: (token: string) => string
+  get: (token: string) => Promise<number>
+  /** Makes a first request, and waits for the fill that follows the answer. */
+  warm: (token: string) => Promise<string>
+}
+
+/** An app whose SQL statements and Redis commands are counted. */
+async function createBench (t: Test, more: Parameters<typeof testOptions>[1] = {}): Promise<Bench> {
+  const namespace = uniqueNamespace()
+  const { pool, statements } = countingPool(t, database.url)
+  const app = await createApp(t, testOptions(database.url, { database: pool, ...more, cache: { namespace, ...more.cache } }))
+  const { redis, take } = await watchRedis(t, namespace)
+  const keyOf = (token: string) => `${namespace}t:${digestOf(token)}`
+  const get = async (token: string) => (await caller(app)('GET', '/protected', { token })).statusCode
+  return {
+    app,
+    statements,
+    redis,
+    take,
+    keyOf,
+    get,
+    async warm (token) {
+      await get(token)
+      await until(async () => (await redis.get(keyOf(token)))?.[0] === 'V', 'the entry is filled')
+      return await redis.get(keyOf(token)) as string
+    }
+  }
+}
+
+async function session (bench: Bench): Promise<string> {
+  const { username } = await createUser(bench.app)
+  return await login(bench.app, username)
+}
+
+async function begin (bench: Bench): Promise<void> {
+  await bench.take()
+  bench.statements.length = 0
+}
+
+t.test('a hit costs one GET and no SQL, a first use one script call, one statement and a fill', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await begin(bench)
+  t.equal(await bench.get(token), 200)
+  await until(async () => (await bench.redis.get(bench.keyOf(token)))?.[0] === 'V', 'the entry is filled')
+  t.same(await bench.take(), ['get', 'eval', 'eval'])
+  t.equal(bench.statements.length, 1)
+  t.match(bench.statements[0], /^\/\*fta_[0-9a-f]{16}\*\/ select/, 'prepared by name')
+  await begin(bench)
+  t.equal(await bench.get(token), 200)
+  t.same(await bench.take(), ['get'])
+  t.same(bench.statements, [])
+})
+
+t.test('100 000 random bearer tokens cost no Redis and no SQL call', async (t) => {
+  const bench = await createBench(t)
+  await begin(bench)
+  const { create } = createTokenFormat({ prefix: 'fta', randomBytes })
+  const raw = { headers: {}, rawHeaders: [] as string[] }
+  let refused = 0
+  for (let i = 0; i < 100_000; i++) {
+    const noise = i % 2 === 0 ? randomBytes(40).toString('base64url') : create().slice(0, -6) + randomBytes(3).toString('hex')
+    const request = { raw: { ...raw, headers: { authorization: `Bearer ${noise}` } } }
+    await bench.app.authenticate(request as never, { header () {} } as never).catch((error) => { if (error.code === 'FST_TOKEN_AUTH_INVALID_TOKEN') refused++ })
+  }
+  t.equal(refused, 100_000)
+  t.same(await bench.take(), [])
+  t.same(bench.statements, [])
+})
+
+t.test('after a flush, 1 000 concurrent requests with one token cost one statement, then none', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await bench.warm(token)
+  await bench.redis.del(bench.keyOf(token))
+  await begin(bench)
+  const replies = await Promise.all(Array.from({ length: 1000 }, () => bench.get(token)))
+  t.ok(replies.every((status) => status === 200))
+  t.equal(bench.statements.length, 1)
+  t.equal(await bench.get(token), 200)
+  t.equal(bench.statements.length, 1)
+})
+
+t.test('what Redis holds is a record of the digest, without token and hash', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  const value = await bench.warm(token)
+  const entry = JSON.parse(value.slice(1))
+  t.equal(value[0], 'V')
+  t.equal(entry.h, digestOf(token))
+  t.same(Object.keys(entry).sort(), ['exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
+  t.notMatch(value, token.slice(4))
+  t.notMatch(value, /\$2/)
+  const ttl = await bench.redis.pttl(bench.keyOf(token))
+  t.ok(ttl > 5 * 60_000 * 0.9 - 5000 && ttl <= 5 * 60_000, String(ttl))
+})
+
+t.test('a revocation leaves a tombstone, which is enough to refuse', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await bench.warm(token)
+  t.equal((await caller(bench.app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal(await bench.redis.get(bench.keyOf(token)), 'R')
+  await begin(bench)
+  t.equal(await bench.get(token), 401)
+  t.same(await bench.take(), ['get'])
+  t.same(bench.statements, [])
+})
+
+t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over it', async (t) => {
+  const bench = await createBench(t)
+  const [token, other] = [await session(bench), await session(bench)]
+  const ofOther = await bench.warm(other)
+  const own = (change: object) => `V${JSON.stringify({ ...JSON.parse(ofOther.slice(1)), h: digestOf(token), ...change })}`
+  const garbage = [
+    '', 'V', 'V{', 'Vnull', 'V[]', 'x', 'r', 'L', 'Lforeign', '\0', ofOther,
+    own({ v: 2 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
+    own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
+    own({ user: { ...JSON.parse(ofOther.slice(1)).user, username: 5 } }), 'V'.repeat(100_000),
+    own({}).replace('"user":{', '"user":{"__proto__":{"admin":true},')
+  ]
+  for (const value of garbage) {
+    await bench.redis.set(bench.keyOf(token), value, 'PX', 60_000)
+    const reply = await caller(bench.app)('GET', '/auth/me', { token })
+    t.equal(reply.statusCode, 200, value.slice(0, 80))
+    t.not(reply.json().user.id, JSON.parse(ofOther.slice(1)).uid)
+    t.equal(await bench.redis.get(bench.keyOf(token)), value)
+  }
+  await bench.redis.del(bench.keyOf(token))
+  await bench.redis.lpush(bench.keyOf(token), 'a list')
+  t.equal(await bench.get(token), 200)
+})
+
+t.test('a token that is unknown, expired, or of a deactivated user is refused by SQL', async (t) => {
+  const bench = await createBench(t)
+  const unknown = createTokenFormat({ prefix: 'fta', randomBytes }).create()
+  t.equal(await bench.get(unknown), 401)
+  const { pool } = countingPool(t, database.url)
+  const expired = await session(bench)
+  await pool.query('update auth_tokens set expires_at = now() where digest = $1', [Buffer.from(digestOf(expired), 'base64url')])
+  t.equal(await bench.get(expired), 401)
+  const { id, username } = await createUser(bench.app)
+  const inactive = await login(bench.app, username)
+  await pool.query('update users set active = false where id = $1', [id])
+  t.equal(await bench.get(inactive), 401)
+})
+
+t.test('an entry ends with its token, by the clock of the database', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update auth_tokens set expires_at = now() + interval \'400 ms\' where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
+  t.equal(await bench.get(token), 200)
+  t.ok(await bench.redis.pttl(bench.keyOf(token)) <= 2000, 'a lease, or an entry of 400 ms')
+  await until(async () => await bench.get(token) === 401, 'the token expires while it is cached')
+})
+
+t.test('a lost connection is not trusted again before recent revocations are written again', async (t) => {
+  const bench = await createBench(t)
+  const [live, dead] = [await session(bench), await session(bench)]
+  const asLive = await bench.warm(dead)
+  await caller(bench.app)('POST', '/auth/logout', { token: dead })
+  // A Redis that comes back with an old snapshot holds the revoked token as live.
+  await bench.redis.set(bench.keyOf(dead), asLive, 'PX', 60_000)
+  t.equal(await bench.get(dead), 200, 'without a reconnection nobody can tell')
+  for (const line of String(await bench.redis.client('LIST')).split('\n')) {
+    const [, id] = /id=(\d+) .*name=fastify-token-auth /.exec(line) ?? []
+    if (id !== undefined) await bench.redis.client('KILL', 'ID', id)
+  }
+  await until(async () => await bench.redis.get(bench.keyOf(dead)) === 'R', 'the tombstone is back')
+  t.equal(await bench.get(dead), 401)
+  await until(async () => (await bench.app.tokenAuth.health()).cache === 'up', 'the cache is trusted')
+  t.equal(await bench.get(live), 200)
+})
+
+t.test('refreshUser shows a changed user at once', async (t) => {
+  const bench = await createBench(t, { users: { select: ['last_login'] } })
+  const { id, username } = await createUser(bench.app)
+  const token = await login(bench.app, username)
+  await bench.warm(token)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update users set last_login = \'2001-02-03T04:05:06Z\' where id = $1', [id])
+  t.not((await caller(bench.app)('GET', '/auth/me', { token })).json().user.last_login, '2001-02-03T04:05:06.000Z')
+  t.equal(await bench.app.tokenAuth.refreshUser(id), true)
+  t.equal((await caller(bench.app)('GET', '/auth/me', { token })).json().user.last_login, '2001-02-03T04:05:06.000Z')
+})
+
+t.test('keys left in Redis all have an end', async (t) => {
+  const redis = new Redis(redisUrl())
+  t.teardown(() => redis.disconnect())
+  const bench = await createBench(t)
+  const tokens = [await session(bench), await session(bench)]
+  for (const token of tokens) await bench.warm(token)
+  await caller(bench.app)('POST', '/auth/logout', { token: tokens[0]! })
+  for (const token of tokens) t.ok(await redis.pttl(bench.keyOf(token)) > 0)
+})
