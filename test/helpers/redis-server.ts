@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+import { until } from './counting.js'
+
+export interface RedisServer {
+  url: string
+  start (): Promise<void>
+  /** SIGKILL: everything in it is gone. */
+  kill (): Promise<void>
+  freeze (): void
+  thaw (): void
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A Redis of the test's own, to stop and freeze. Not started yet. */
+export async function createRedisServer (t: Test): Promise<RedisServer> {
+  const port = await freePort()
+  const dir = await mkdtemp(join(tmpdir(), 'fta-redis-'))
+  const url = `redis://127.0.0.1:${port}`
+  let child: ChildProcess | null = null
+
+  async function kill (): Promise<void> {
+    if (child === null) return
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+    child = null
+  }
+  t.teardown(async () => { await kill(); await rm(dir, { recursive: true, force: true }) })
+
+  return {
+    url,
+    async start () {
+      const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
+      child = spawn(process.env['REDIS_SERVER_BIN'] ?? 'redis-server', args, { stdio: 'ignore' })
+      const probe = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+      probe.on('error', () => {})
+      await until(async () => await probe.ping() === 'PONG', 'redis-server answers')
+      probe.disconnect()
+    },
+    kill,
+    freeze () { child?.kill('SIGSTOP') },
+    thaw () { child?.kill('SIGCONT') }
+  }
+}
