@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { PassThrough, Readable } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Test } from 'tap'
+import pg from 'pg'
+import { run } from '../../lib/cli/run.js'
+import type { Io } from '../../lib/cli/io.js'
+import { createDatabase } from './services.js'
+
+interface Given {
+  env?: Record<string, string>
+  /** What stdin says before its end; a terminal's has none. */
+  stdin?: string
+  isTTY?: boolean
+}
+
+export interface Running {
+  result: Promise<{ code: number, out: string, err: string }>
+  out: () => string
+  err: () => string
+  type: (text: string) => void
+  signal: () => void
+  clock: { now: number }
+  exits: number[]
+}
+
+/** A command in this process. */
+export function start (args: string[], { env = {}, stdin = '', isTTY = false }: Given = {}): Running {
+  const written = { out: '', err: '' }
+  const capture = (name: 'out' | 'err') => new PassThrough().on('data', (chunk) => { written[name] += chunk })
+  const listeners = new Set<() => void>()
+  const clock = { now: 0 }
+  const exits: number[] = []
+  const input = isTTY ? new PassThrough() : Readable.from(stdin === '' ? [] : [Buffer.from(stdin)])
+  const io: Io = {
+    env,
+    stdin: Object.assign(input, { isTTY }),
+    stdout: capture('out'),
+    stderr: capture('err'),
+    monotonicNow: () => clock.now,
+    onSignal: (listener) => {
+      listeners.add(listener)
+      return () => { listeners.delete(listener) }
+    },
+    exit: (code) => { exits.push(code) }
+  }
+  return {
+    // Streams hand on what was written before timers run.
+    result: run(args, io).then(async (code) => ({ code, ...await pause(0, written) })),
+    out: () => written.out,
+    err: () => written.err,
+    type: (text) => { (input as PassThrough).write(text) },
+    signal: () => { for (const listener of listeners) listener() },
+    clock,
+    exits
+  }
+}
+
+export async function cli (args: string[], given: Given = {}) {
+  return await start(args, given).result
+}
+
+/** A process of its own, as a shell would run it, ended with the test; without this process's servers. */
+export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}) {
+  const { DATABASE_URL, REDIS_URL, ...inherited } = process.env
+  const child = spawn(process.execPath, [...process.execArgv, ...args], { env: { ...inherited, ...env } })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const written = { out: '', err: '' }
+  child.stdout.on('data', (chunk) => { written.out += chunk })
+  child.stderr.on('data', (chunk) => { written.err += chunk })
+  const result = once(child, 'close').then(([code]) => ({ code, ...written }))
+  return { child, result, out: () => written.out, err: () => written.err }
+}
+
+export function spawnCli (t: Test, args: string[], env: Record<string, string> = {}) {
+  return spawnNode(t, ['lib/cli/main.ts', ...args], env)
+}
+
+export async function until (condition: () => unknown, what: string): Promise<void> {
+  const deadline = Date.now() + 60_000
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`)
+    await pause(20)
+  }
+}
+
+/** Resolves when the output has the text; rejects if the command ends before. */
+export async function untilPrinted ({ out, result }: Pick<Running, 'out'> & { result: Promise<{ err: string }> }, text: string): Promise<void> {
+  const ended = result.then(({ err }) => { throw new Error(`it ended: ${err}`) })
+  await Promise.race([until(() => out().includes(text), text), ended])
+  ended.catch(() => {})
+}
+
+export async function query (text: string, url: string): Promise<any[]> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(text)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+/** An empty database, dropped with the test. */
+export async function freshDatabase (t: Test): Promise<string> {
+  const database = await createDatabase()
+  t.teardown(() => database.drop())
+  return database.url
+}
+
+export async function post (url: string, path: string, body: object): Promise<Response> {
+  return await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+}
