@@ -1,0 +1,20 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { AuthPluginOptions } from '../../lib/index.js'
+
+const SERVER = fileURLToPath(new URL('server-process.ts', import.meta.url))
+
+/** Starts a server in a process of its own; its origin. It must end cleanly with the test. */
+export async function startServer (t: Test, options: Omit<Partial<AuthPluginOptions>, 'hasher'>): Promise<string> {
+  const child = spawn(process.execPath, [...process.execArgv, SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    const [code] = await exited
+    if (code !== 0) throw new Error(`the server process ended with ${String(code)}`)
+  })
+  const [port] = await Promise.race([once(child.stdout, 'data'), exited.then(() => { throw new Error('the server process did not start') })])
+  return `http://127.0.0.1:${String(port).trim()}`
+}
