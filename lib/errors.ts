@@ -29,6 +29,7 @@ export const REVOCATION_PENDING = createError('FST_TOKEN_AUTH_REVOCATION_PENDING
 export const PASSWORD_CHANGE_PENDING = createError('FST_TOKEN_AUTH_PASSWORD_CHANGE_PENDING', 'The new password is in force, but not yet known to every server that earlier sessions ended: log in with it', 503)
 
 export const USER_NOT_FOUND = createError('FST_TOKEN_AUTH_USER_NOT_FOUND', 'No such user', 404)
+export const INVALID_USERNAME = createError('FST_TOKEN_AUTH_INVALID_USERNAME', 'A username has 1 to 254 characters, without NUL, lone surrogates and U+FFFD', 400)
 export const USERNAME_TAKEN = createError('FST_TOKEN_AUTH_USERNAME_TAKEN', 'The username is taken', 409)
 export const UNSUPPORTED = createError<[string]>('FST_TOKEN_AUTH_UNSUPPORTED', '%s', 500)
 
@@ -36,3 +37,4 @@ export const INVALID_OPTION = createError<[string]>('FST_TOKEN_AUTH_INVALID_OPTI
 export const DECORATOR_TAKEN = createError<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt made it', 500)
 export const DATABASE_UNREACHABLE = createError<[string]>('FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'The database cannot be reached (%s). To start without it, set start: \'degraded\'', 500)
 export const MISSING_TABLES = createError<[string]>('FST_TOKEN_AUTH_MISSING_TABLES', '%s', 500)
+export const COMMAND_FAILED = createError<[string]>('FST_TOKEN_AUTH_COMMAND_FAILED', '%s', 500)

@@ -4,8 +4,8 @@ import { INVALID_OPTION } from './errors.js'
 /** Turns what the host wrote into what the code uses, or throws an error that names the option. */
 export type Rule<Result> = (value: unknown, path: string) => Result
 
-export function refuse (path: string, expected: string, value: unknown): never {
-  throw new INVALID_OPTION(`${path} must be ${expected}, got ${show(value)}`)
+export function refuse (path: string, expected: string, value: unknown, shown = show(value)): never {
+  throw new INVALID_OPTION(`${path} must be ${expected}, got ${shown}`)
 }
 
 // Handles and functions may hold secrets, so only plain values are shown.
@@ -62,10 +62,19 @@ export function nullable<Result> (rule: Rule<Result>): Rule<Result | null> {
   return (value, path) => value === null ? null : rule(value, path)
 }
 
-/** An object with all of the methods; the value itself is used. */
-export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
+export function isPlainObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** What passes one of the tests; the value itself is used. A text in its place may be a secret, so it is not shown. */
+export function handle<Handle> (expected: string, ...tests: ((value: unknown) => boolean)[]): Rule<Handle> {
   return (value, path) => {
-    const port = (value ?? {}) as Record<string, unknown>
-    return methods.every((name) => typeof port[name] === 'function') ? value as Port : refuse(path, expected, value)
+    if (tests.some((test) => test(value))) return value as Handle
+    return refuse(path, expected, value, typeof value === 'string' ? 'a string' : show(value))
   }
+}
+
+/** An object with all of the methods. */
+export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
+  return handle<Port>(expected, (value) => methods.every((name) => typeof (value as Record<string, unknown> | undefined)?.[name] === 'function'))
 }

@@ -3,7 +3,7 @@ import type { AuthHooks } from '../types/events.js'
 import type { AuthPluginOptions, DatabaseOption, RedisOption } from '../types/options.js'
 import type { Captcha, Hasher, Now, RandomBytes } from '../types/ports.js'
 import { INVALID_OPTION } from './errors.js'
-import { boolean, callable, duration, integer, list, nullable, oneOf, refuse, text, withMethods } from './option-rules.js'
+import { boolean, callable, duration, handle, integer, isPlainObject, list, nullable, oneOf, refuse, text, withMethods } from './option-rules.js'
 import type { Rule } from './option-rules.js'
 import { isKysely, isPool } from './stores/database.js'
 import { isClient } from './stores/redis-client.js'
@@ -12,30 +12,14 @@ import type { TableMap } from './stores/tables.js'
 const SECOND = 1000
 const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
 
-/** No rule but presence: a handle is checked by the methods that are called. */
-function database (): Rule<DatabaseOption> {
-  const expected = 'a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }'
-  return (value, path) => isKysely(value) || isPool(value) || isPlainObject(value) ? value as DatabaseOption : refuse(path, expected, value)
-}
-
-function redis (): Rule<RedisOption> {
-  return (value, path) => value === true || isClient(value) || isPlainObject(value)
-    ? value as RedisOption
-    : refuse(path, 'an ioredis client, its options such as { url }, or true for fastify.redis', value)
-}
-
-function isPlainObject (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function entry<Result> (fallback: unknown, rule: Rule<Result>): { fallback: unknown, rule: Rule<Result> } {
   return { fallback, rule }
 }
 
 /** Every option, its default and its rule: the one table. `undefined` means "none by default". */
 export const OPTIONS = {
-  database: entry(undefined, database()),
-  redis: entry(null, nullable(redis())),
+  database: entry(undefined, handle<DatabaseOption>('a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }', isKysely, isPool, isPlainObject)),
+  redis: entry(null, nullable(handle<RedisOption>('an ioredis client, its options such as { url }, or true for fastify.redis', (value) => value === true, isClient, isPlainObject))),
   prefix: entry('/auth', text('a path such as "/auth", without a slash at its end', /^(\/[\w.~-]+)*$/)),
   realm: entry('api', text('1 to 60 printable ASCII characters without quotes and backslashes', /^[ !#-[\]-~]{1,60}$/)),
   schemes: entry(['Bearer', 'Token'], list(oneOf('Bearer', 'Token'), { min: 1 })),
@@ -102,6 +86,7 @@ export function readOptions (options: AuthPluginOptions) {
   refuseUnknown(options, '')
   const isLimited = (options.rateLimit as unknown) !== false
   const values = readAll(isLimited ? options : { ...options, rateLimit: undefined })
+  refuseImpossibleLengths(values)
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,
@@ -149,7 +134,7 @@ function readAll (options: object): Values {
 function refuseUnknown (group: object, at: string): void {
   for (const [key, value] of Object.entries(group)) {
     const path = at + key
-    if (path in OPTIONS || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
+    if (Object.hasOwn(OPTIONS, path) || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
     if (!GROUPS.includes(path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
     if (value === undefined || (path === 'rateLimit' && value === false)) continue
     if (!isPlainObject(value)) refuse(path, 'an object', value)
@@ -195,6 +180,10 @@ function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
     },
     tokens: { schema: values['token.schema'], table: values['token.table'] }
   }
+}
+
+function refuseImpossibleLengths ({ 'password.minLength': least, 'password.maxLength': most }: Values): void {
+  if (most < least) refuse('password.maxLength', `at least password.minLength (${least})`, most)
 }
 
 function refuseSecretColumns (values: Values): void {

@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { AuthPluginOptions } from '../types/options.js'
 import { DECORATOR_TAKEN } from './errors.js'
+import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
 import { readOptions } from './options.js'
 import { routes } from './routes/index.js'
@@ -19,7 +20,8 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   refuseTaken(fastify)
   const stores = openStores(fastify, settings)
   fastify.addHook('onClose', stores.close)
-  await startStores(stores, settings, fastify.log)
+  const started = await startStores(stores, settings, fastify.log)
+  fastify.addHook('onClose', started.close)
   const services = createServices(fastify.log, settings, stores)
   fastify.addHook('onClose', services.close)
   const ipLimit = settings.rateLimit === null
@@ -28,7 +30,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
       ...settings.rateLimit,
       redis: stores.redis,
       namespace: settings.cache.namespace,
-      realm: settings.realm,
+      challenge: challengeOf(settings),
       logger: fastify.log,
       onLimited: ({ ip, id }) => services.emit('loginFailed', { reason: 'rate_limited', userId: null, ip, requestId: id })
     })

@@ -5,7 +5,6 @@ import fastifyAuth from '@fastify/auth'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { countingPool } from './helpers/counting.js'
@@ -17,7 +16,7 @@ const { pool, statements } = countingPool(t, database.url)
 
 const echo = async ({ user, auth }: { user: unknown, auth: unknown }) => ({ user, auth })
 
-async function withToken (t: Test, app: FastifyInstance): Promise<{ token: string, user: { id: string | number, username: string } }> {
+async function withToken (app: FastifyInstance): Promise<{ token: string, user: { id: string | number, username: string } }> {
   const user = await createUser(app)
   return { user, token: await login(app, user.username) }
 }
@@ -39,7 +38,7 @@ t.test('works in every hook it is for, inside @fastify/auth, awaited, and in enc
       app.get('/open', echo)
     }
   })
-  const { token, user } = await withToken(t, app)
+  const { token, user } = await withToken(app)
   for (const path of ['onRequest', 'preValidation', 'preHandler', 'either', 'both', 'awaited', 'scoped']) {
     const good = await caller(app)('GET', `/${path}`, { token })
     t.match(good.json(), { user, auth: { sessionId: /^[0-9a-f-]{36}$/, scopes: null } }, path)
@@ -54,7 +53,7 @@ t.test('works in every hook it is for, inside @fastify/auth, awaited, and in enc
 
 t.test('reads the Authorization header and nothing else', async (t) => {
   const app = await createApp(t, testOptions(database.url), { routes: (app) => { app.post('/post', { preHandler: app.authenticate }, echo) } })
-  const { token } = await withToken(t, app)
+  const { token } = await withToken(app)
   const statusFor = async (authorization: string) => (await app.inject({ url: '/protected', headers: { authorization } })).statusCode
   for (const good of [`Bearer ${token}`, `bearer ${token}`, `BEARER ${token}`, `Token ${token}`, `token ${token}`, `Bearer   ${token}`]) t.equal(await statusFor(good), 200, good.slice(0, 12))
   const bad = [token, `Basic ${token}`, 'Bearer', 'Bearer ', `Bearer ${token}x`, `Bearer ${token.slice(0, -1)}`, `Bearer ${token} ${token}`, `Bearer "${token}"`,
@@ -67,14 +66,16 @@ t.test('reads the Authorization header and nothing else', async (t) => {
 
 t.test('accepts the schemes that are listed', async (t) => {
   const app = await createApp(t, testOptions(database.url, { schemes: ['Bearer'] }))
-  const { token } = await withToken(t, app)
+  const { token } = await withToken(app)
   t.equal((await app.inject({ url: '/protected', headers: { authorization: `Token ${token}` } })).statusCode, 401)
   t.equal((await app.inject({ url: '/protected', headers: { authorization: `Bearer ${token}` } })).statusCode, 200)
+  const tokenOnly = await createApp(t, testOptions(database.url, { schemes: ['Token'] }))
+  t.equal((await tokenOnly.inject({ url: '/protected' })).headers['www-authenticate'], 'Token realm="api"')
 })
 
 t.test('answers 400 to two Authorization headers, of which Node shows the first only', async (t) => {
   const app = await createApp(t, testOptions(database.url))
-  const { token } = await withToken(t, app)
+  const { token } = await withToken(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const statusFor = async (lines: string[]) => {
@@ -91,7 +92,7 @@ t.test('answers 400 to two Authorization headers, of which Node shows the first 
 
 t.test('with({ optional }) lets requests without a token pass, and none with a bad one', async (t) => {
   const app = await createApp(t, testOptions(database.url), { routes: (app) => { app.get('/maybe', { onRequest: app.authenticate.with({ optional: true }) }, echo) } })
-  const { token, user } = await withToken(t, app)
+  const { token, user } = await withToken(app)
   const call = caller(app)
   t.same((await call('GET', '/maybe')).json(), { user: null, auth: null })
   t.match((await call('GET', '/maybe', { token })).json(), { user })
@@ -100,7 +101,7 @@ t.test('with({ optional }) lets requests without a token pass, and none with a b
 
 t.test('with({ fresh }) sees a change in SQL that the cache does not know of', async (t) => {
   const app = await createApp(t, testOptions(database.url, { database: pool }), { routes: (app) => { app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, echo) } })
-  const { token, user } = await withToken(t, app)
+  const { token, user } = await withToken(app)
   const call = caller(app)
   t.equal((await call('GET', '/protected', { token })).statusCode, 200)
   statements.length = 0
@@ -114,7 +115,7 @@ t.test('with({ scopes }) wants them all of a token that has some; a login\'s tok
   const app = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.get('/orders', { onRequest: app.authenticate.with({ scopes: ['orders:read', 'orders:write'] }) }, echo) }
   })
-  const { token, user } = await withToken(t, app)
+  const { token, user } = await withToken(app)
   const call = caller(app)
   const issue = async (scopes: string[]) => (await app.tokenAuth.issueToken(user.id, { scopes, label: 'robot' })).token
   t.equal((await call('GET', '/orders', { token })).statusCode, 200)
@@ -128,11 +129,30 @@ t.test('with({ scopes }) wants them all of a token that has some; a login\'s tok
   }
 })
 
-t.test('a variant has variants, and they can be combined', async (t) => {
+t.test('a variant of a variant keeps what it does not change', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
-    routes: (app) => { app.get('/maybe-fresh', { onRequest: app.authenticate.with({ optional: true }).with({ fresh: true, optional: true }) }, echo) }
+    routes: (app) => { app.get('/limited', { onRequest: app.authenticate.with({ scopes: ['a'], optional: true }).with({ fresh: true }) }, echo) }
   })
-  t.equal((await caller(app)('GET', '/maybe-fresh')).statusCode, 200)
+  const { user } = await withToken(app)
+  const { token } = await app.tokenAuth.issueToken(user.id, { scopes: ['b'] })
+  t.equal((await caller(app)('GET', '/limited')).statusCode, 200)
+  t.equal((await caller(app)('GET', '/limited', { token })).statusCode, 403)
+})
+
+t.test('a variant that is misspelt is refused by name, and guards nothing less', async (t) => {
+  const { authenticate } = await createApp(t, testOptions(database.url))
+  const bad = { scope: ['a'], scopes: 'a', optional: 'yes', fresh: 1 }
+  for (const [name, value] of Object.entries(bad)) t.throws(() => authenticate.with({ [name]: value }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(name) })
+  for (const scopes of [[], ['with space'], ['"']]) t.throws(() => authenticate.with({ scopes }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
+})
+
+t.test('requests that share a look-up don\'t share request.user', async (t) => {
+  const app = await createApp(t, testOptions(database.url), {
+    routes: (app) => { app.get('/marking', { onRequest: app.authenticate }, async ({ user }) => { const marked = user as { marks?: number }; marked.marks = (marked.marks ?? 0) + 1; return marked }) }
+  })
+  const { token } = await withToken(app)
+  const replies = await Promise.all(Array.from({ length: 20 }, async () => (await caller(app)('GET', '/marking', { token })).json()))
+  t.ok(replies.every(({ marks }) => marks === 1))
 })
 
 t.test('guards the upgrade to a websocket', async (t) => {
@@ -144,13 +164,15 @@ t.test('guards the upgrade to a websocket', async (t) => {
       })
     }
   })
-  const { token, user } = await withToken(t, app)
+  const { token, user } = await withToken(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/socket`
   const open = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } })
   const [message] = await once(open, 'message')
   t.equal(String(message), user.username)
   open.terminate()
+  const injected = await app.injectWS('/socket', { headers: { authorization: `Bearer ${token}` } })
+  injected.terminate()
   const refused = new WebSocket(url)
   const [error] = await once(refused, 'error')
   t.match(error.message, '401')

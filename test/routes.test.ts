@@ -281,12 +281,38 @@ t.test('last uses are written in one statement an interval, and the rest when th
   await until(async () => await stale() === 0, 'the uses are written')
   t.ok(touches() < 20, `${touches()} statements for 40 requests`)
 
+  await host.close()
   const slow = await createApp(t, testOptions(database.url))
   await pool.query('update auth_tokens set last_used_at = now() - interval \'1 hour\' where user_id = $1', [id])
   await statusOf(tokens[0]!, slow)
   t.equal(await stale(), 2)
   await slow.close()
   t.equal(await stale(), 1)
+})
+
+t.test('POST /logout-all with an idle session\'s token is refused, each time, and ends nothing', async (t) => {
+  const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))
+  const { tokens: [idle, live] } = await twoSessions(host)
+  await pool.query('update auth_tokens set last_used_at = now() - interval \'61 seconds\' where digest = $1', [Buffer.from(digestOf(idle), 'base64url')])
+  for (let i = 0; i < 2; i++) t.equal((await caller(host)('POST', '/auth/logout-all', { token: idle })).statusCode, 401)
+  t.equal(await statusOf(live, host), 200)
+})
+
+t.test('a token with scopes manages nothing without the scope auth, and may always log itself out', async (t) => {
+  const { id } = await createUser(app)
+  const limited = (await app.tokenAuth.issueToken(id, { scopes: ['orders'] })).token
+  const managing = (await app.tokenAuth.issueToken(id, { scopes: ['auth'] })).token
+  const body = { currentPassword: PASSWORD, newPassword: NEW_PASSWORD }
+  const routes = [['GET', '/auth/sessions'], ['DELETE', `/auth/sessions/${UUID}`], ['POST', '/auth/change-password', body], ['POST', '/auth/logout-all']] as const
+  for (const [method, url, body] of routes) {
+    const reply = await call(method, url, { token: limited, ...(body === undefined ? {} : { body }) })
+    t.equal(reply.statusCode, 403, url)
+    t.equal(reply.json().code, 'FST_TOKEN_AUTH_INSUFFICIENT_SCOPE')
+  }
+  t.equal((await call('GET', '/auth/me', { token: limited })).statusCode, 200)
+  t.equal((await call('POST', '/auth/logout', { token: limited })).statusCode, 204)
+  t.equal((await call('GET', '/auth/sessions', { token: managing })).statusCode, 200)
+  t.equal((await call('POST', '/auth/logout-all', { token: managing })).statusCode, 204)
 })
 
 t.test('an idle session ends, and one in use does not', async (t) => {

@@ -71,7 +71,7 @@ t.test('createUser stores a hash, and refuses taken names and bad passwords', as
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'short' }), { code: 'FST_TOKEN_AUTH_PASSWORD_TOO_SHORT' })
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'x'.repeat(1025) }), { code: 'FST_TOKEN_AUTH_PASSWORD_TOO_LONG' })
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'a NUL \0 in it' }), { code: 'FST_TOKEN_AUTH_PASSWORD_MALFORMED' })
-  await t.rejects(tokenAuth.createUser({ username: 'Bob\0', password: PASSWORD }), { code: 'FST_TOKEN_AUTH_INVALID_INPUT', statusCode: 400 })
+  for (const username of ['', 'Bob\0', '\ud800', 'x'.repeat(255)]) await t.rejects(tokenAuth.createUser({ username, password: PASSWORD }), { code: 'FST_TOKEN_AUTH_INVALID_USERNAME', statusCode: 400 })
   const inactive = await tokenAuth.createUser({ username: 'Carl', password: PASSWORD, fields: { active: false } })
   await t.rejects(login(app, inactive.username), /401/)
   await tokenAuth.setActive(inactive.id, true)
@@ -248,9 +248,17 @@ t.test('a login that cannot end the session it displaces gives out no token', as
   await until(async () => (await host.tokenAuth.health()).cache === 'down', 'the loss is seen')
   const reply = await caller(host)('POST', '/auth/login', { body: { username, password: PASSWORD } })
   t.equal(reply.json().code, 'FST_TOKEN_AUTH_REVOCATION_PENDING')
+  await t.rejects(host.tokenAuth.issueToken((await createFull(host)).id), { code: 'FST_TOKEN_AUTH_REVOCATION_PENDING' })
   t.same(await host.tokenAuth.listSessions(id), [])
   t.ok(await login(host, username), 'nothing is displaced any more')
 })
+
+/** A user who has as many sessions as they may. */
+async function createFull (host: typeof app) {
+  const user = await createUser(host)
+  await login(host, user.username)
+  return user
+}
 
 t.test('nothing is left open when the server closes', async (t) => {
   const host = Fastify()

@@ -3,7 +3,8 @@ import { MALFORMED_AUTHORIZATION } from '../errors.js'
 
 export interface RawHeaders {
   headers: IncomingHttpHeaders
-  rawHeaders: string[]
+  /** Absent on the mock requests of `app.injectWS()`. */
+  rawHeaders?: string[]
 }
 
 /**
@@ -21,7 +22,7 @@ export function readBearer ({ headers, rawHeaders }: RawHeaders, schemes: Readon
   return token === '' ? null : token
 }
 
-function refuseSecond (rawHeaders: string[]): void {
+function refuseSecond (rawHeaders: string[] = []): void {
   let count = 0
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!

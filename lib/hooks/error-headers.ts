@@ -13,15 +13,20 @@ const CHALLENGES: Record<string, string> = {
   FST_TOKEN_AUTH_INSUFFICIENT_SCOPE: ', error="insufficient_scope"'
 }
 
+/** The challenge of a 401: the first scheme that is accepted, `Bearer` if it is one of them. */
+export function challengeOf ({ schemes, realm }: { schemes: readonly string[], realm: string }): string {
+  return `${schemes.includes('Bearer') ? 'Bearer' : schemes[0]} realm="${realm}"`
+}
+
 /**
  * Sets the headers that go with an error, before whatever handler the host has answers it:
  * a challenge with every 401 (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503.
  */
-export function setErrorHeaders (reply: FastifyReply, error: AnswerError, realm: string): void {
+export function setErrorHeaders (reply: FastifyReply, error: AnswerError, challenge: string): void {
   const { statusCode, code = '' } = error
   if (statusCode === 401 || code in CHALLENGES) {
     const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`
-    reply.header('www-authenticate', `Bearer realm="${realm}"${CHALLENGES[code] ?? ''}${scope}`)
+    reply.header('www-authenticate', `${challenge}${CHALLENGES[code] ?? ''}${scope}`)
   }
   if (statusCode === 429 || statusCode === 503) {
     reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1)))

@@ -11,7 +11,7 @@ export interface IpLimitSettings {
   /** Where the counts are shared; `null`: in this process. An ioredis client; @fastify/rate-limit types it so, too. */
   redis: any
   namespace: string
-  realm: string
+  challenge: string
   logger: Logger
   onLimited: (request: FastifyRequest) => void
 }
@@ -32,7 +32,7 @@ const LOCAL_ADDRESSES = 50_000
  * It is registered on an instance of our own: on the host's, a registration of the host would
  * replace the store, or count a second time.
  */
-export async function createIpLimit ({ max, timeWindowMs, redis, namespace, realm, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
+export async function createIpLimit ({ max, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
   const scopes: FastifyInstance[] = []
 
   async function createCounter (store: object): Promise<Counter> {
@@ -45,12 +45,18 @@ export async function createIpLimit ({ max, timeWindowMs, redis, namespace, real
   const local = await createCounter({ cache: LOCAL_ADDRESSES })
   const shared = redis === null ? local : await createCounter({ redis, nameSpace: `${namespace}l:` })
 
+  let isShared = true
+
   async function count (request: FastifyRequest): Promise<Count> {
     if (shared === local) return await local(request)
     try {
-      return await shared(request)
+      const counted = await shared(request)
+      isShared = true
+      return counted
     } catch (error) {
-      logger.warn({ reason: (error as Error).name }, 'Redis does not count logins: they are limited in this process')
+      // Once an outage: whoever guesses passwords may not fill the log.
+      if (isShared) logger.warn({ reason: (error as Error).name }, 'Redis does not count logins: they are limited in this process')
+      isShared = false
       return await local(request)
     }
   }
@@ -61,7 +67,7 @@ export async function createIpLimit ({ max, timeWindowMs, redis, namespace, real
       if (!isExceeded) return
       onLimited(request)
       const error = Object.assign(new RATE_LIMITED(), { retryAfterSeconds: ttlInSeconds })
-      setErrorHeaders(reply, error, realm)
+      setErrorHeaders(reply, error, challenge)
       throw error
     },
     async close () {

@@ -11,6 +11,8 @@ export interface BcryptOptions {
 
 /** bcrypt reads no further than this; what is longer is hashed first. */
 const BCRYPT_BYTES = 72
+/** A stored hash that asks for more is refused, not computed: each step doubles the time. */
+const HIGHEST_COST = 16
 const PLAIN = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
 const PREHASHED = /^\$bcrypt-sha256\$v=2,t=2b,r=(\d{1,2})\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})$/
 
@@ -20,7 +22,7 @@ const PREHASHED = /^\$bcrypt-sha256\$v=2,t=2b,r=(\d{1,2})\$([./A-Za-z0-9]{22})\$
  * Plain bcrypt hashes of other software verify as they did there.
  */
 export function bcrypt ({ cost = 12 }: BcryptOptions = {}): Hasher {
-  if (!Number.isInteger(cost) || cost < 4 || cost > 16) throw new RangeError(`bcrypt's cost must be an integer from 4 to 16, got ${cost}`)
+  if (!Number.isInteger(cost) || cost < 4 || cost > HIGHEST_COST) throw new RangeError(`bcrypt's cost must be an integer from 4 to 16, got ${cost}`)
   const slots = createSemaphore({ concurrency: 2, queue: 64, maxWaitMs: 5000, overloaded: () => new OVERLOADED() })
 
   async function prehashed (password: string, salt: string, rounds: number): Promise<string> {
@@ -35,9 +37,10 @@ export function bcrypt ({ cost = 12 }: BcryptOptions = {}): Hasher {
   }
 
   async function verify (password: string, stored: string): Promise<boolean> {
-    if (PLAIN.test(stored)) return await bcryptjs.compare(password, stored)
+    const [, cost] = PLAIN.exec(stored) ?? []
+    if (cost !== undefined) return Number(cost) <= HIGHEST_COST && await bcryptjs.compare(password, stored)
     const [, rounds, salt] = PREHASHED.exec(stored) ?? []
-    if (rounds === undefined || salt === undefined || Number(rounds) > 16) return false
+    if (rounds === undefined || salt === undefined || Number(rounds) > HIGHEST_COST) return false
     return isSame(await prehashed(password, salt, Number(rounds)), stored)
   }
 

@@ -7,9 +7,9 @@ import type { RouteSettings } from './context.js'
 import type { Body } from './index.js'
 
 /** POST /change-password. */
-export function changePasswordRoute (scope: FastifyInstance, { passwords, authenticate }: RouteSettings): void {
+export function changePasswordRoute (scope: FastifyInstance, { passwords, manage }: RouteSettings): void {
   scope.post<{ Body: Body<typeof ChangePasswordBody> }>('/change-password', {
-    onRequest: authenticate.with({ fresh: true }),
+    onRequest: manage.with({ fresh: true }),
     schema: documented('changePassword', 'Change the password, end every session and begin a new one', {
       body: ChangePasswordBody,
       response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }

@@ -10,9 +10,11 @@ import type { SessionService } from '../services/sessions.js'
 
 /** What the routes are given; they know no store. */
 export interface RouteSettings {
-  realm: string
+  challenge: string
   hasCaptcha: boolean
   authenticate: Authenticate
+  /** For what manages the account: a token that is limited to scopes needs one for it. */
+  manage: Authenticate
   ipLimit: onRequestHookHandler | null
   /** The digest of the request's token, whatever has become of it. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
   presentedDigest (request: FastifyRequest): Digest

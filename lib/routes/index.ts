@@ -20,7 +20,7 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
   // Rethrown, so that the host's own error handler answers.
   scope.addHook('onRoute', (route) => {
     route.errorHandler = (error, _request, reply) => {
-      setErrorHeaders(reply, error, settings.realm)
+      setErrorHeaders(reply, error, settings.challenge)
       throw error
     }
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publishParts })

@@ -8,7 +8,7 @@ import type { RouteSettings } from './context.js'
 export function logoutAllRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {
   scope.post('/logout-all', {
     schema: documented('logoutAll', 'End every session of the user, this one included', {
-      response: { 204: NoContent, ...errorReplies(400, 401, 413, 415, 503) }
+      response: { 204: NoContent, ...errorReplies(400, 401, 403, 413, 415, 503) }
     })
   }, async (request, reply) => {
     await sessions.logoutAll(presentedDigest(request), request.id)

@@ -10,11 +10,11 @@ const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { descri
 const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })
 
 /** GET /sessions and DELETE /sessions/:id. */
-export function sessionsRoutes (scope: FastifyInstance, { sessions, authenticate }: RouteSettings): void {
+export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: RouteSettings): void {
   scope.get('/sessions', {
-    onRequest: authenticate,
+    onRequest: manage,
     schema: documented('listSessions', 'The user\'s sessions', {
-      response: { 200: SessionList, ...errorReplies(400, 401, 503) }
+      response: { 200: SessionList, ...errorReplies(400, 401, 403, 503) }
     })
   }, async (request) => {
     const { user, auth } = callerOf(request)
@@ -23,10 +23,10 @@ export function sessionsRoutes (scope: FastifyInstance, { sessions, authenticate
   })
 
   scope.delete<{ Params: Body<typeof SessionParams> }>('/sessions/:id', {
-    onRequest: authenticate,
+    onRequest: manage,
     schema: documented('deleteSession', 'End one session of the user', {
       params: SessionParams,
-      response: { 204: NoContent, ...errorReplies(400, 401, 404, 413, 415, 503) }
+      response: { 204: NoContent, ...errorReplies(400, 401, 403, 404, 413, 415, 503) }
     })
   }, async (request, reply) => {
     await sessions.end(callerOf(request).user.id, request.params.id)

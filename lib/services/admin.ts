@@ -1,10 +1,9 @@
-import { USER_NOT_FOUND } from '../errors.js'
-import type { Hasher, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
+import type { Hasher, Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
 import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
 import type { Announce } from './announce.js'
-import type { Emit } from './events.js'
 import { toGrant } from './issue.js'
 import type { NewToken, TokenMinter } from './issue.js'
 
@@ -14,6 +13,9 @@ export interface AdminService extends UserAdmin {
   issueToken (userId: UserId, about: NewToken): Promise<TokenGrant>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
+
+/** What a login accepts: 1 to 254 code points, none of which a database refuses or a decoder replaces. */
+const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
 export interface AdminSettings {
   users: UserStore
@@ -25,34 +27,36 @@ export interface AdminSettings {
   policy: PasswordPolicy
   minter: TokenMinter
   announce: Announce
-  emit: Emit
   retentionMs: number
 }
 
 export function createAdminService (settings: AdminSettings): AdminService {
-  const { users, reader, sessions, revocations, cache, hasher, policy, minter, announce, emit } = settings
+  const { users, reader, sessions, revocations, cache, hasher, policy, minter, announce } = settings
+  async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
+    await announce.revoked({ userId, reason, count: ended, digests })
+  }
+
   return {
     async createUser ({ username, password, fields = {} }) {
+      if (!USERNAME.test(username)) throw new INVALID_USERNAME()
       if (password !== null) policy.check(password, { username })
       return await users.create({ username, passwordHash: password === null ? null : await hasher.hash(password), fields })
     },
     async setActive (userId, active) {
       const revoked = await revocations.setActive(userId, active)
       if (!revoked.found) throw new USER_NOT_FOUND()
-      if (!active) emit('revoked', { userId, reason: 'deactivated', count: revoked.ended })
-      await announce(revoked.digests)
+      await finish(userId, revoked, 'deactivated')
     },
     async deleteUser (userId) {
       const revoked = await revocations.deleteUser(userId)
-      if (revoked.found) emit('revoked', { userId, reason: 'user_deleted', count: revoked.ended })
-      await announce(revoked.digests)
+      await finish(userId, revoked, 'user_deleted')
       return revoked.found
     },
     async issueToken (userId, about) {
       const { token, request } = minter.mint(about)
       const issued = await sessions.issue(userId, request)
       if (issued === null) throw new USER_NOT_FOUND()
-      await announce(issued.revoked)
+      await announce.displaced(issued, 'too_many')
       return toGrant(token, issued)
     },
     // A dropped entry is as good as an evicted one: whoever fills it next has read SQL after this change.

@@ -1,6 +1,7 @@
 import { CAPTCHA_REFUSED, CAPTCHA_UNAVAILABLE, INVALID_CREDENTIALS } from '../errors.js'
+import { withDeadline } from '../concurrency/deadline.js'
 import type { AuthEvents } from '../../types/events.js'
-import type { Captcha, Credentials, Hasher, RandomBytes, RevocationWriter, SessionWriter, UserStore } from '../../types/ports.js'
+import type { Captcha, CaptchaVerdict, Credentials, Hasher, RandomBytes, SessionWriter, UserStore } from '../../types/ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import type { Announce } from './announce.js'
 import type { Emit } from './events.js'
@@ -22,7 +23,6 @@ export interface LoginService {
 export interface LoginSettings {
   users: UserStore
   sessions: SessionWriter
-  revocations: RevocationWriter
   hasher: Hasher
   captcha: Captcha | null
   minter: TokenMinter
@@ -32,6 +32,12 @@ export interface LoginSettings {
 }
 
 const CAPTCHA_TIMEOUT_MS = 3000
+
+// The signal asks a provider to stop; one that does not listen is not waited for either.
+async function askCaptcha (captcha: Captcha, answer: string, ip: string | null): Promise<CaptchaVerdict> {
+  const verdict = (async () => await captcha.verify(answer, { ip, signal: AbortSignal.timeout(CAPTCHA_TIMEOUT_MS) }))()
+  return await withDeadline(verdict, { timeoutMs: CAPTCHA_TIMEOUT_MS, expired: () => new Error('the captcha provider did not answer in time') })
+}
 
 type FailureReason = AuthEvents['loginFailed']['reason']
 
@@ -43,7 +49,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
 
   async function checkCaptcha (answer: string, origin: Origin): Promise<void> {
     if (captcha === null) return
-    const verdict = await captcha.verify(answer, { ip: origin.ip, signal: AbortSignal.timeout(CAPTCHA_TIMEOUT_MS) })
+    const verdict = await askCaptcha(captcha, answer, origin.ip)
       .catch((error) => { throw new CAPTCHA_UNAVAILABLE({ cause: error }) })
     if (verdict.ok) return
     report('captcha', null, origin)
@@ -77,11 +83,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
       const { token, request } = minter.mint(origin)
       const issued = await sessions.login(user.id, user.passwordHash, request)
       if (issued === null) return fail('wrong_password', user, origin)
-      // Nobody will hear of this token if the older ones cannot be ended, so it ends too.
-      await announce(issued.revoked).catch(async (error) => {
-        await settings.revocations.session(user.id, issued.sessionId, 'revoked').catch(() => {})
-        throw error
-      })
+      await announce.displaced(issued, 'too_many')
       emit('login', { userId: user.id, sessionId: issued.sessionId, ip: origin.ip, requestId: origin.requestId })
       return toGrant(token, issued)
     }

@@ -46,8 +46,7 @@ export function createPasswordService ({ users, sessions, revocations, hasher, p
       const issued = await sessions.changePassword({ userId, sessionId, verifiedHash: passwordHash, newHash: await hasher.hash(newPassword), token: request })
       if (issued === null) throw new WRONG_PASSWORD()
       emit('passwordChanged', { userId, sessionId, requestId: origin.requestId })
-      emit('revoked', { userId, reason: 'password_changed', count: issued.revoked.length })
-      await announce(issued.revoked, () => new PASSWORD_CHANGE_PENDING())
+      await announce.displaced(issued, 'password_changed', () => new PASSWORD_CHANGE_PENDING())
       return toGrant(token, issued)
     },
     async set (userId, password) {
@@ -57,8 +56,8 @@ export function createPasswordService ({ users, sessions, revocations, hasher, p
       const revoked = await revocations.setPassword(userId, await hasher.hash(password))
       if (!revoked.found) throw new USER_NOT_FOUND()
       emit('passwordChanged', { userId, sessionId: null, requestId: null })
-      emit('revoked', { userId, reason: 'password_changed', count: revoked.ended })
-      await announce(revoked.digests, () => new PASSWORD_CHANGE_PENDING())
+      const { ended: count, digests } = revoked
+      await announce.revoked({ userId, reason: 'password_changed', count, digests }, () => new PASSWORD_CHANGE_PENDING())
     }
   }
 }

@@ -1,4 +1,4 @@
-import { INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
+import { INSUFFICIENT_SCOPE, INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
 import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../../types/ports.js'
 import type { Session, UserId } from '../../types/user.js'
 import type { Announce } from './announce.js'
@@ -28,13 +28,16 @@ export interface SessionSettings {
   emit: Emit
 }
 
+/** What a token with scopes needs to manage the account's sessions and password. */
+export const MANAGE_SCOPE = 'auth'
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 export function createSessionService ({ reader, revocations, resolveFresh, cache, announce, emit }: SessionSettings): SessionService {
   async function finish (revoked: Revoked, reason: RevokeReason): Promise<number> {
-    if (revoked.ended > 0) emit('revoked', { userId: revoked.userId, reason, count: revoked.ended })
-    await announce(revoked.digests)
-    return revoked.ended
+    const { userId, ended: count, digests } = revoked
+    await announce.revoked({ userId, reason, count, digests })
+    return count
   }
 
   // A session that was ended before is gone, unless its first deletion could not tell the cache.
@@ -49,9 +52,9 @@ export function createSessionService ({ reader, revocations, resolveFresh, cache
 
   // A retry after 503 comes with a token that the first try ended. It may finish that, and end nothing newer.
   async function finishLogoutAll (digest: Digest): Promise<void> {
-    const { reason, userId, digests } = await revocations.token(digest, 'logout_all')
+    const { reason, userId, digests } = await revocations.token(digest, 'revoked')
     if (reason !== 'logout_all' || userId === null || digests.length === 0) throw new INVALID_TOKEN()
-    await announce(await revocations.recentOf(userId))
+    await announce.revoked({ userId, reason, count: 0, digests: await revocations.recentOf(userId) })
   }
 
   return {
@@ -64,6 +67,7 @@ export function createSessionService ({ reader, revocations, resolveFresh, cache
     async logoutAll (digest, requestId) {
       const record = await resolveFresh(digest)
       if (record === null) return await finishLogoutAll(digest)
+      if (record.scopes !== null && !record.scopes.includes(MANAGE_SCOPE)) throw new INSUFFICIENT_SCOPE()
       emit('logout', { userId: record.user.id, sessionId: null, requestId })
       await revokeUser(record.user.id, 'logout_all')
     },

@@ -70,7 +70,8 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
 
   return {
     resolve (digest, done) {
-      const miss = () => { joinMiss(digest).then((record) => done(null, record), (error) => done(error, null)) }
+      // Cloned: callers who shared a run must not share the object that becomes their request.user.
+      const miss = () => { joinMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
       if (!gate.admits()) return miss()
       cache.get(digest, (error, value) => {
         if (error !== null) {

@@ -2,13 +2,13 @@ import { INVALID_INPUT, UNAVAILABLE } from '../errors.js'
 
 /** Serialization failure and deadlock: the transaction did nothing and may be run again. */
 const RETRYABLE = new Set(['40001', '40P01'])
-/** NUL or bad encoding in text, a malformed literal, a number out of range: the input's fault. */
-const BAD_INPUT = new Set(['22021', '22P02', '22003'])
+/** Bad encoding in text, a malformed literal, too long or too large a value, one that a column refuses: the input's fault. */
+const BAD_INPUT = new Set(['22021', '22P02', '22001', '22003', '23502', '23514'])
 const UNIQUE_VIOLATION = '23505'
 /** Classes whose messages speak of the server and the schema, never of values. */
 const SAFE_CLASSES = new Set(['08', '25', '40', '42', '53', '55', '57', '58'])
 
-interface Failure { code?: unknown, message?: unknown, constraint?: unknown, table?: unknown, statusCode?: unknown }
+interface Failure { code?: unknown, message?: unknown, constraint?: unknown, table?: unknown, column?: unknown, statusCode?: unknown }
 
 export function isRetryable (error: unknown): boolean {
   return RETRYABLE.has(codeOf(error))
@@ -25,16 +25,16 @@ export function codeOf (error: unknown): string {
 
 /** The driver's error without what may be a secret: its detail, where, parameters and, if it quotes values, its message. */
 export function withoutValues (error: unknown): Error {
-  const { message, constraint, table } = (error ?? {}) as Failure
+  const { message, constraint, table, column } = (error ?? {}) as Failure
   const code = codeOf(error)
   const isSafe = code.length !== 5 || SAFE_CLASSES.has(code.slice(0, 2))
   const text = isSafe && typeof message === 'string' && message !== '' ? message : 'the database refused the statement'
-  return Object.assign(new Error(text), { name: 'DatabaseError', code, constraint, table })
+  return Object.assign(new Error(text), { name: 'DatabaseError', code, constraint, table, column })
 }
 
 /** One of our own errors, with the driver's as a cause that has no values in it. */
 export function toOwnError (error: unknown): Error {
   if (typeof (error as Failure)?.statusCode === 'number') return error as Error
-  if (BAD_INPUT.has(codeOf(error))) return new INVALID_INPUT()
+  if (BAD_INPUT.has(codeOf(error))) return new INVALID_INPUT({ cause: withoutValues(error) })
   return new UNAVAILABLE({ cause: withoutValues(error) })
 }

@@ -34,13 +34,17 @@ export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): 
   return client
 }
 
+// Read back from the client: ioredis lets the URL's query win over the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string }): Redis {
-  for (const [name, value] of Object.entries(SAFE)) {
-    const given = options[name as keyof typeof SAFE]
-    if (given !== undefined && given !== value) throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise a write that was queued while Redis was away is replayed later`)
-  }
   const settings: RedisOptions = { ...DEFAULTS, ...options, ...SAFE }
-  return url === undefined ? new Redis(settings) : new Redis(url, settings)
+  const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
+  for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
+    const given = options[name] === undefined ? client.options[name] : options[name]
+    if (given === value) continue
+    client.disconnect()
+    throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise a write that was queued while Redis was away is replayed later`)
+  }
+  return client
 }
 
 function duplicate (client: RedisClient): RedisClient {

@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
 import { createAuthenticate } from '../hooks/authenticate.js'
 import { readBearer } from '../hooks/bearer.js'
+import { challengeOf } from '../hooks/error-headers.js'
 import { duration } from '../option-rules.js'
 import type { Settings } from '../options.js'
 import { bcrypt } from '../passwords/bcrypt.js'
@@ -16,13 +17,14 @@ import { createTokenMinter } from '../services/issue.js'
 import { createLastUsed } from '../services/last-used.js'
 import { createLoginService } from '../services/login.js'
 import { createPasswordService } from '../services/passwords.js'
-import { createSessionService } from '../services/sessions.js'
+import { createSessionService, MANAGE_SCOPE } from '../services/sessions.js'
 import { staleWindowMs } from '../stores/tombstones.js'
 import { createTokenFormat, digestOf } from '../tokens/token.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Logger } from '../../types/ports.js'
 import type { Health, TokenAuth } from '../../types/token-auth.js'
-import { openapi } from './openapi.js'
+import { openapi } from '../schemas/openapi.js'
+import { readVariant } from './variant.js'
 import type { Stores } from './stores.js'
 
 export interface Services {
@@ -35,11 +37,12 @@ export interface Services {
 
 /** Makes the services over the stores. */
 export function createServices (logger: Logger, settings: Settings, stores: Stores): Services {
-  const { token, realm, now } = settings
+  const { token, now } = settings
+  const challenge = challengeOf(settings)
   const { reader, emit, resolver } = stores
   const hasher = settings.hasher ?? bcrypt()
   const format = createTokenFormat({ prefix: token.prefix, randomBytes: settings.randomBytes })
-  const announce = createAnnounce({ writeTombstones: stores.tombstones.write, revocation: settings.revocation })
+  const announce = createAnnounce({ writeTombstones: stores.tombstones.write, revocations: stores.revocations, revocation: settings.revocation, emit })
   const lastUsed = createLastUsed({ touch: reader.touch, intervalMs: token.touchIntervalMs, now, logger })
   const common = {
     ...stores,
@@ -52,7 +55,7 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   const passwords = createPasswordService(common)
   const admin = createAdminService({ ...common, retentionMs: Math.max(token.retentionMs, staleWindowMs(settings.cache.ttlMs)) })
   const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
-  const authenticate = createAuthenticate({ realm, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, noteUse: lastUsed.note })
+  const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note })
 
   function presentedDigest ({ raw }: FastifyRequest): string {
     const text = readBearer(raw, schemes)
@@ -74,9 +77,10 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
       openapi
     },
     forRoutes: {
-      realm,
+      challenge,
       hasCaptcha: settings.captcha !== null,
       authenticate,
+      manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
       presentedDigest,
       login: createLoginService({ ...common, captcha: settings.captcha, randomBytes: settings.randomBytes }),
       passwords,

@@ -3,24 +3,55 @@ import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
 import { checkTables } from '../stores/check.js'
 import { migrateUp } from '../stores/migrations/index.js'
-import { toOwnError } from '../stores/pg-errors.js'
+import { codeOf, toOwnError } from '../stores/pg-errors.js'
 import { DATABASE_UNREACHABLE } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
+const DATABASE_PAUSE_MS = 1000
+
+export interface Started {
+  /** Stops waiting for the database. */
+  close (): Promise<void>
+}
 
 /**
  * Migrates if asked, checks the tables, and connects the cache. A database that cannot be reached stops the
  * start (`start: 'degraded'`: it is waited for while requests are answered 503); a cache that can't, never.
  */
-export async function startStores (stores: Stores, settings: Settings, logger: Logger): Promise<void> {
+export async function startStores (stores: Stores, settings: Settings, logger: Logger): Promise<Started> {
+  const closing = new AbortController()
+  let waiting = Promise.resolve()
   try {
     await prepareDatabase(stores, settings, logger)
   } catch (error) {
-    if (settings.start === 'strict' || (error as { code?: string }).code !== 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE') throw error
+    if (settings.start === 'strict' || codeOf(error) !== 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE') throw error
     logger.error({ err: error }, 'the database cannot be reached: starting without it')
+    waiting = awaitDatabase(() => prepareDatabase(stores, settings, logger), logger, closing.signal)
   }
   await startCache(stores)
+  return {
+    async close () {
+      closing.abort()
+      await waiting
+    }
+  }
+}
+
+// The migrations and the check that the start could not do.
+async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, signal: AbortSignal): Promise<void> {
+  let reported = 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE'
+  while (!signal.aborted) {
+    await pause(DATABASE_PAUSE_MS, undefined, { signal, ref: false }).catch(() => {})
+    if (signal.aborted) return
+    try {
+      await prepare()
+      return logger.info({}, 'the database is ready')
+    } catch (error) {
+      if (codeOf(error) !== reported) logger.error({ err: error }, 'the database is not ready')
+      reported = codeOf(error)
+    }
+  }
 }
 
 async function prepareDatabase ({ db, tables }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {

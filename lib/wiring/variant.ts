@@ -1,0 +1,18 @@
+import { INVALID_OPTION } from '../errors.js'
+import { boolean, list, text } from '../option-rules.js'
+import type { AuthenticateVariant } from '../../types/fastify.js'
+
+const RULES = {
+  optional: boolean(),
+  fresh: boolean(),
+  scopes: list(text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/), { min: 1 })
+}
+
+/** Checks the argument of `authenticate.with()`: a typo may not leave a route less guarded than it reads. */
+export function readVariant (options: AuthenticateVariant): AuthenticateVariant {
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(RULES, name)) throw new INVALID_OPTION(`Unknown option "${name}" of authenticate.with(); there are: ${Object.keys(RULES).join(', ')}`)
+    RULES[name as keyof typeof RULES](value, name)
+  }
+  return options
+}
