@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import type { Kysely, PostgresPool } from 'kysely'
 import type { Pool, PoolConfig } from 'pg'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { AuthHooks } from './events.js'
@@ -8,10 +8,10 @@ import type { Captcha, Hasher, Now, RandomBytes } from './ports.js'
 export type Duration = string | number
 
 /**
- * A Kysely on PostgreSQL, a `pg.Pool`, or a pool's configuration.
+ * A Kysely on PostgreSQL, a `pg.Pool`, a stand-in for one such as `createPGlitePool()`, or a pool's configuration.
  * What the plugin makes itself it also closes; what it is given it leaves open.
  */
-export type DatabaseOption = Kysely<any> | Pool | PoolConfig
+export type DatabaseOption = Kysely<any> | Pool | PostgresPool | PoolConfig
 
 /** An ioredis client (it is duplicated with safe settings), its options with an optional `url`, or `true` for `fastify.redis`. */
 export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string }) | true

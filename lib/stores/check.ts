@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
-import { codeOf, withoutValues } from './pg-errors.js'
+import { codeOf, isUnreachable, withoutValues } from './pg-errors.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'ip', 'user_agent', 'label', 'scopes']
@@ -22,7 +22,7 @@ async function check (db: Kysely<any>, statement: RawBuilder<unknown>, which: st
     await statement.execute(db)
   } catch (error) {
     const { message } = withoutValues(error)
-    if (!codeOf(error).startsWith('42')) throw new DATABASE_UNREACHABLE(codeOf(error) || message)
+    if (isUnreachable(error)) throw new DATABASE_UNREACHABLE(codeOf(error) || message)
     throw new MISSING_TABLES(`The ${which} table is not as expected: ${message}. ` +
       'Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users')
   }

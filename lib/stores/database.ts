@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import { Kysely, PostgresDialect } from 'kysely'
+import type { PostgresPool } from 'kysely'
 import pg from 'pg'
 import type { ClientConfig, PoolConfig } from 'pg'
 import type { DatabaseOption } from '../../types/options.js'
@@ -57,10 +58,15 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
   return { ...opened, close: () => opened.db.destroy() }
 }
 
-function overPool (pool: pg.Pool): { db: Kysely<any>, poolSize: number } {
+function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: number } {
+  return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: 'options' in pool ? prepare(pool) : 1 }
+}
+
+// A stand-in has one connection and none of this.
+function prepare (pool: pg.Pool): number {
   refuseQueryTimeout(pool.options)
   listenOnce(pool, 'acquire', surviveLoss)
-  return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: pool.options.max ?? SAFE_POOL.max }
+  return pool.options.max ?? SAFE_POOL.max
 }
 
 // While a client is lent, neither the pool nor Kysely listens: a connection that the server ends would end the process.
@@ -96,8 +102,9 @@ export function isKysely (value: unknown): value is Kysely<any> {
   return hasMethods(value, ['selectFrom', 'getExecutor', 'withoutPlugins'])
 }
 
-export function isPool (value: unknown): value is pg.Pool {
-  return hasMethods(value, ['connect', 'query', 'end'])
+/** A `pg.Pool`, or what stands in for one to Kysely, such as `createPGlitePool()`. */
+export function isPool (value: unknown): value is pg.Pool | PostgresPool {
+  return hasMethods(value, ['connect', 'end'])
 }
 
 function hasMethods (value: unknown, names: string[]): boolean {

@@ -23,6 +23,13 @@ export function codeOf (error: unknown): string {
   return typeof code === 'string' ? code : ''
 }
 
+/** Whether the database could not be asked, as against having refused what it was asked. */
+export function isUnreachable (error: unknown): boolean {
+  const code = codeOf(error)
+  if (code === '') return /timeout exceeded|terminated/.test(String((error as Failure)?.message))
+  return code.length !== 5 || !['22', '23', '42'].includes(code.slice(0, 2))
+}
+
 /** The driver's error without what may be a secret: its detail, where, parameters and, if it quotes values, its message. */
 export function withoutValues (error: unknown): Error {
   const { message, constraint, table, column } = (error ?? {}) as Failure

@@ -3,7 +3,7 @@ import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
 import { checkTables } from '../stores/check.js'
 import { migrateUp } from '../stores/migrations/index.js'
-import { codeOf, toOwnError } from '../stores/pg-errors.js'
+import { codeOf, isUnreachable, withoutValues } from '../stores/pg-errors.js'
 import { DATABASE_UNREACHABLE } from '../errors.js'
 import type { Stores } from './stores.js'
 
@@ -63,10 +63,7 @@ async function prepareDatabase ({ db, tables }: Stores, { autoMigrate, map }: Se
 }
 
 function refuseUnreachable (error: unknown): never {
-  const { cause, code } = toOwnError(error) as Error & { code?: string }
-  const { code: sqlState = '', message } = (cause ?? {}) as Error & { code?: string }
-  if (code === 'FST_TOKEN_AUTH_UNAVAILABLE' && !sqlState.startsWith('42')) throw new DATABASE_UNREACHABLE(sqlState || message)
-  throw error
+  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : error
 }
 
 async function startCache ({ tombstones, redis }: Stores): Promise<void> {

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { resolve } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -62,9 +63,9 @@ export async function cli (args: string[], given: Given = {}) {
 }
 
 /** A process of its own, as a shell would run it, ended with the test; without this process's servers. */
-export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}) {
+export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
   const { DATABASE_URL, REDIS_URL, ...inherited } = process.env
-  const child = spawn(process.execPath, [...process.execArgv, ...args], { env: { ...inherited, ...env } })
+  const child = spawn(process.execPath, [...process.execArgv, ...args], { env: { ...inherited, ...env }, cwd })
   t.teardown(() => { child.kill('SIGKILL') })
   const written = { out: '', err: '' }
   child.stdout.on('data', (chunk) => { written.out += chunk })
@@ -73,8 +74,8 @@ export function spawnNode (t: Test, args: string[], env: Record<string, string> 
   return { child, result, out: () => written.out, err: () => written.err }
 }
 
-export function spawnCli (t: Test, args: string[], env: Record<string, string> = {}) {
-  return spawnNode(t, ['lib/cli/main.ts', ...args], env)
+export function spawnCli (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
+  return spawnNode(t, [resolve('lib/cli/main.ts'), ...args], env, cwd)
 }
 
 export async function until (condition: () => unknown, what: string): Promise<void> {

@@ -17,8 +17,9 @@ function createMigrator (db: Kysely<any>, map: TableMap): Migrator {
   return new Migrator({
     db,
     provider: { getMigrations: async () => listMigrations(map) },
-    migrationTableName: 'fastify_token_auth_migration',
-    migrationLockTableName: 'fastify_token_auth_migration_lock',
+    // Named after the table, so that two sets of tables in one schema have a list each.
+    migrationTableName: `${map.tokens.table}_migration`,
+    migrationLockTableName: `${map.tokens.table}_migration_lock`,
     ...(map.tokens.schema === null ? {} : { migrationTableSchema: map.tokens.schema })
   })
 }

@@ -3,6 +3,7 @@ import type { Kysely, Migration } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
 import { tableId } from '../tables.js'
 import type { TableMap } from '../tables.js'
+import { createSchema } from './schema.js'
 
 /**
  * The tokens table. A user's deletion leaves the rows, without the user: their digests are what
@@ -12,6 +13,7 @@ export function createTokensMigration ({ users, tokens }: TableMap): Migration {
   const table = tableId(tokens)
   return {
     async up (db) {
+      await createSchema(db, tokens.schema)
       const idType = users.idType ?? await findIdType(db, { users, tokens })
       await sql`create table ${table} (
         id uuid primary key default gen_random_uuid(),

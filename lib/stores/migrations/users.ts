@@ -2,12 +2,14 @@ import { sql } from 'kysely'
 import type { Migration } from 'kysely'
 import type { TableMap } from '../tables.js'
 import { tableId } from '../tables.js'
+import { createSchema } from './schema.js'
 
 /** The users table of hosts that have none. */
 export function createUsersMigration ({ users }: TableMap): Migration {
   const table = tableId(users)
   return {
     async up (db) {
+      await createSchema(db, users.schema)
       await sql`create table ${table} (
         id uuid primary key default gen_random_uuid(),
         username text not null unique,

@@ -1,0 +1,26 @@
+import { randomBytes } from 'node:crypto'
+import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
+import { createTables } from '../stores/tables.js'
+import type { TokenAuth } from '../../types/token-auth.js'
+import { toTableMap } from './mapping.js'
+
+export interface DemoUser {
+  username: string
+  password: string
+}
+
+/** Adds a user for trying things out where there is none; `null` where there is. The password is known to the caller alone. */
+export async function createDemoUser (db: Kysely<any>, tokenAuth: TokenAuth): Promise<DemoUser | null> {
+  const { rows } = await sql`select 1 from ${createTables(toTableMap({})).users} limit 1`.execute(db)
+  if (rows.length > 0) return null
+  const demo = { username: 'demo', password: randomBytes(15).toString('base64url') }
+  try {
+    await tokenAuth.createUser(demo)
+    return demo
+  } catch (error) {
+    // Another process was faster, and has printed its password.
+    if ((error as { code?: string }).code === 'FST_TOKEN_AUTH_USERNAME_TAKEN') return null
+    throw error
+  }
+}

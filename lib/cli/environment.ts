@@ -1,0 +1,77 @@
+import { isIP } from 'node:net'
+import { INVALID_OPTION } from '../errors.js'
+import { integer, refuse, text } from '../option-rules.js'
+import type { Rule } from '../option-rules.js'
+import type { Environment } from './io.js'
+
+/** A port of the text that a variable or a flag has. */
+export const port = number(integer({ min: 0, max: 65_535 }))
+export const host = text('a host name or an address', /^[\w.:%-]{1,255}$/)
+const expiry = number(integer({ min: 60, max: 3650 * 86_400 }))
+
+export type TrustProxy = boolean | string[]
+
+/** What `serve` reads of the environment, without the two servers. */
+export function readServeEnvironment (env: Environment) {
+  return {
+    port: read(env, 'PORT', port) ?? 3000,
+    host: read(env, 'HOST', host) ?? '127.0.0.1',
+    tokenTtlMs: (read(env, 'TOKEN_EXPIRY_IN_SECONDS', expiry) ?? 30 * 86_400) * 1000,
+    recaptchaKey: read(env, 'RECAPTCHA_KEY', recaptchaKey) ?? null,
+    trustProxy: read(env, 'TRUST_PROXY', trustProxy) ?? false
+  }
+}
+
+export function readDatabaseUrl (env: Environment): string | null {
+  return read(env, 'DATABASE_URL', url('postgres', 'postgresql')) ?? null
+}
+
+export function readRedisUrl (env: Environment): string | null {
+  return read(env, 'REDIS_URL', url('redis', 'rediss')) ?? null
+}
+
+// An empty variable is refused too: a deployment that lost its DATABASE_URL must not start on an empty database.
+function read<Result> (env: Environment, name: string, rule: Rule<Result>): Result | undefined {
+  return env[name] === undefined ? undefined : rule(env[name], name)
+}
+
+/** A rule for numbers, for their text. */
+export function number (rule: Rule<number>): Rule<number> {
+  return (value, path) => {
+    const isNumber = typeof value === 'string' && /^\d{1,10}$/.test(value)
+    return isNumber ? rule(Number(value), path) : rule(value, path)
+  }
+}
+
+// Neither of them is shown: both are secrets, or have a password in them.
+function url (...schemes: string[]): Rule<string> {
+  return (value, path) => {
+    const isUrl = schemes.some((scheme) => String(value).startsWith(`${scheme}://`)) && URL.canParse(String(value))
+    if (isUrl) return String(value)
+    throw new INVALID_OPTION(`${path} must be a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}, with special characters of a password percent-encoded`)
+  }
+}
+
+function recaptchaKey (value: unknown, path: string): string {
+  if (/^[!-~]{1,200}$/.test(String(value))) return String(value)
+  throw new INVALID_OPTION(`${path} must be the secret key of reCAPTCHA`)
+}
+
+function trustProxy (value: unknown, path: string): TrustProxy {
+  if (value === 'true' || value === 'false') return value === 'true'
+  const networks = String(value).split(',').map((network) => network.trim())
+  return networks.every(isNetwork) ? networks : refuse(path, 'false, true, or addresses and networks such as "10.0.0.0/8, ::1"', value)
+}
+
+function isNetwork (value: string): boolean {
+  const [address, bits, ...rest] = value.split('/')
+  const version = isIP(String(address))
+  if (version === 0 || rest.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+}
+
+/** For a person: without user and password. */
+export function labelOfRedis (url: string): string {
+  const { hostname, port } = new URL(url)
+  return `Redis at ${hostname || 'localhost'}:${port || '6379'}`
+}
