@@ -1,0 +1,179 @@
+import { Kysely, Migrator, PostgresDialect, sql } from 'kysely'
+import type { Migration } from 'kysely'
+import pg from 'pg'
+import t from 'tap'
+import type { Test } from 'tap'
+import { migrations } from '../lib/index.js'
+import type { AuthPluginOptions } from '../lib/index.js'
+import { readTableMap } from '../lib/options.js'
+import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../lib/stores/migrations/index.js'
+import { createApp, createUser, login, testOptions } from './helpers/app.js'
+import { createDatabase } from './helpers/services.js'
+
+type Mapping = Pick<AuthPluginOptions, 'users' | 'token'>
+
+const USERS = '0001_token_auth_users'
+const TOKENS = '0002_token_auth_tokens'
+const OWN = readTableMap({})
+
+function open (t: Test, connectionString: string): Kysely<any> {
+  const pool = new pg.Pool({ connectionString })
+  pool.on('error', () => {})
+  const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
+  t.teardown(() => db.destroy())
+  return db
+}
+
+async function openEmpty (t: Test): Promise<Kysely<any> & { url: string }> {
+  const { url, drop } = await createDatabase()
+  t.teardown(drop)
+  return Object.assign(open(t, url), { url })
+}
+
+/** Every column, constraint and index, but for those of Kysely's own tables. */
+async function describe (db: Kysely<any>): Promise<unknown[][]> {
+  const own = sql`not in ('pg_catalog', 'information_schema', 'pg_toast')`
+  const queries = [
+    sql`select table_schema, table_name, column_name, data_type, udt_name, is_nullable, column_default from information_schema.columns
+      where table_schema ${own} and table_name not like '%migration%' order by 1, 2, ordinal_position`,
+    sql`select connamespace::regnamespace::text, conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
+      where connamespace::regnamespace::text ${own} and conrelid::regclass::text not like '%migration%' order by 1, 2, 3`,
+    sql`select schemaname, tablename, indexname, indexdef from pg_indexes
+      where schemaname ${own} and tablename not like '%migration%' order by 1, 2, 3`
+  ]
+  return await Promise.all(queries.map(async (query) => (await query.execute(db)).rows))
+}
+
+async function execute (db: Kysely<any>, statements: string[]): Promise<void> {
+  for (const statement of statements) await sql.raw(statement).execute(db)
+}
+
+t.test('migrating twice does nothing the second time', async (t) => {
+  const db = await openEmpty(t)
+  t.same(await migrateUp(db, OWN), [USERS, TOKENS])
+  const before = await describe(db)
+  t.same(await migrateUp(db, OWN), [])
+  t.same(await describe(db), before)
+})
+
+t.test('processes that migrate at once share the work', async (t) => {
+  for (const mapping of [{}, { users: { schema: 'auth' }, token: { schema: 'auth' } }]) {
+    const { url } = await openEmpty(t)
+    const map = readTableMap(mapping)
+    const applied = await Promise.all(Array.from({ length: 4 }, () => migrateUp(open(t, url), map)))
+    t.same(applied.flat().sort(), [USERS, TOKENS])
+  }
+})
+
+t.test('each step back takes back one migration, and up makes it again', async (t) => {
+  const db = await openEmpty(t)
+  await migrateUp(db, OWN)
+  const made = await describe(db)
+  t.same(await migrateDown(db, OWN), [TOKENS])
+  t.same(await migrateUp(db, OWN), [TOKENS])
+  t.same(await migrateDown(db, OWN), [TOKENS])
+  t.same(await migrateDown(db, OWN), [USERS])
+  t.same(await migrateDown(db, OWN), [])
+  t.same(await describe(db), [[], [], []])
+  await migrateUp(db, OWN)
+  t.same(await describe(db), made)
+})
+
+t.test('the status tells what is applied and when', async (t) => {
+  const db = await openEmpty(t)
+  const status = async () => (await migrationStatus(db, OWN)).map(({ name, executedAt }) => [name, executedAt instanceof Date])
+  t.same(await status(), [[USERS, false], [TOKENS, false]])
+  await migrateUp(db, OWN)
+  t.same(await status(), [[USERS, true], [TOKENS, true]])
+  await migrateDown(db, OWN)
+  t.same(await status(), [[USERS, true], [TOKENS, false]])
+})
+
+t.test('a migration that fails leaves nothing behind', async (t) => {
+  const db = await openEmpty(t)
+  await execute(db, ['create table members (id uuid primary key)'])
+  const before = await describe(db)
+  const map = readTableMap({ users: { table: 'members', idType: 'integer' } })
+  await t.rejects(migrateUp(db, map), { code: '42804' })
+  t.same(await describe(db), before)
+})
+
+t.test('a users table of the host\'s that is missing, or has no such id, is told by name', async (t) => {
+  const db = await openEmpty(t)
+  await execute(db, ['create table members (id uuid primary key)'])
+  const missing = (users: Mapping['users']) => t.rejects(migrateUp(db, readTableMap({ users })), {
+    code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: `The users table "${users?.table}" with a column "${users?.columns?.id ?? 'id'}" is not in the database`
+  })
+  await missing({ table: 'people' })
+  await missing({ table: 'members', columns: { id: 'no' } })
+})
+
+t.test('the foreign key has the type of the host\'s id, found or told', async (t) => {
+  for (const [idType, sqlType] of [['integer', 'integer'], ['bigint', 'bigint'], ['uuid', 'uuid'], [undefined, 'character varying']] as const) {
+    const db = await openEmpty(t)
+    await execute(db, [`create table members (id ${idType ?? 'varchar(40)'} primary key)`])
+    await migrateUp(db, readTableMap({ users: { table: 'members', ...(idType === undefined ? {} : { idType }) } }))
+    const [columns] = await describe(db)
+    t.match(columns?.find((column) => (column as { column_name: string }).column_name === 'user_id'), { data_type: sqlType })
+  }
+})
+
+t.test('printed statements', async (t) => {
+  const MAPPINGS: [string, Mapping, string[]][] = [
+    ['of tables of its own', {}, []],
+    ['of tables of its own in schemas', { users: { schema: 'people "x"' }, token: { schema: 'auth', table: 'API "tokens"' } }, []],
+    ['over a users table of the host', { users: { table: 'members', columns: { id: 'no' }, idType: 'bigint' } }, ['create table members (no bigint primary key)']]
+  ]
+  for (const [name, mapping, tables] of MAPPINGS) {
+    t.test(`${name} make what migrating makes, and take it back`, async (t) => {
+      const map = readTableMap(mapping)
+      const [migrated, printed] = await Promise.all([openEmpty(t), openEmpty(t)])
+      for (const db of [migrated, printed]) await execute(db, tables)
+      const empty = await describe(printed)
+      await migrateUp(migrated, map)
+      await execute(printed, await printMigrations(map, 'up'))
+      t.notSame(await describe(migrated), empty)
+      t.same(await describe(printed), await describe(migrated))
+      await execute(printed, await printMigrations(map, 'down'))
+      t.same(await describe(printed), empty)
+    })
+  }
+
+  t.test('are refused without the type of the host\'s ids', async (t) => {
+    const map = readTableMap({ users: { table: 'members' } })
+    await t.rejects(printMigrations(map, 'up'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /give users\.idType where there is no database to ask$/ })
+  })
+
+  t.test('make a schema only where it is missing, so that the right to make one is not needed', async (t) => {
+    const db = await openEmpty(t)
+    const role = `fta_role_${process.pid}`
+    await execute(db, ['create schema auth', `create role ${role}`, `grant usage, create on schema auth, public to ${role}`, `set role ${role}`])
+    t.teardown(() => execute(db, ['reset role', `drop owned by ${role}`, `drop role ${role}`]))
+    await execute(db, await printMigrations(readTableMap({ users: { schema: 'auth' }, token: { schema: 'auth' } }), 'up'))
+    t.ok((await describe(db))[0]?.length)
+  })
+})
+
+t.test('a host\'s own Migrator runs the plugin\'s migrations between its own', async (t) => {
+  const { url } = await openEmpty(t)
+  const db = open(t, url)
+  const own: Record<string, Migration> = {
+    '0000_members': { up: async (db) => { await db.schema.createTable('members').addColumn('id', 'integer', (id) => id.primaryKey().generatedAlwaysAsIdentity()).addColumn('username', 'text').addColumn('password_hash', 'text').execute() } },
+    '0003_orders': { up: async (db) => { await db.schema.createTable('orders').addColumn('token_id', 'uuid', (id) => id.references('auth_tokens.id')).execute() } }
+  }
+  const users = { table: 'members', columns: { active: null, lastLogin: null } }
+  const provider = { getMigrations: async () => ({ ...own, ...migrations({ users }) }) }
+  const { error, results } = await new Migrator({ db, provider }).migrateToLatest()
+  t.equal(error, undefined)
+  t.same(results?.map(({ migrationName, status }) => [migrationName, status]), ['0000_members', TOKENS, '0003_orders'].map((name) => [name, 'Success']))
+  const app = await createApp(t, testOptions(url, { users, autoMigrate: false }))
+  await login(app, (await createUser(app)).username)
+})
+
+t.test('migrations() takes the plugin\'s options and refuses what they refuse', async (t) => {
+  t.same(Object.keys(migrations()), [USERS, TOKENS])
+  t.same(Object.keys(migrations({ token: { table: 'tokens' } })), [USERS, TOKENS])
+  t.same(Object.keys(migrations({ users: { table: 'members' } })), [TOKENS])
+  t.throws(() => migrations({ users: { table: '' } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'users.table must be' })
+  t.throws(() => migrations({ users: { tabel: 'x' } } as never), { message: 'Unknown option "users.tabel"' })
+})
