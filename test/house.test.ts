@@ -14,7 +14,7 @@ const HOUSES: Record<string, House> = {
   types: { may: [], asTypes: ['fastify', 'kysely', 'pg', 'ioredis'] },
   'lib/errors.ts': { may: ['types'], vendors: ['@fastify/error'] },
   'lib/tokens': { may: WORDS, vendors: ['node:crypto', 'node:zlib'] },
-  'lib/passwords': { may: [...WORDS, 'lib/concurrency'], vendors: ['node:*', 'bcryptjs', '@node-rs/argon2'] },
+  'lib/passwords': { may: [...WORDS, 'lib/concurrency'], vendors: ['node:*', 'bcryptjs', '@node-rs/argon2', 'piscina'] },
   'lib/concurrency': { may: WORDS, vendors: ['node:*'] },
   'lib/option-rules.ts': { may: WORDS, vendors: ['@lukeed/ms'] },
   'lib/stores': { may: TOOLS, vendors: ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache'] },

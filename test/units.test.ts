@@ -5,6 +5,7 @@ import { withDeadline } from '../lib/concurrency/deadline.js'
 import { createNextBatch } from '../lib/concurrency/next-batch.js'
 import { createSemaphore } from '../lib/concurrency/semaphore.js'
 import { bcrypt, scanningPattern } from '../lib/index.js'
+import work from '../lib/passwords/bcrypt-worker.js'
 import { createLastUsed } from '../lib/services/last-used.js'
 import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 
@@ -228,6 +229,7 @@ t.test('last uses', async (t) => {
 
 t.test('bcrypt', async (t) => {
   const hasher = bcrypt({ cost: 4 })
+  t.teardown(() => hasher.close?.())
   const long = 'x'.repeat(100)
 
   await t.test('verifies what it hashed, and nothing else', async (t) => {
@@ -270,11 +272,26 @@ t.test('bcrypt', async (t) => {
 
   await t.test('has a cost of 12, and refuses one out of bounds', async (t) => {
     for (const cost of [3, 17, 4.5, '4' as never]) t.throws(() => bcrypt({ cost }), { message: /cost must be an integer from 4 to 16/ })
-    t.match(await bcrypt().hash('a password'), /^\$2[ab]\$12\$/)
+    const standard = bcrypt()
+    t.teardown(() => standard.close?.())
+    t.match(await standard.hash('a password'), /^\$2[ab]\$12\$/)
+  })
+
+  await t.test('computes in the worker what bcryptjs does', async (t) => {
+    const hash = await work({ password: 'a password', salt: '$2b$04$n79VH.0Q2TMWmt3Oqt9uku' }) as string
+    t.match(hash, /^\$2b\$04\$n79VH\.0Q2TMWmt3Oqt9uk/)
+    t.same([await work({ password: 'a password', hash }), await work({ password: 'another', hash })], [true, false])
+  })
+
+  await t.test('works again after it was closed', async (t) => {
+    await hasher.close?.()
+    await hasher.close?.()
+    t.ok(await hasher.verify('a password', await hasher.hash('a password')))
   })
 
   await t.test('is bounded: too many at once are refused with 503', async (t) => {
-    const results = await Promise.allSettled(Array.from({ length: 80 }, () => hasher.verify('a password', '')))
+    const own = await hasher.hash('a password')
+    const results = await Promise.allSettled(Array.from({ length: 80 }, () => hasher.verify('a password', own)))
     const refused = results.filter((result) => result.status === 'rejected')
     t.equal(refused.length, 80 - 66)
     t.equal((refused[0] as PromiseRejectedResult).reason.code, 'FST_TOKEN_AUTH_OVERLOADED')

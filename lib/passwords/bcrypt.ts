@@ -1,8 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import bcryptjs from 'bcryptjs'
-import { OVERLOADED } from '../errors.js'
-import { createSemaphore } from '../concurrency/semaphore.js'
 import type { Hasher } from '../../types/ports.js'
+import { createBcryptThreads } from './bcrypt-threads.js'
 
 export interface BcryptOptions {
   /** log2 of the rounds, 4 to 16; 12 by default (a quarter of a second). */
@@ -17,36 +16,37 @@ const PLAIN = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
 const PREHASHED = /^\$bcrypt-sha256\$v=2,t=2b,r=(\d{1,2})\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})$/
 
 /**
- * bcrypt. Passwords over 72 bytes are stored in passlib's `bcrypt_sha256` encoding, version 2
+ * bcrypt, in worker threads. Passwords over 72 bytes are stored in passlib's `bcrypt_sha256` encoding, version 2
  * (bcrypt of the base64 HMAC-SHA-256 of the password under the salt), so nothing of them is cut off.
  * Plain bcrypt hashes of other software verify as they did there.
  */
 export function bcrypt ({ cost = 12 }: BcryptOptions = {}): Hasher {
   if (!Number.isInteger(cost) || cost < 4 || cost > HIGHEST_COST) throw new RangeError(`bcrypt's cost must be an integer from 4 to 16, got ${cost}`)
-  const slots = createSemaphore({ concurrency: 2, queue: 64, maxWaitMs: 5000, overloaded: () => new OVERLOADED() })
+  const threads = createBcryptThreads()
 
   async function prehashed (password: string, salt: string, rounds: number): Promise<string> {
     const key = createHmac('sha256', salt).update(password).digest('base64')
-    const hash = await bcryptjs.hash(key, `$2b$${String(rounds).padStart(2, '0')}$${salt}`)
+    const hash = await threads.hash(key, `$2b$${String(rounds).padStart(2, '0')}$${salt}`)
     return `$bcrypt-sha256$v=2,t=2b,r=${rounds}$${salt}$${hash.slice(-31)}`
   }
 
   async function hash (password: string): Promise<string> {
     const salt = await bcryptjs.genSalt(cost)
-    return isLong(password) ? await prehashed(password, salt.slice(-22), cost) : await bcryptjs.hash(password, salt)
+    return isLong(password) ? await prehashed(password, salt.slice(-22), cost) : await threads.hash(password, salt)
   }
 
   async function verify (password: string, stored: string): Promise<boolean> {
     const [, cost] = PLAIN.exec(stored) ?? []
-    if (cost !== undefined) return Number(cost) <= HIGHEST_COST && await bcryptjs.compare(password, stored)
+    if (cost !== undefined) return Number(cost) <= HIGHEST_COST && await threads.compare(password, stored)
     const [, rounds, salt] = PREHASHED.exec(stored) ?? []
     if (rounds === undefined || salt === undefined || Number(rounds) > HIGHEST_COST) return false
     return isSame(await prehashed(password, salt, Number(rounds)), stored)
   }
 
   return {
-    hash: (password) => slots.run(() => hash(password)),
-    verify: (password, stored) => slots.run(() => verify(password, stored)),
+    hash,
+    verify,
+    close: threads.close,
     needsRehash (stored) {
       const rounds = (PLAIN.exec(stored) ?? PREHASHED.exec(stored))?.[1]
       return rounds === undefined || Number(rounds) < cost

@@ -9,8 +9,10 @@ import { redisUrl, uniqueNamespace } from './services.js'
 
 export const PASSWORD = 'correct horse battery'
 
-/** The cheapest bcrypt, and one hasher for all apps of a test file. */
-export const fastHasher: Hasher = bcrypt({ cost: 4 })
+const { close: _shared, ...hasher } = bcrypt({ cost: 4 })
+
+/** The cheapest bcrypt, and one hasher for all apps of a test file, so none of them closes it. */
+export const fastHasher: Hasher = hasher
 
 export interface AppOptions {
   server?: FastifyServerOptions
