@@ -74,6 +74,12 @@ export function handle<Handle> (expected: string, ...tests: ((value: unknown) =>
   }
 }
 
+/** Refuses an address that is there without a value, as from an unset variable: the driver would go to its default, this machine. */
+export function refuseMissing (group: object, name: string, path: string): void {
+  const value = (group as Record<string, unknown>)[name]
+  if (Object.hasOwn(group, name) && (typeof value !== 'string' || value === '')) refuse(`${path}.${name}`, 'a URL', value)
+}
+
 /** An object with all of the methods. */
 export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
   return handle<Port>(expected, (value) => methods.every((name) => typeof (value as Record<string, unknown> | undefined)?.[name] === 'function'))

@@ -3,8 +3,9 @@ import type { AuthHooks } from '../types/events.js'
 import type { AuthPluginOptions, DatabaseOption, RedisOption } from '../types/options.js'
 import type { Captcha, Hasher, Now, RandomBytes } from '../types/ports.js'
 import { INVALID_OPTION } from './errors.js'
-import { boolean, callable, duration, handle, integer, isPlainObject, list, nullable, oneOf, refuse, text, withMethods } from './option-rules.js'
+import { boolean, callable, duration, handle, integer, isPlainObject, list, nullable, oneOf, refuse, refuseMissing, text, withMethods } from './option-rules.js'
 import type { Rule } from './option-rules.js'
+import { toTableMap } from './option-tables.js'
 import { isKysely, isPool } from './stores/database.js'
 import { isClient } from './stores/redis-client.js'
 import type { TableMap } from './stores/tables.js'
@@ -34,6 +35,8 @@ export const OPTIONS = {
   'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
   'cache.namespace': entry('fta:', text('1 to 60 printable ASCII characters without spaces', /^[!-~]{1,60}$/)),
   'cache.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
+  'cache.near.ttl': entry('1s', duration({ min: 50, max: 10 * SECOND })),
+  'cache.near.max': entry(10_000, integer({ min: 1, max: 1_000_000 })),
   revocation: entry('strict', oneOf('strict', 'bounded')),
   'users.table': entry('users', identifier),
   'users.schema': entry(null, nullable(identifier)),
@@ -68,12 +71,14 @@ export const OPTIONS = {
 } as const
 
 type Path = keyof typeof OPTIONS
-type Values = { [P in Path]: typeof OPTIONS[P] extends { rule: Rule<infer Result> } ? Result : never }
+export type Values = { [P in Path]: typeof OPTIONS[P] extends { rule: Rule<infer Result> } ? Result : never }
 
 /** Fastify's own register options that may stand beside ours. */
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
-/** Groups of options; `rateLimit` may be `false` as well. */
-const GROUPS = ['token', 'cache', 'users', 'users.columns', 'lookup', 'rateLimit', 'password', 'hooks']
+/** Groups of options, with what they may be as well. */
+const GROUPS: Record<string, unknown[]> = {
+  token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], password: [], hooks: []
+}
 
 export type Settings = Readonly<ReturnType<typeof readOptions>>
 
@@ -87,6 +92,8 @@ export function readOptions (options: AuthPluginOptions) {
   const isLimited = (options.rateLimit as unknown) !== false
   const values = readAll(isLimited ? options : { ...options, rateLimit: undefined })
   refuseImpossibleLengths(values)
+  refuseMissing(values.database, 'connectionString', 'database')
+  if (isPlainObject(values.redis)) refuseMissing(values.redis, 'url', 'redis')
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,
@@ -102,7 +109,7 @@ export function readOptions (options: AuthPluginOptions) {
       maxPerUser: values['token.maxPerUser'],
       retentionMs: values['token.retention']
     },
-    cache: { ttlMs: values['cache.ttl'], namespace: values['cache.namespace'], max: values['cache.max'] },
+    cache: { ttlMs: values['cache.ttl'], namespace: values['cache.namespace'], max: values['cache.max'], near: nearSettings(values, options) },
     revocation: values.revocation,
     map,
     lookup: {
@@ -135,8 +142,8 @@ function refuseUnknown (group: object, at: string): void {
   for (const [key, value] of Object.entries(group)) {
     const path = at + key
     if (Object.hasOwn(OPTIONS, path) || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
-    if (!GROUPS.includes(path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
-    if (value === undefined || (path === 'rateLimit' && value === false)) continue
+    if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
+    if (value === undefined || GROUPS[path]!.includes(value)) continue
     if (!isPlainObject(value)) refuse(path, 'an object', value)
     refuseUnknown(value, `${path}.`)
   }
@@ -153,41 +160,17 @@ function touchInterval (values: Values): number {
   return idleTtl === null ? values['token.touchInterval'] : Math.min(values['token.touchInterval'], idleTtl / 4)
 }
 
+function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: number, max: number } | null {
+  if (!cache?.near) return null
+  if (values.redis === null) throw new INVALID_OPTION('cache.near must be off without redis: the in-process cache is near already')
+  return { ttlMs: values['cache.near.ttl'], max: values['cache.near.max'] }
+}
+
 /** The table map alone, for tools that know no other option. */
 export function readTableMap (options: Pick<AuthPluginOptions, 'users' | 'token'>): TableMap {
   return readOptions({ ...options, database: {} }).map
 }
 
-function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
-  refuseSecretColumns(values)
-  const { table, columns, activeWhen } = options.users ?? {}
-  const isOwn = table === undefined && columns === undefined && activeWhen === undefined
-  return {
-    users: {
-      schema: values['users.schema'],
-      table: values['users.table'],
-      columns: {
-        id: values['users.columns.id'],
-        username: values['users.columns.username'],
-        passwordHash: values['users.columns.passwordHash'],
-        active: values['users.columns.active'],
-        lastLogin: values['users.columns.lastLogin']
-      },
-      select: values['users.select'],
-      activeWhen: values['users.activeWhen'],
-      isOwn,
-      idType: values['users.idType'] ?? (isOwn ? 'uuid' : null)
-    },
-    tokens: { schema: values['token.schema'], table: values['token.table'] }
-  }
-}
-
 function refuseImpossibleLengths ({ 'password.minLength': least, 'password.maxLength': most }: Values): void {
   if (most < least) refuse('password.maxLength', `at least password.minLength (${least})`, most)
-}
-
-function refuseSecretColumns (values: Values): void {
-  const taken = ['id', 'username', '__proto__', values['users.columns.passwordHash']]
-  const clash = values['users.select'].find((name) => taken.includes(name))
-  if (clash !== undefined) throw new INVALID_OPTION(`users.select must not name "${clash}": request.user has its id and username anyway, and never the password hash`)
 }

@@ -134,6 +134,17 @@ test('serve in its own process does not wait for a slow client for ever', async 
   t.match(await server.result.finally(() => clearInterval(signals)), { code: 130, err: '' })
 })
 
+test('serve cuts a connection that only stands, and ends well', async (t) => {
+  const server = spawnCli(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
+  await untilPrinted(server, LAST_LINE)
+  const standing = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
+  t.teardown(() => { standing.destroy() })
+  standing.on('error', () => {})
+  await once(standing, 'connect')
+  server.child.kill('SIGTERM')
+  t.match(await server.result, { code: 0, err: '' })
+})
+
 test('serve tells in one line that it cannot listen', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')

@@ -24,7 +24,7 @@ declare module 'fastify' {
     tokenAuth: TokenAuth
   }
   interface FastifyRequest {
-    /** Whose token it is; `null` on routes that don't authenticate. */
+    /** Whose token it is; `null` on routes that don't authenticate. Deep-frozen with `cache.near`. */
     user: AuthenticatedUser | null
     /** The token's session; `null` on routes that don't authenticate. */
     auth: AuthSession | null

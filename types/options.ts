@@ -14,7 +14,7 @@ export type Duration = string | number
 export type DatabaseOption = Kysely<any> | Pool | PostgresPool | PoolConfig
 
 /** An ioredis client (it is duplicated with safe settings), its options with an optional `url`, or `true` for `fastify.redis`. */
-export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string }) | true
+export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string | undefined }) | true
 
 export interface UsersOptions {
   table?: string
@@ -50,6 +50,19 @@ export interface CacheOptions {
   ttl?: Duration
   namespace?: string
   /** Entries of the in-process cache. */
+  max?: number
+  /**
+   * Keeps live tokens in the process as well, so that a request costs no round trip to Redis. Off by default: a server
+   * that is not told of a revocation accepts the token for `ttl` more, also with `revocation: 'strict'`.
+   * `request.user` is deep-frozen then. Needs Redis, and not a Cluster.
+   */
+  near?: null | false | NearCacheOptions
+}
+
+export interface NearCacheOptions {
+  /** At most 10 s. */
+  ttl?: Duration
+  /** Entries. */
   max?: number
 }
 

@@ -145,6 +145,33 @@ export interface TokenCache {
   close (): Promise<void>
 }
 
+/** A read under way whose answer the near cache may keep. */
+export interface NearRead {
+  readonly digest: Digest
+  readonly startedAtMs: number
+}
+
+/** Live tokens in this process, for as long as it would be told that they end. */
+export interface NearCache {
+  get (digest: Digest): TokenRecord | null
+  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
+  begin (digest: Digest): NearRead | null
+  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
+  settle (read: NearRead, record: TokenRecord | null): void
+  drop (digests: readonly Digest[]): void
+  clear (): void
+}
+
+/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
+export interface InvalidationChannel {
+  /** Whether every message would arrive now. */
+  isStanding (): boolean
+  start (): void
+  /** Never rejects. */
+  publish (digests: readonly Digest[]): Promise<void>
+  close (): Promise<void>
+}
+
 /** Password hashing. `verify` never throws for a damaged hash: it resolves to false. */
 export interface Hasher {
   hash (password: string): Promise<string>

@@ -31,7 +31,8 @@ export interface Health {
 }
 
 /**
- * `fastify.tokenAuth`. Whatever ends a token resolves only when no server accepts it any more;
+ * `fastify.tokenAuth`. Whatever ends a token resolves only when no server accepts it any more
+ * (with `cache.near`: when no server accepts it for longer than `cache.near.ttl`);
  * where the cache can't confirm that it rejects with `FST_TOKEN_AUTH_REVOCATION_PENDING`
  * (the revocation is stored; call again).
  */
@@ -51,7 +52,7 @@ export interface TokenAuth {
   /** Ends every session of a user; resolves to how many there were. */
   revokeUser (userId: UserId): Promise<number>
   listSessions (userId: UserId): Promise<Session[]>
-  /** After a change of a selected column: requests that start later see it; `false`: only within `cache.ttl`, as the cache did not answer. */
+  /** After a change of a selected column: requests that start later see it (with `cache.near`, on other servers, within its `ttl`); `false`: only within `cache.ttl`, as the cache did not answer. */
   refreshUser (userId: UserId): Promise<boolean>
   /** Deletes rows that ended over `token.retention` ago, in batches; resolves to their number. */
   pruneExpired (options?: { batchSize?: number, onProgress?: (progress: PruneProgress) => void }): Promise<number>

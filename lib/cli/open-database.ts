@@ -79,7 +79,7 @@ async function openDirectory (directory: string): Promise<CliDatabase> {
 }
 
 async function openEmbedded (directory: string | undefined): Promise<CliDatabase> {
-  const { PGlite } = await importPeer<typeof import('@electric-sql/pglite')>('@electric-sql/pglite')
+  const { PGlite } = await importPeer<typeof import('@electric-sql/pglite')>('@electric-sql/pglite', 'Set DATABASE_URL, or have an embedded database. ')
   const place = directory === undefined ? 'in memory, gone with this process' : `in ${directory}`
   const pglite = await PGlite.create(directory === undefined ? {} : { dataDir: join(directory, 'pglite') }).catch((error) => {
     throw new COMMAND_FAILED(`The embedded database ${place} cannot be opened: ${reasonOf(error)}`)

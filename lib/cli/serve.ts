@@ -24,6 +24,8 @@ const FLAGS = {
   'log-level': { type: 'string', value: '<level>', about: 'trace, debug, info, warn, error, fatal or silent (default warn)' }
 } as const
 
+const GRACE_MS = 5000
+
 const readLevel = oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent')
 
 type Values = FlagValues<typeof FLAGS>
@@ -69,8 +71,14 @@ async function serveUntil (signalled: Promise<void>, io: Io, settings: Settings,
     print(io.stdout, ...await toLines(app, settings, database, demo))
     await signalled
   } finally {
-    await app.close()
+    await closeWithin(app, GRACE_MS)
   }
+}
+
+// Requests under way are answered; connections that only stand, or send no end of a request, are cut.
+async function closeWithin (app: FastifyInstance, graceMs: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), graceMs)
+  await app.close().finally(() => clearTimeout(timer))
 }
 
 async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trustProxy, logLevel }: Settings, { db }: CliDatabase): Promise<FastifyInstance> {

@@ -19,7 +19,7 @@ export function openapi (): OpenApiParts {
 interface TransformInput {
   schema: object
   url: string
-  openapiObject?: { tags?: { name: string }[], components?: { securitySchemes?: object } }
+  openapiObject?: { tags?: { name: string }[], components: { securitySchemes?: object } }
 }
 
 /**
@@ -31,8 +31,8 @@ export function publishParts ({ schema, url, openapiObject }: TransformInput): {
     const { tags, components } = openapi()
     const names = new Set(openapiObject.tags?.map(({ name }) => name))
     openapiObject.tags = [...openapiObject.tags ?? [], ...tags.filter(({ name }) => !names.has(name))]
-    const existing = openapiObject.components ?? {}
-    openapiObject.components = Object.assign(existing, { securitySchemes: { ...components.securitySchemes, ...existing.securitySchemes } })
+    const document = openapiObject.components
+    document.securitySchemes = { ...components.securitySchemes, ...document.securitySchemes }
   }
   return { schema, url }
 }

@@ -2,6 +2,13 @@ import type { Logger, Now } from '../../types/ports.js'
 
 const QUIET_MS = 10_000
 
+export interface FailureReporterSettings {
+  tell: (operation: string, error: Error) => void
+  logger: Logger
+  monotonicNow: Now
+  message: string
+}
+
 /** A cache's error without keys and values: ioredis' carry the whole command, and a message may quote it. */
 export function withoutCommand (error: Error): Error {
   const isReply = error.name === 'ReplyError'
@@ -10,13 +17,13 @@ export function withoutCommand (error: Error): Error {
 }
 
 /** Passes failures on, and logs one in ten seconds: a cache that is away fails at every request. */
-export function createFailureReporter ({ tell, logger, monotonicNow }: { tell: (operation: string, error: Error) => void, logger: Logger, monotonicNow: Now }) {
+export function createFailureReporter ({ tell, logger, monotonicNow, message }: FailureReporterSettings) {
   let quietUntil = -Infinity
   return (operation: string, failure: Error): void => {
     const error = withoutCommand(failure)
     tell(operation, error)
     if (monotonicNow() < quietUntil) return
     quietUntil = monotonicNow() + QUIET_MS
-    logger.warn({ err: error, operation }, 'the token cache does not answer: tokens are looked up in the database')
+    logger.warn({ err: error, operation }, message)
   }
 }

@@ -9,6 +9,8 @@ export interface CacheGate {
   isTrusted (): boolean
   trust (): void
   distrust (): void
+  /** Calls `listener` at every loss of trust. */
+  onDistrust (listener: () => void): void
   succeeded (): void
   failed (operation: string, error: Error): void
 }
@@ -25,6 +27,7 @@ export interface CacheGateSettings {
  */
 export function createCacheGate ({ monotonicNow, onError }: CacheGateSettings): CacheGate {
   const breaker = createBreaker({ now: monotonicNow })
+  const listeners: (() => void)[] = []
   let isTrusted = false
 
   return {
@@ -32,7 +35,11 @@ export function createCacheGate ({ monotonicNow, onError }: CacheGateSettings): 
     isHealthy: () => isTrusted && !breaker.isOpen,
     isTrusted: () => isTrusted,
     trust () { isTrusted = true },
-    distrust () { isTrusted = false },
+    distrust () {
+      isTrusted = false
+      for (const listener of listeners) listener()
+    },
+    onDistrust (listener) { listeners.push(listener) },
     succeeded: breaker.succeeded,
     failed (operation, error) {
       breaker.failed()

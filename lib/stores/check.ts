@@ -17,6 +17,11 @@ export async function checkTables (db: Kysely<any>, { users, tokens, usersView, 
   await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens')
 }
 
+/** Asks the database for nothing. */
+export async function ping (db: Kysely<any>): Promise<void> {
+  await sql`select 1`.execute(db)
+}
+
 async function check (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<void> {
   try {
     await statement.execute(db)

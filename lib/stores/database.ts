@@ -66,7 +66,7 @@ function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: n
 function prepare (pool: pg.Pool): number {
   refuseQueryTimeout(pool.options)
   listenOnce(pool, 'acquire', surviveLoss)
-  return pool.options.max ?? SAFE_POOL.max
+  return pool.options.max
 }
 
 // While a client is lent, neither the pool nor Kysely listens: a connection that the server ends would end the process.

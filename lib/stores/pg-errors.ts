@@ -10,6 +10,13 @@ const SAFE_CLASSES = new Set(['08', '25', '40', '42', '53', '55', '57', '58'])
 
 interface Failure { code?: unknown, message?: unknown, constraint?: unknown, table?: unknown, column?: unknown, statusCode?: unknown }
 
+/** What can be said of a refused value without saying it. */
+const REFUSED: Record<string, (failure: Failure) => string> = {
+  22001: () => 'a value is too long for its column',
+  23502: ({ column }) => `the column "${String(column)}" must have a value`,
+  23514: ({ constraint }) => `the check "${String(constraint)}" refuses a value`
+}
+
 export function isRetryable (error: unknown): boolean {
   return RETRYABLE.has(codeOf(error))
 }
@@ -35,7 +42,8 @@ export function withoutValues (error: unknown): Error {
   const { message, constraint, table, column } = (error ?? {}) as Failure
   const code = codeOf(error)
   const isSafe = code.length !== 5 || SAFE_CLASSES.has(code.slice(0, 2))
-  const text = isSafe && typeof message === 'string' && message !== '' ? message : 'the database refused the statement'
+  const own = isSafe && typeof message === 'string' && message !== '' ? message : 'the database refused the statement'
+  const text = REFUSED[code]?.({ column, constraint }) ?? own
   return Object.assign(new Error(text), { name: 'DatabaseError', code, constraint, table, column })
 }
 

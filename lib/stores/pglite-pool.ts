@@ -32,7 +32,7 @@ export function createPGlitePool (pglite: PGliteLike): PostgresPool {
 
   async function query (text: string, values: readonly unknown[] = []) {
     const { rows, affectedRows } = await pglite.query(text, [...values], { parsers: PARSERS })
-    return { command: commandOf(text), rowCount: affectedRows ?? rows.length, rows }
+    return { command: commandOf(text), rowCount: affectedRows as number, rows }
   }
 }
 

@@ -31,10 +31,15 @@ export function createRedisCache ({ client, namespace, close }: { client: RedisC
 
   return {
     get (digest, done) {
-      client.get(keyOf(digest), (error, value) => done(error ?? null, value ?? null))
+      client.get(keyOf(digest), (error, value) => {
+        if (isForeign(error)) done(null, FOREIGN)
+        else done(error ?? null, value ?? null)
+      })
     },
     async getOrLease (digest, lease, leaseMs) {
-      return String(await client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs))
+      const value = await client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs)
+        .catch((error) => isForeign(error) ? FOREIGN : Promise.reject(error))
+      return String(value)
     },
     async fill (digest, lease, value, ttlMs) {
       await client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs)
@@ -55,6 +60,13 @@ export function createRedisCache ({ client, namespace, close }: { client: RedisC
     },
     close
   }
+}
+
+/** What stands for a key that holds no text at all: garbage, from a Redis that answers well. */
+const FOREIGN = ''
+
+function isForeign (error: Error | null | undefined): boolean {
+  return error?.message.includes('WRONGTYPE') === true
 }
 
 async function inChunks (digests: readonly Digest[], send: (digest: Digest) => Promise<unknown>): Promise<void> {

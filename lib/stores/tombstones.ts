@@ -42,7 +42,8 @@ export function createTombstones ({ cache, gate, recentlyRevoked, cacheTtlMs }: 
   const windowMs = staleWindowMs(cacheTtlMs)
   const closing = new AbortController()
   const connection = { isUp: false }
-  let round: Promise<void> | null = null
+  let round = Promise.resolve()
+  let isRunning = false
   let wanted = 0
   let firstReady: () => void
   const ready = new Promise<void>((resolve) => { firstReady = resolve })
@@ -70,9 +71,11 @@ export function createTombstones ({ cache, gate, recentlyRevoked, cacheTtlMs }: 
         pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
       }
     }
+    isRunning = false
   }
 
   function becomeTrusted (): void {
+    isRunning = false
     gate.succeeded()
     gate.trust()
     firstReady()
@@ -81,10 +84,9 @@ export function createTombstones ({ cache, gate, recentlyRevoked, cacheTtlMs }: 
   function catchUp (): void {
     wanted++
     gate.distrust()
-    round ??= run().finally(() => {
-      round = null
-      if (connection.isUp && !gate.isTrusted() && !closing.signal.aborted) catchUp()
-    })
+    if (isRunning) return
+    isRunning = true
+    round = run()
   }
 
   return {

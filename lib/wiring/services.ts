@@ -1,5 +1,4 @@
 import type { FastifyRequest } from 'fastify'
-import { sql } from 'kysely'
 import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
 import { createAuthenticate } from '../hooks/authenticate.js'
 import { readBearer } from '../hooks/bearer.js'
@@ -104,8 +103,8 @@ function asTokenAuth (admin: AdminService): Pick<TokenAuth, keyof AdminService> 
   }
 }
 
-async function health ({ gate, redis, db }: Stores): Promise<Health> {
-  const database = await sql`select 1`.execute(db).then(() => 'up' as const, () => 'down' as const)
+async function health ({ gate, redis, ping }: Stores): Promise<Health> {
+  const database = await ping().then(() => 'up' as const, () => 'down' as const)
   if (redis === null) return { database, cache: 'in-process' }
   if (gate.isHealthy()) return { database, cache: 'up' }
   return { database, cache: redis.status === 'ready' ? 'catching-up' : 'down' }

@@ -66,9 +66,10 @@ function refuseUnreachable (error: unknown): never {
   throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : error
 }
 
-async function startCache ({ tombstones, redis }: Stores): Promise<void> {
+async function startCache ({ tombstones, near, redis }: Stores): Promise<void> {
   const patience = new AbortController()
   tombstones.start()
+  near.start()
   const connected = redis?.connect().then(() => tombstones.ready) ?? tombstones.ready
   // It goes on trying by itself; the client has logged what is wrong.
   await Promise.race([connected.catch(() => {}), pause(CACHE_PATIENCE_MS, undefined, patience).catch(() => {})])

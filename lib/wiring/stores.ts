@@ -6,6 +6,7 @@ import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
 import type { Settings } from '../options.js'
+import { ping } from '../stores/check.js'
 import { createFailureReporter } from '../stores/cache-failure.js'
 import { createCacheGate } from '../stores/cache-gate.js'
 import type { CacheGate } from '../stores/cache-gate.js'
@@ -29,6 +30,8 @@ import { createUserStore } from '../stores/user-store.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
 import type { RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import { openNear } from './near.js'
+import type { Near } from './near.js'
 
 export interface Stores {
   db: Kysely<any>
@@ -41,8 +44,11 @@ export interface Stores {
   gate: CacheGate
   tombstones: Tombstones
   resolver: CachedTokenStore
+  near: Near
   redis: RedisClient | null
   emit: Emit
+  /** Asks the database for nothing. */
+  ping (): Promise<void>
   close (): Promise<void>
 }
 
@@ -54,17 +60,19 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const { db, poolSize, close: closeDatabase } = openDatabase(settings.database, log)
   const redis = openCacheClient(fastify, settings)
   const emit = createEvents(settings.hooks, log)
-  const cache = openCache(redis, settings)
+  const failures = { tell: (operation: string, error: Error) => emit('cacheError', { operation, error }), logger: log, monotonicNow }
   const gate = createCacheGate({
     monotonicNow,
-    onError: createFailureReporter({ tell: (operation, error) => emit('cacheError', { operation, error }), logger: log, monotonicNow })
+    onError: createFailureReporter({ ...failures, message: 'the token cache does not answer: tokens are looked up in the database' })
   })
+  const near = openNear({ ...failures, settings, redis, gate, cache: openCache(redis, settings) })
+  const { cache } = near
+  const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
   const windowMs = staleWindowMs(settings.cache.ttlMs)
   const tables = createTables(settings.map)
   const sql = createSql(db)
   const reader = createTokenReader(sql, tables, settings.token)
-  const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
-  const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
+  const tombstones = createTombstones({ cache, gate, recentlyRevoked: timed(reader, deadline).recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
   const ending = { ...deadline, late: tombstones.catchUp }
   const lookups = createSemaphore({
     ...settings.lookup,
@@ -82,7 +90,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     cache,
     gate,
     tombstones,
-    resolver: createCachedTokenStore({
+    resolver: near.inFrontOf(createCachedTokenStore({
       cache,
       gate,
       // The place is kept until the statement has settled, also after the deadline.
@@ -91,13 +99,17 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       now: settings.now,
       leaseOwner: randomBytes(9).toString('base64url'),
       jitter: Math.random
-    }),
+    })),
+    near,
     redis,
     emit,
+    ping: () => withDeadline(ping(db), deadline),
     async close () {
       await tombstones.close()
+      await near.close()
       await cache.close()
-      await closeDatabase()
+      // A statement that hangs keeps its connection; the host's shutdown does not wait for it.
+      await withDeadline(closeDatabase(), deadline).catch(ignore)
     }
   }
 }
@@ -118,6 +130,8 @@ function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenC
     close: async () => { redis.disconnect() }
   })
 }
+
+function ignore (): void {}
 
 /** The same port with a deadline on every call. */
 function timed<Port extends object> (port: Port, deadline: DeadlineSettings): Port {

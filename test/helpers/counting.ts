@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -29,31 +31,45 @@ export interface RedisWatch {
 /** Watches a namespace with MONITOR; other tests' keys don't count. */
 export async function watchRedis (t: Test, namespace: string): Promise<RedisWatch> {
   const redis = new Redis(redisUrl())
-  const monitor = await redis.monitor()
-  t.teardown(() => { redis.disconnect(); monitor.disconnect() })
+  t.teardown(() => redis.disconnect())
   const [, own] = /\baddr=(\S+)/.exec(String(await redis.client('INFO'))) ?? []
   let seen: string[] = []
   let marks = 0
-  monitor.on('monitor', (_time, args: string[], source: string) => {
+  const waiting = new Map<string, () => void>()
+  await monitor(t, redis, (source, args) => {
     // Commands inside a script are shown too, with the source "lua".
     if (source !== 'lua' && source !== own && args.some((arg) => arg.startsWith(namespace))) seen.push(args[0]!.toLowerCase())
+    waiting.get(args[1]!)?.()
   })
   return {
     redis,
     async take () {
       const mark = `mark-${namespace}${marks++}`
-      const marked = new Promise<void>((resolve) => {
-        monitor.on('monitor', function listener (_time, args: string[]) {
-          if (args[1] === mark) { monitor.off('monitor', listener); resolve() }
-        })
-      })
+      const marked = new Promise<void>((resolve) => waiting.set(mark, resolve))
       await redis.echo(mark)
       await marked
+      waiting.delete(mark)
       const taken = seen
       seen = []
       return taken
     }
   }
+}
+
+// ioredis' own monitor() throws where another client's command comes in one packet with the acknowledgement.
+async function monitor (t: Test, redis: Redis, seen: (source: string, args: string[]) => void): Promise<void> {
+  const client = redis.duplicate()
+  t.teardown(() => client.disconnect())
+  await once(client, 'ready')
+  const { stream } = client
+  stream.removeAllListeners('data')
+  const lines = createInterface(stream)
+  lines.on('line', (line) => {
+    const [, source] = /^\+[\d.]+ \[\d+ (\S+)\] /.exec(line) ?? []
+    if (source !== undefined) seen(source, [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, arg]) => arg!))
+  })
+  stream.write('MONITOR\r\n')
+  await once(lines, 'line')
 }
 
 /** Polls until the condition holds; fails after 10 seconds. */

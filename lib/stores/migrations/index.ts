@@ -1,4 +1,4 @@
-import { DummyDriver, Kysely, Migrator, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from 'kysely'
+import { DummyDriver, Kysely, Migrator, PostgresDialect } from 'kysely'
 import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
 import type { TableMap } from '../tables.js'
 import { createTokensMigration } from './tokens.js'
@@ -43,18 +43,18 @@ function namesOf ({ error, results = [] }: MigrationResultSet): string[] {
   return results.map(({ migrationName }) => migrationName)
 }
 
+/** PostgreSQL's statements, sent nowhere. */
+class DisconnectedDialect extends PostgresDialect {
+  override createDriver () {
+    return new DummyDriver()
+  }
+}
+
 /** The statements that `migrateUp` (or all the way down) would run on an empty database, without one. */
 export async function printMigrations (map: TableMap, direction: 'up' | 'down'): Promise<string[]> {
   const statements: string[] = []
-  const db = new Kysely<any>({
-    dialect: {
-      createAdapter: () => new PostgresAdapter(),
-      createDriver: () => new DummyDriver(),
-      createIntrospector: (db) => new PostgresIntrospector(db),
-      createQueryCompiler: () => new PostgresQueryCompiler()
-    },
-    log: ({ query }) => { statements.push(query.sql) }
-  })
+  const dialect = new DisconnectedDialect({ pool: undefined as never })
+  const db = new Kysely<any>({ dialect, log: ({ query }) => { statements.push(query.sql) } })
   const migrations = Object.values(listMigrations(map))
   for (const migration of direction === 'up' ? migrations : migrations.reverse()) {
     await migration[direction]?.(db)

@@ -1,0 +1,50 @@
+import type { Settings } from '../options.js'
+import type { CacheGate } from '../stores/cache-gate.js'
+import { createFailureReporter } from '../stores/cache-failure.js'
+import type { CachedTokenStore } from '../stores/cached-token-store.js'
+import { createNearCache } from '../stores/near-cache.js'
+import { createNearChannel } from '../stores/near-channel.js'
+import { createNearTokenStore, createTellingCache } from '../stores/near-token-store.js'
+import { openSubscriber } from '../stores/redis-client.js'
+import type { RedisClient } from '../stores/redis-client.js'
+import type { InvalidationChannel, Logger, NearCache, Now, TokenCache } from '../../types/ports.js'
+
+export interface Near {
+  /** The cache, telling the near caches of what it ends. */
+  cache: TokenCache
+  inFrontOf (store: CachedTokenStore): CachedTokenStore
+  start (): void
+  close (): Promise<void>
+}
+
+export interface NearSettings {
+  settings: Settings
+  redis: RedisClient | null
+  cache: TokenCache
+  gate: CacheGate
+  tell: (operation: string, error: Error) => void
+  logger: Logger
+  monotonicNow: Now
+}
+
+/** Makes the near cache and its channel; where it is off, nothing stands in between. */
+export function openNear (parts: NearSettings): Near {
+  const { settings: { cache: { near: options, namespace }, now }, redis, cache, gate, logger } = parts
+  if (options === null || redis === null) return { cache, inFrontOf: (store) => store, start () {}, close: async () => {} }
+  const near: NearCache = createNearCache({ ...options, now, isTold: () => gate.isTrusted() && channel.isStanding() })
+  const channel: InvalidationChannel = createNearChannel({
+    subscriber: openSubscriber(redis, logger),
+    publisher: redis,
+    name: `${namespace}n`,
+    onInvalid: near.drop,
+    onLost: near.clear,
+    report: createFailureReporter({ ...parts, message: 'the near cache\'s channel fails: it is not used, or other servers accept ended tokens until cache.near.ttl is over' })
+  })
+  gate.onDistrust(near.clear)
+  return {
+    cache: createTellingCache({ cache, near, channel }),
+    inFrontOf: (store) => createNearTokenStore({ near, store }),
+    start: channel.start,
+    close: channel.close
+  }
+}
