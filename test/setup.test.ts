@@ -61,6 +61,8 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'token.retention': [['1m', 'a duration of at least 3600 s, got "1m"']],
   'cache.ttl': [['1ms', 'a duration of at least 1 s, got "1ms"'], ['2d', 'a duration of at most 86400 s, got "2d"']],
   'cache.namespace': [['a b', `${PRINTABLE} without spaces, got "a b"`]],
+  'cache.near.ttl': [[49, 'a duration of at least 50 ms, got 49'], ['11s', 'a duration of at most 10 s, got "11s"']],
+  'cache.near.max': [[0, 'an integer from 1 to 1000000, got 0']],
   'cache.max': [[0, 'an integer from 1 to 10000000, got 0']],
   revocation: [['lax', "'strict' or 'bounded', got \"lax\""], [true, "'strict' or 'bounded', got true"]],
   'users.table': [[null, `${NAME}, got null`]],

@@ -1,18 +1,21 @@
 import swagger from '@fastify/swagger'
+import bcryptjs from 'bcryptjs'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
-import { authPlugin, bcrypt } from '../../lib/index.js'
+import { authPlugin } from '../../lib/index.js'
 import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
 import { checkPublished } from './published.js'
 import { redisUrl, uniqueNamespace } from './services.js'
 
 export const PASSWORD = 'correct horse battery'
 
-const { close: _shared, ...hasher } = bcrypt({ cost: 4 })
-
-/** The cheapest bcrypt, and one hasher for all apps of a test file, so none of them closes it. */
-export const fastHasher: Hasher = hasher
+/** The cheapest bcrypt, in this thread: threads to start for every test file would cost more than the hashes. */
+export const fastHasher: Hasher = {
+  hash: (password) => bcryptjs.hash(password, 4),
+  verify: (password, hash) => bcryptjs.compare(password, hash),
+  needsRehash: () => false
+}
 
 export interface AppOptions {
   server?: FastifyServerOptions
