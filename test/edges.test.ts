@@ -173,6 +173,20 @@ t.test('a revocation that misses its deadline is told to the cache when it has h
   await until(async () => (await caller(host)('GET', '/protected', { token })).statusCode === 401, 'the token is refused')
 })
 
+t.test('more look-ups than may wait are answered 503, never 401', async (t) => {
+  const host = await createApp(t, testOptions(database.url, { lookup: { concurrency: 1, queue: 1, maxWait: '10s', timeout: '20s' } }))
+  const { username } = await createUser(host)
+  const tokens = [await login(host, username), await login(host, username), await login(host, username)]
+  const session = await pool.connect()
+  await session.query('begin; lock table auth_tokens')
+  const replies = tokens.map(async (token) => await caller(host)('GET', '/auth/me', { token }))
+  const refused = await Promise.race(replies)
+  t.match(refused.json(), { statusCode: 503, code: 'FST_TOKEN_AUTH_OVERLOADED' })
+  await session.query('rollback')
+  session.release()
+  t.same((await Promise.all(replies)).map(({ statusCode }) => statusCode).sort(), [200, 200, 503])
+})
+
 t.test('health answers in time while the database hangs', async (t) => {
   const one = new pg.Pool({ connectionString: database.url, max: 1 })
   t.teardown(() => one.end())
