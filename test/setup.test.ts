@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
-import type { AddressInfo, Server, Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fastifyRedis from '@fastify/redis'
@@ -20,6 +20,7 @@ import type { Rule } from '../lib/option-rules.js'
 import { createTokenFormat } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until } from './helpers/counting.js'
+import { freePort } from './helpers/redis-server.js'
 import { createDatabase, redisUrl, uniqueNamespace } from './helpers/services.js'
 
 const database = await createDatabase()
@@ -127,16 +128,6 @@ function openPool (t: Test, config: pg.PoolConfig): pg.Pool {
   pool.on('error', () => {})
   t.teardown(() => pool.end())
   return pool
-}
-
-/** A port that nobody listens on. */
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Passes connections to a port on to the test's PostgreSQL. */
