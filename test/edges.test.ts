@@ -249,6 +249,19 @@ t.test('a Redis URL whose database is no number is refused', async (t) => {
   await t.rejects(async () => await host.register(authPlugin, testOptions(database.url, { redis: { url: 'redis://127.0.0.1:6379/abc' } })), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /number of a database/ })
 })
 
+t.test('a Redis without the database that is asked for is left alone', async (t) => {
+  const redis = await createRedisServer(t)
+  await redis.start()
+  const host = await createApp(t, testOptions(database.url, { redis: { url: `${redis.url}/99` } }))
+  const { username } = await createUser(host)
+  t.equal((await caller(host)('GET', '/protected', { token: await login(host, username) })).statusCode, 200)
+  t.equal((await host.tokenAuth.health()).cache, 'down')
+  const { Redis } = await import('ioredis')
+  const other = new Redis(redis.url)
+  t.teardown(() => other.disconnect())
+  t.same(await other.keys('*'), [])
+})
+
 t.test('a Redis that wants a password is away, and says why', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()

@@ -85,6 +85,8 @@ export function isClient (value: unknown): value is RedisClient {
 function warnOnce (client: RedisClient, logger: Logger, message: string): void {
   let isDown = false
   client.on('error', (error: Error & { code?: string }) => {
+    // ioredis would go on in database 0, among keys that are not ours.
+    if (error.message.includes('DB index')) client.disconnect()
     if (isDown) return
     isDown = true
     logger.warn({ reason: error.code ?? error.name }, message)
