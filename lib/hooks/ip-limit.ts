@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../../types/ports.js'
+import { withoutZone } from './client-address.js'
 import { setErrorHeaders } from './error-headers.js'
 
 export interface IpLimitSettings {
@@ -76,7 +77,7 @@ export async function createIpLimit ({ max, timeWindowMs, redis, namespace, chal
   }
 }
 
-// Without an address (a Unix socket) all share one count; a zone (fe80::1%eth0) is this machine's own name for a link.
+// Without an address (a Unix socket) all share one count.
 function addressKey ({ ip }: FastifyRequest): string {
-  return ip === undefined ? 'none' : normalizeIP(ip.replace(/%.*$/, ''))
+  return ip === undefined ? 'none' : normalizeIP(withoutZone(ip))
 }

@@ -1,14 +1,14 @@
+import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { ChangePasswordBody } from '../schemas/bodies.js'
 import { Grant } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
 import { callerOf, documented, originOf } from './context.js'
 import type { RouteSettings } from './context.js'
-import type { Body } from './index.js'
 
 /** POST /change-password. */
 export function changePasswordRoute (scope: FastifyInstance, { passwords, manage }: RouteSettings): void {
-  scope.post<{ Body: Body<typeof ChangePasswordBody> }>('/change-password', {
+  scope.post<{ Body: Static<typeof ChangePasswordBody> }>('/change-password', {
     onRequest: manage.with({ fresh: true }),
     schema: documented('changePassword', 'Change the password, end every session and begin a new one', {
       body: ChangePasswordBody,

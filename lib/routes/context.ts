@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
+import { withoutZone } from '../hooks/client-address.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/ports.js'
 import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
@@ -32,7 +33,7 @@ const USER_AGENT_LENGTH = 512
 
 /** Where the request came from, as it is kept with a session. */
 export function originOf (request: FastifyRequest): Origin {
-  const ip = request.ip?.replace(/%.*$/, '') ?? ''
+  const ip = withoutZone(request.ip ?? '')
   return {
     ip: isIP(ip) === 0 ? null : ip,
     userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH) ?? null,

@@ -1,5 +1,4 @@
 import type { FastifyPluginAsync } from 'fastify'
-import type { Static, TSchema } from '@sinclair/typebox'
 import { setErrorHeaders } from '../hooks/error-headers.js'
 import { publishParts } from '../schemas/openapi.js'
 import { strictBodies } from '../hooks/strict-bodies.js'
@@ -10,8 +9,6 @@ import { logoutRoute } from './logout.js'
 import { logoutAllRoute } from './logout-all.js'
 import { meRoute } from './me.js'
 import { sessionsRoutes } from './sessions.js'
-
-export type Body<Schema extends TSchema> = Static<Schema>
 
 /** The plugin's routes, in one scope of their own. */
 export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {

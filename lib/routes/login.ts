@@ -1,14 +1,14 @@
+import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { LoginBody, LoginBodyWithCaptcha } from '../schemas/bodies.js'
 import { Grant } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
 import { documented, originOf } from './context.js'
 import type { RouteSettings } from './context.js'
-import type { Body } from './index.js'
 
 /** POST /login. It never authenticates: a token in the header changes nothing. */
 export function loginRoute (scope: FastifyInstance, { login, ipLimit, hasCaptcha }: RouteSettings): void {
-  scope.post<{ Body: Body<typeof LoginBody> & { captchaToken?: string } }>('/login', {
+  scope.post<{ Body: Static<typeof LoginBody> & { captchaToken?: string } }>('/login', {
     ...(ipLimit === null ? {} : { onRequest: ipLimit }),
     schema: documented('login', 'Begin a session with username and password', {
       security: [],

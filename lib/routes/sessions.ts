@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { NoContent, SessionEntry } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
 import { callerOf, documented } from './context.js'
 import type { RouteSettings } from './context.js'
-import type { Body } from './index.js'
 
 const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the latest used first' })
 const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })
@@ -22,7 +22,7 @@ export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: Ro
     return { sessions: list.map((session) => ({ ...session, current: session.id === auth.sessionId })) }
   })
 
-  scope.delete<{ Params: Body<typeof SessionParams> }>('/sessions/:id', {
+  scope.delete<{ Params: Static<typeof SessionParams> }>('/sessions/:id', {
     onRequest: manage,
     schema: documented('deleteSession', 'End one session of the user', {
       params: SessionParams,

@@ -9,8 +9,7 @@ export function createEvents (hooks: AuthHooks, logger: Logger): Emit {
   return (name, event) => {
     const hook = hooks[`on${name[0]!.toUpperCase()}${name.slice(1)}` as keyof AuthHooks] as ((event: unknown) => unknown) | undefined
     if (hook !== undefined) setImmediate(callDetached, hook, event, name, logger)
-    const { hasSubscribers } = channel(`fastify-token-auth:${name}`)
-    if (hasSubscribers) channel(`fastify-token-auth:${name}`).publish(event)
+    channel(`fastify-token-auth:${name}`).publish(event)
   }
 }
 

@@ -71,8 +71,9 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const windowMs = staleWindowMs(settings.cache.ttlMs)
   const tables = createTables(settings.map)
   const sql = createSql(db)
-  const reader = createTokenReader(sql, tables, settings.token)
-  const tombstones = createTombstones({ cache, gate, recentlyRevoked: timed(reader, deadline).recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
+  const unbounded = createTokenReader(sql, tables, settings.token)
+  const reader = timed(unbounded, deadline)
+  const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
   const ending = { ...deadline, late: tombstones.catchUp }
   const lookups = createSemaphore({
     ...settings.lookup,
@@ -84,7 +85,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     db,
     tables,
     users: timed(createUserStore(sql, tables), deadline),
-    reader: timed(reader, deadline),
+    reader,
     sessions: timed(createSessionWriter(sql, tables, settings.token), ending),
     revocations: timed(createRevocationWriter(sql, tables, { windowMs }), ending),
     cache,
@@ -94,7 +95,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       cache,
       gate,
       // The place is kept until the statement has settled, also after the deadline.
-      find: (digest) => withDeadline(lookups.run(() => reader.find(digest)), deadline),
+      find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
       ttlMs: settings.cache.ttlMs,
       now: settings.now,
       leaseOwner: randomBytes(9).toString('base64url'),
