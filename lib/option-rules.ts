@@ -4,6 +4,8 @@ import { INVALID_OPTION } from './errors.js'
 /** Turns what the host wrote into what the code uses, or throws an error that names the option. */
 export type Rule<Result> = (value: unknown, path: string) => Result
 
+const NO_URL = { protocol: '', hostname: '', username: '', password: '' }
+
 export function refuse (path: string, expected: string, value: unknown, shown = show(value)): never {
   throw new INVALID_OPTION(`${path} must be ${expected}, got ${shown}`)
 }
@@ -40,6 +42,15 @@ export function oneOf<Value extends string> (...values: Value[]): Rule<Value> {
 
 export function text (expected: string, pattern: RegExp): Rule<string> {
   return (value, path) => typeof value === 'string' && pattern.test(value) ? value : refuse(path, expected, value)
+}
+
+/** Where something secret is sent: https, unencrypted only where nobody can listen. */
+export function httpsUrl (value: unknown, path: string): string {
+  const { protocol, hostname, username, password } = typeof value === 'string' && URL.canParse(value) ? new URL(value) : NO_URL
+  // fetch refuses them, and they are not ours to show.
+  if (username !== '' || password !== '') return refuse(path, 'an https URL', value, 'one with a name or a password in it')
+  const isLocal = protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
+  return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value)
 }
 
 export function boolean (): Rule<boolean> {
@@ -82,5 +93,10 @@ export function refuseMissing (group: object, name: string, path: string): void 
 
 /** An object with all of the methods. */
 export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
-  return handle<Port>(expected, (value) => methods.every((name) => typeof (value as Record<string, unknown> | undefined)?.[name] === 'function'))
+  return handle<Port>(expected, hasMethods(...methods))
+}
+
+/** Whether a value is an object with all of the methods. */
+export function hasMethods (...methods: string[]): (value: unknown) => boolean {
+  return (value) => methods.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 }

@@ -1,6 +1,6 @@
 import type { AuthPluginOptions } from '../types/options.js'
 import { INVALID_OPTION } from './errors.js'
-import type { Values } from './options.js'
+import type { Values } from './option-list.js'
 import type { TableMap } from './stores/tables.js'
 
 /** Where users and tokens are, of the values that `readOptions` has read. */

@@ -1,83 +1,17 @@
-import { randomBytes } from 'node:crypto'
-import type { AuthHooks } from '../types/events.js'
-import type { AuthPluginOptions, DatabaseOption, RedisOption } from '../types/options.js'
-import type { Captcha, Hasher, Now, RandomBytes } from '../types/ports.js'
+import type { AuthPluginOptions } from '../types/options.js'
 import { INVALID_OPTION } from './errors.js'
-import { boolean, callable, duration, handle, integer, isPlainObject, list, nullable, oneOf, refuse, refuseMissing, text, withMethods } from './option-rules.js'
+import { OPTIONS } from './option-list.js'
+import type { Values } from './option-list.js'
+import { isPlainObject, refuse, refuseMissing } from './option-rules.js'
 import type { Rule } from './option-rules.js'
 import { toTableMap } from './option-tables.js'
-import { isKysely, isPool } from './stores/database.js'
-import { isClient } from './stores/redis-client.js'
 import type { TableMap } from './stores/tables.js'
-
-const SECOND = 1000
-const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
-
-function entry<Result> (fallback: unknown, rule: Rule<Result>): { fallback: unknown, rule: Rule<Result> } {
-  return { fallback, rule }
-}
-
-/** Every option, its default and its rule: the one table. `undefined` means "none by default". */
-export const OPTIONS = {
-  database: entry(undefined, handle<DatabaseOption>('a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }', isKysely, isPool, isPlainObject)),
-  redis: entry(null, nullable(handle<RedisOption>('an ioredis client, its options such as { url }, or true for fastify.redis', (value) => value === true, isClient, isPlainObject))),
-  prefix: entry('/auth', text('a path such as "/auth", without a slash at its end', /^(\/[\w.~-]+)*$/)),
-  realm: entry('api', text('1 to 60 printable ASCII characters without quotes and backslashes', /^[ !#-[\]-~]{1,60}$/)),
-  schemes: entry(['Bearer', 'Token'], list(oneOf('Bearer', 'Token'), { min: 1 })),
-  'token.ttl': entry('30d', duration({ min: 60 * SECOND })),
-  'token.idleTtl': entry(null, nullable(duration({ min: 60 * SECOND }))),
-  'token.touchInterval': entry('1m', duration({ min: 50, max: 3600 * SECOND })),
-  'token.prefix': entry('fta', text('2 to 12 letters or digits', /^[A-Za-z0-9]{2,12}$/)),
-  'token.maxPerUser': entry(100, integer({ min: 1, max: 10_000 })),
-  'token.table': entry('auth_tokens', identifier),
-  'token.schema': entry(null, nullable(identifier)),
-  'token.retention': entry('7d', duration({ min: 3600 * SECOND })),
-  'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
-  'cache.namespace': entry('fta:', text('1 to 60 printable ASCII characters without spaces', /^[!-~]{1,60}$/)),
-  'cache.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
-  'cache.near.ttl': entry('1s', duration({ min: 50, max: 10 * SECOND })),
-  'cache.near.max': entry(10_000, integer({ min: 1, max: 1_000_000 })),
-  revocation: entry('strict', oneOf('strict', 'bounded')),
-  'users.table': entry('users', identifier),
-  'users.schema': entry(null, nullable(identifier)),
-  'users.columns.id': entry('id', identifier),
-  'users.columns.username': entry('username', identifier),
-  'users.columns.passwordHash': entry('password_hash', identifier),
-  'users.columns.active': entry('active', nullable(identifier)),
-  'users.columns.lastLogin': entry('last_login', nullable(identifier)),
-  'users.select': entry([], list(identifier, { min: 0 })),
-  'users.activeWhen': entry(null, nullable(text('a SQL condition', /\S/))),
-  'users.idType': entry(null, nullable(oneOf('uuid', 'integer', 'bigint'))),
-  'lookup.concurrency': entry(null, nullable(integer({ min: 1, max: 1000 }))),
-  'lookup.queue': entry(1000, integer({ min: 0, max: 1_000_000 })),
-  'lookup.maxWait': entry('500ms', duration({ min: 1, max: 60 * SECOND })),
-  'lookup.timeout': entry('3s', duration({ min: 10, max: 60 * SECOND })),
-  'rateLimit.max': entry(5, integer({ min: 1, max: 1_000_000 })),
-  'rateLimit.timeWindow': entry('1 minute', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
-  captcha: entry(null, nullable(withMethods<Captcha>('a captcha provider such as recaptcha({ secret })', ['verify']))),
-  hasher: entry(null, nullable(withMethods<Hasher>('a hasher such as bcrypt({ cost: 12 })', ['hash', 'verify', 'needsRehash']))),
-  'password.minLength': entry(8, integer({ min: 8, max: 1024 })),
-  'password.maxLength': entry(1024, integer({ min: 64, max: 1024 })),
-  start: entry('strict', oneOf('strict', 'degraded')),
-  autoMigrate: entry(false, boolean()),
-  now: entry(Date.now, callable<Now>()),
-  randomBytes: entry(randomBytes, callable<RandomBytes>()),
-  'hooks.onLogin': entry(null, nullable(callable<AuthHooks['onLogin']>())),
-  'hooks.onLoginFailed': entry(null, nullable(callable<AuthHooks['onLoginFailed']>())),
-  'hooks.onLogout': entry(null, nullable(callable<AuthHooks['onLogout']>())),
-  'hooks.onPasswordChanged': entry(null, nullable(callable<AuthHooks['onPasswordChanged']>())),
-  'hooks.onRevoked': entry(null, nullable(callable<AuthHooks['onRevoked']>())),
-  'hooks.onCacheError': entry(null, nullable(callable<AuthHooks['onCacheError']>()))
-} as const
-
-type Path = keyof typeof OPTIONS
-export type Values = { [P in Path]: typeof OPTIONS[P] extends { rule: Rule<infer Result> } ? Result : never }
 
 /** Fastify's own register options that may stand beside ours. */
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
 /** Groups of options, with what they may be as well. */
 const GROUPS: Record<string, unknown[]> = {
-  token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], password: [], hooks: []
+  token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
 
 export type Settings = Readonly<ReturnType<typeof readOptions>>
@@ -89,8 +23,7 @@ export type Settings = Readonly<ReturnType<typeof readOptions>>
 export function readOptions (options: AuthPluginOptions) {
   if (!isPlainObject(options)) refuse('options', 'an object', options)
   refuseUnknown(options, '')
-  const isLimited = (options.rateLimit as unknown) !== false
-  const values = readAll(isLimited ? options : { ...options, rateLimit: undefined })
+  const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
   refuseMissing(values.database, 'connectionString', 'database')
   if (isPlainObject(values.redis)) refuseMissing(values.redis, 'url', 'redis')
@@ -109,7 +42,7 @@ export function readOptions (options: AuthPluginOptions) {
       maxPerUser: values['token.maxPerUser'],
       retentionMs: values['token.retention']
     },
-    cache: { ttlMs: values['cache.ttl'], namespace: values['cache.namespace'], max: values['cache.max'], near: nearSettings(values, options) },
+    cache: { ttlMs: values['cache.ttl'], timeoutMs: values['cache.timeout'], namespace: values['cache.namespace'], max: values['cache.max'], near: nearSettings(values, options) },
     revocation: values.revocation,
     map,
     lookup: {
@@ -118,16 +51,36 @@ export function readOptions (options: AuthPluginOptions) {
       maxWaitMs: values['lookup.maxWait'],
       timeoutMs: values['lookup.timeout']
     },
-    rateLimit: isLimited ? { max: values['rateLimit.max'], timeWindowMs: values['rateLimit.timeWindow'] } : null,
-    captcha: values.captcha,
+    rateLimit: options.rateLimit === false ? null : rateLimit(values),
+    accountLimit: options.accountLimit === false ? null : accountLimit(values),
+    captcha: typeof values.captcha === 'function' ? { verify: values.captcha } : values.captcha,
     hasher: values.hasher,
-    password: { minLength: values['password.minLength'], maxLength: values['password.maxLength'] },
+    verifiers: values.verifiers,
+    hashing: { concurrency: values['hashing.concurrency'], queue: values['hashing.queue'], maxWaitMs: values['hashing.maxWait'] },
+    password: {
+      minLength: values['password.minLength'],
+      maxLength: values['password.maxLength'],
+      common: values['password.common'],
+      contextWords: values['password.contextWords'],
+      breached: values['password.breached'],
+      check: values['password.check']
+    },
+    canonicalize: values['users.canonicalize'] ?? asTyped,
     start: values.start,
     autoMigrate: values.autoMigrate,
     hooks: options.hooks ?? {},
     now: values.now,
     randomBytes: values.randomBytes
   })
+}
+
+// `false` switches a limit off; its settings are then read as if they were left out.
+function withoutFalse ({ rateLimit, accountLimit, ...options }: AuthPluginOptions): object {
+  return { ...options, rateLimit: rateLimit || undefined, accountLimit: accountLimit || undefined }
+}
+
+function asTyped (username: string): string {
+  return username
 }
 
 function readAll (options: object): Values {
@@ -158,6 +111,24 @@ function siblings (at: string): string[] {
 function touchInterval (values: Values): number {
   const idleTtl = values['token.idleTtl']
   return idleTtl === null ? values['token.touchInterval'] : Math.min(values['token.touchInterval'], idleTtl / 4)
+}
+
+function rateLimit (values: Values) {
+  const max = values['rateLimit.max']
+  return { max, localMax: values['rateLimit.localMax'] ?? half(max), timeWindowMs: values['rateLimit.timeWindow'] }
+}
+
+function accountLimit (values: Values) {
+  const max = values['accountLimit.max']
+  const waits = { delayMs: values['accountLimit.delay'], maxDelayMs: values['accountLimit.maxDelay'], forgetMs: values['accountLimit.forgetAfter'] }
+  if (waits.maxDelayMs < waits.delayMs) refuse('accountLimit.maxDelay', 'at least accountLimit.delay', waits.maxDelayMs)
+  if (waits.forgetMs <= waits.maxDelayMs) refuse('accountLimit.forgetAfter', 'longer than accountLimit.maxDelay', waits.forgetMs)
+  return { shared: { free: max, ...waits }, local: { free: values['accountLimit.localMax'] ?? half(max), ...waits } }
+}
+
+// Without Redis nobody knows how many processes count: with two of them the sum is what was asked for.
+function half (max: number): number {
+  return Math.ceil(max / 2)
 }
 
 function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: number, max: number } | null {

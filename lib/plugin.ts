@@ -32,7 +32,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
       namespace: settings.cache.namespace,
       challenge: challengeOf(settings),
       logger: fastify.log,
-      onLimited: ({ ip, id }) => services.emit('loginFailed', { reason: 'rate_limited', userId: null, ip, requestId: id })
+      onLimited: ({ ip, id }) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ip, requestId: id })
     })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 

@@ -105,7 +105,7 @@ t.test('the in-process cache', (t) => {
 t.test('the Redis cache', (t) => {
   const client = new Redis(redisUrl())
   const namespace = uniqueNamespace()
-  const cache = createRedisCache({ client: client as unknown as RedisCommands, namespace, close: async () => client.disconnect() })
+  const cache = createRedisCache({ client: client as unknown as RedisCommands, namespace, readTimeoutMs: 5000, close: async () => client.disconnect() })
   t.teardown(cache.close)
   contract(t, cache, (ms) => new Promise((resolve) => setTimeout(resolve, ms + 20)))
 

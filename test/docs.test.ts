@@ -17,7 +17,7 @@ import type { Test } from 'tap'
 import ts from 'typescript'
 import { run } from '../lib/cli/run.js'
 import { authPlugin, errors, scanningPattern } from '../lib/index.js'
-import { OPTIONS } from '../lib/options.js'
+import { OPTIONS } from '../lib/option-list.js'
 import { openRedis } from '../lib/stores/redis-client.js'
 import { createTokenFormat } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
@@ -137,7 +137,9 @@ t.test('options', async (t) => {
     await call('POST', '/auth/login', { body: { username, password: 'wrong' } })
     const token = await login(app, username)
     const changed = await call('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'another long one' } })
+    await call('POST', '/auth/change-password', { token: changed.json().token, body: { currentPassword: 'wrong', newPassword: 'another long one' } })
     await call('POST', '/auth/logout', { token: changed.json().token })
+    await call('GET', '/auth/me', { token })
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
     for (const [hook, channel, fields] of rows) {
       const name = codesOf(hook!)[0]!
@@ -317,6 +319,74 @@ t.test('docs/storage.md', async (t) => {
     t.equal((await call('POST', '/auth/logout', { token })).statusCode, 204)
     t.same(failures, [])
     t.same(await limited.tokenAuth.health(), { database: 'up', cache: 'up' })
+  })
+})
+
+t.test('docs/security.md', async (t) => {
+  const text = read('docs/security.md')
+  const header = ['requirement', 'L', 'state', 'how, and the test']
+  const idsOf = (cell: string) => cell.split(', ')
+
+  t.test('names tests that exist', async (t) => {
+    const named = [...text.matchAll(/`(test\/[\w-]+\.test\.ts): "([^`]+)"`/g)]
+    t.not(named.length, 0)
+    t.equal(text.match(/`test\//g)?.length, named.length, 'every test is named in one way')
+    for (const [, file, name] of named) {
+      const source = existsSync(join(ROOT, file!)) ? read(file!).replaceAll('\\\'', '\'') : ''
+      t.ok(['\'', '"'].some((quote) => source.includes(`test(${quote}${name}${quote},`)), `${file}: ${name}`)
+    }
+  })
+
+  t.test('has every requirement of its chapters once, and a test where it says that one is met', async (t) => {
+    const counts = { 2.4: 2, 6.1: 3, 6.2: 12, 6.3: 8, 6.4: 6, 6.5: 8, 6.6: 4, 6.7: 2, 6.8: 4, 7.1: 3, 7.2: 4, 7.3: 2, 7.4: 5, 7.5: 3, 7.6: 2, 11.1: 4, 11.2: 5, 11.3: 5, 11.4: 4, 11.5: 2, 11.6: 2, 11.7: 2, 16.1: 1, 16.2: 5, 16.3: 4, 16.4: 3, 16.5: 4 }
+    const all = Object.entries(counts).flatMap(([section, count]) => Array.from({ length: count }, (_, i) => `${section}.${i + 1}`))
+    const rows = rowsOf(text, ...header)
+    t.same(sorted(rows.flatMap(([ids]) => idsOf(ids!))), sorted(all))
+    for (const [ids, level, state, how] of rows) {
+      t.match(level, /^[123](, [123]| to 3)?$/, ids!)
+      t.match(state, /^(met|partly|host|no)$/, ids!)
+      t.ok(how !== '' && (!['met', 'partly'].includes(state!) || how!.includes('`test/')), ids!)
+    }
+  })
+
+  t.test('says of what is met in part what is missing', async (t) => {
+    const partly = rowsOf(text, ...header).filter(([, , state]) => state === 'partly').flatMap(([ids]) => idsOf(ids!))
+    t.same(rowsOf(text, 'requirement', 'what is missing').map(([id]) => id), partly)
+  })
+
+  t.test('has every limit with its default', async (t) => {
+    const isLimit = (path: string) => /^(rateLimit|accountLimit|hashing|lookup)\./.test(path) || ['captcha', 'token.maxPerUser', 'token.ttl', 'token.idleTtl'].includes(path)
+    const expected = Object.entries(OPTIONS).filter(([path]) => isLimit(path)).map(([path, { fallback }]) => [`\`${path}\``, show(path, fallback)])
+    const rows = rowsOf(text, 'limit', 'option', 'default', 'key', 'without its store')
+    t.same(rows.map(([, path, fallback]) => [path, fallback]).sort(), expected.sort())
+    t.ok(rows.every((cells) => cells.length === 5 && cells[4] !== ''), 'of every limit it is told what happens without its store')
+  })
+
+  t.test('names every file that uses cryptography, and no other', async (t) => {
+    const files = readdirSync(join(ROOT, 'lib'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => `lib/${name}`)
+    const using = files.filter((file) => /from '(node:crypto|bcryptjs)'|require\('@node-rs\/argon2'\)/.test(read(file)))
+    t.not(using.length, 0)
+    t.same(sorted(codesOf(sectionsOf(text, '##').get('Keys and algorithms')!).filter((code) => code.startsWith('lib/'))), sorted(using))
+    const algorithms = new Set(files.flatMap((file) => [...read(file).matchAll(/\b(?:createHash|createHmac|hash)\('([\w-]+)'/g)].map(([, name]) => name!)))
+    t.same(sorted(algorithms), ['sha1', 'sha256'])
+  })
+
+  t.test('has a statement that replaces the key of the pseudonyms', async (t) => {
+    const { url } = await setUp(t)
+    const owner = new pg.Client(url)
+    await owner.connect()
+    const key = async () => (await owner.query('select value from auth_tokens_secret')).rows.map(({ value }) => value.toString('hex'))
+    const before = await key()
+    const { rowCount } = await owner.query(blocksOf(text, 'sql')[0]!)
+    const after = await key()
+    await owner.end()
+    t.equal(rowCount, 1)
+    t.match(after, [/^[0-9a-f]{64}$/])
+    t.not(after[0], before[0])
+  })
+
+  t.test('is found from the README and from SECURITY.md', async (t) => {
+    for (const file of ['README.md', 'SECURITY.md']) t.match(read(file), '](docs/security.md', file)
   })
 })
 

@@ -1,9 +1,10 @@
+import { PGlite } from '@electric-sql/pglite'
 import { Kysely, Migrator, PostgresDialect, sql } from 'kysely'
 import type { Migration } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
-import { migrations } from '../lib/index.js'
+import { createPGlitePool, migrations } from '../lib/index.js'
 import type { AuthPluginOptions } from '../lib/index.js'
 import { readTableMap } from '../lib/options.js'
 import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../lib/stores/migrations/index.js'
@@ -14,6 +15,8 @@ type Mapping = Pick<AuthPluginOptions, 'users' | 'token'>
 
 const USERS = '0001_token_auth_users'
 const TOKENS = '0002_token_auth_tokens'
+const SECRET = '0003_token_auth_secret'
+const ALL = [USERS, TOKENS, SECRET]
 const OWN = readTableMap({})
 
 function open (t: Test, connectionString: string): Kysely<any> {
@@ -50,7 +53,7 @@ async function execute (db: Kysely<any>, statements: string[]): Promise<void> {
 
 t.test('migrating twice does nothing the second time', async (t) => {
   const db = await openEmpty(t)
-  t.same(await migrateUp(db, OWN), [USERS, TOKENS])
+  t.same(await migrateUp(db, OWN), ALL)
   const before = await describe(db)
   t.same(await migrateUp(db, OWN), [])
   t.same(await describe(db), before)
@@ -61,7 +64,7 @@ t.test('processes that migrate at once share the work', async (t) => {
     const { url } = await openEmpty(t)
     const map = readTableMap(mapping)
     const applied = await Promise.all(Array.from({ length: 4 }, () => migrateUp(open(t, url), map)))
-    t.same(applied.flat().sort(), [USERS, TOKENS])
+    t.same(applied.flat().sort(), ALL)
   }
 })
 
@@ -69,8 +72,9 @@ t.test('each step back takes back one migration, and up makes it again', async (
   const db = await openEmpty(t)
   await migrateUp(db, OWN)
   const made = await describe(db)
-  t.same(await migrateDown(db, OWN), [TOKENS])
-  t.same(await migrateUp(db, OWN), [TOKENS])
+  t.same(await migrateDown(db, OWN), [SECRET])
+  t.same(await migrateUp(db, OWN), [SECRET])
+  t.same(await migrateDown(db, OWN), [SECRET])
   t.same(await migrateDown(db, OWN), [TOKENS])
   t.same(await migrateDown(db, OWN), [USERS])
   t.same(await migrateDown(db, OWN), [])
@@ -82,11 +86,34 @@ t.test('each step back takes back one migration, and up makes it again', async (
 t.test('the status tells what is applied and when', async (t) => {
   const db = await openEmpty(t)
   const status = async () => (await migrationStatus(db, OWN)).map(({ name, executedAt }) => [name, executedAt instanceof Date])
-  t.same(await status(), [[USERS, false], [TOKENS, false]])
+  t.same(await status(), [[USERS, false], [TOKENS, false], [SECRET, false]])
   await migrateUp(db, OWN)
-  t.same(await status(), [[USERS, true], [TOKENS, true]])
+  t.same(await status(), [[USERS, true], [TOKENS, true], [SECRET, true]])
   await migrateDown(db, OWN)
-  t.same(await status(), [[USERS, true], [TOKENS, false]])
+  t.same(await status(), [[USERS, true], [TOKENS, true], [SECRET, false]])
+})
+
+t.test('the secret is made once, by the database, and differs from one database to another', async (t) => {
+  const databases = await Promise.all([openEmpty(t), openEmpty(t), openEmpty(t)])
+  const [migrated, again, printed] = databases as [Kysely<any>, Kysely<any>, Kysely<any>]
+  for (const db of [migrated, again]) await migrateUp(db, OWN)
+  await execute(printed, await printMigrations(OWN, 'up'))
+  const read = async (db: Kysely<any>) => (await sql<{ value: Buffer }>`select value from auth_tokens_secret`.execute(db)).rows.map(({ value }) => value.toString('hex'))
+  const secrets = (await Promise.all(databases.map(read))).flat()
+  t.equal(new Set(secrets).size, 3)
+  t.ok(secrets.every((secret) => /^[0-9a-f]{64}$/.test(secret)))
+  await migrateUp(migrated, OWN)
+  t.same(await read(migrated), [secrets[0]])
+  for (const row of ['(sha256(\'a\'))', '(\'short\')']) await t.rejects(execute(migrated, [`insert into auth_tokens_secret (value) values ${row}`]), { code: /^23505|23514$/ })
+  await t.rejects(execute(migrated, ['insert into auth_tokens_secret (id, value) values (false, sha256(\'a\'))']), { code: '23514' }, 'there is one row')
+})
+
+t.test('the secret is made in the embedded database too', async (t) => {
+  const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: createPGlitePool(new PGlite()) }) })
+  t.teardown(() => db.destroy())
+  await migrateUp(db, OWN)
+  const { rows } = await sql<{ value: Uint8Array }>`select value from auth_tokens_secret`.execute(db)
+  t.same(rows.map(({ value }) => value.length), [32])
 })
 
 t.test('a migration that fails leaves nothing behind', async (t) => {
@@ -165,15 +192,15 @@ t.test('a host\'s own Migrator runs the plugin\'s migrations between its own', a
   const provider = { getMigrations: async () => ({ ...own, ...migrations({ users }) }) }
   const { error, results } = await new Migrator({ db, provider }).migrateToLatest()
   t.equal(error, undefined)
-  t.same(results?.map(({ migrationName, status }) => [migrationName, status]), ['0000_members', TOKENS, '0003_orders'].map((name) => [name, 'Success']))
+  t.same(results?.map(({ migrationName, status }) => [migrationName, status]), ['0000_members', TOKENS, '0003_orders', SECRET].map((name) => [name, 'Success']))
   const app = await createApp(t, testOptions(url, { users, autoMigrate: false }))
   await login(app, (await createUser(app)).username)
 })
 
 t.test('migrations() takes the plugin\'s options and refuses what they refuse', async (t) => {
-  t.same(Object.keys(migrations()), [USERS, TOKENS])
-  t.same(Object.keys(migrations({ token: { table: 'tokens' } })), [USERS, TOKENS])
-  t.same(Object.keys(migrations({ users: { table: 'members' } })), [TOKENS])
+  t.same(Object.keys(migrations()), ALL)
+  t.same(Object.keys(migrations({ token: { table: 'tokens' } })), ALL)
+  t.same(Object.keys(migrations({ users: { table: 'members' } })), [TOKENS, SECRET])
   t.throws(() => migrations({ users: { table: '' } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'users.table must be' })
   t.throws(() => migrations({ users: { tabel: 'x' } } as never), { message: 'Unknown option "users.tabel"' })
 })

@@ -181,7 +181,7 @@ t.test('POST /change-password', async (t) => {
     const codeFor = async (newPassword: string) => (await call('POST', '/auth/change-password', { token: own, body: { currentPassword: PASSWORD, newPassword } })).json().code
     t.equal(await codeFor('short'), 'FST_TOKEN_AUTH_PASSWORD_TOO_SHORT')
     t.equal(await codeFor('🔑'.repeat(7)), 'FST_TOKEN_AUTH_PASSWORD_TOO_SHORT', 'code points count, not code units')
-    t.equal(await codeFor(username.toUpperCase()), 'FST_TOKEN_AUTH_PASSWORD_IS_USERNAME')
+    t.equal(await codeFor(username.toUpperCase()), 'FST_TOKEN_AUTH_PASSWORD_HAS_USERNAME')
     t.equal(await codeFor(PASSWORD), 'FST_TOKEN_AUTH_PASSWORD_UNCHANGED')
   })
 

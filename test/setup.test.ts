@@ -15,7 +15,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { authPlugin, bcrypt, PreparedClient } from '../lib/index.js'
 import type { AuthPluginOptions } from '../lib/index.js'
-import { OPTIONS, readOptions } from '../lib/options.js'
+import { OPTIONS } from '../lib/option-list.js'
+import { readOptions } from '../lib/options.js'
 import type { Rule } from '../lib/option-rules.js'
 import { createTokenFormat } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
@@ -30,6 +31,7 @@ const observer = openPool(t, { connectionString: database.url })
 const MINUTE = 'a duration of at least 60 s'
 const NAME = 'a name of 1 to 63 characters'
 const PRINTABLE = '1 to 60 printable ASCII characters'
+const CAPTCHA = 'a captcha provider such as recaptcha({ secret }), or a function'
 const HOOK: [unknown, string][] = [['log', 'a function, got "log"'], [{}, 'a function, got a object']]
 
 /** Every option, with values it refuses and the rest of the message that says so. */
@@ -61,6 +63,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'token.schema': [[7, `${NAME}, got 7`]],
   'token.retention': [['1m', 'a duration of at least 3600 s, got "1m"']],
   'cache.ttl': [['1ms', 'a duration of at least 1 s, got "1ms"'], ['2d', 'a duration of at most 86400 s, got "2d"']],
+  'cache.timeout': [[1, 'a duration of at least 5 ms, got 1'], ['1m', 'a duration of at most 10 s, got "1m"']],
   'cache.namespace': [['a b', `${PRINTABLE} without spaces, got "a b"`]],
   'cache.near.ttl': [[49, 'a duration of at least 50 ms, got 49'], ['11s', 'a duration of at most 10 s, got "11s"']],
   'cache.near.max': [[0, 'an integer from 1 to 1000000, got 0']],
@@ -82,7 +85,22 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'lookup.timeout': [[1, 'a duration of at least 10 ms, got 1']],
   'rateLimit.max': [[0, 'an integer from 1 to 1000000, got 0']],
   'rateLimit.timeWindow': [['10ms', 'a duration of at least 1 s, got "10ms"']],
-  captcha: [['secret', 'a captcha provider such as recaptcha({ secret }), got a string'], [{ check () {} }, 'a captcha provider such as recaptcha({ secret }), got a object']],
+  'rateLimit.localMax': [[0, 'an integer from 1 to 1000000, got 0']],
+  'accountLimit.max': [[0, 'an integer from 1 to 100, got 0'], [101, 'an integer from 1 to 100, got 101']],
+  'accountLimit.localMax': [[101, 'an integer from 1 to 100, got 101']],
+  'accountLimit.delay': [['10ms', 'a duration of at least 100 ms, got "10ms"'], ['2h', 'a duration of at most 3600 s, got "2h"']],
+  'accountLimit.maxDelay': [['2d', 'a duration of at most 86400 s, got "2d"']],
+  'accountLimit.forgetAfter': [['1s', 'a duration of at least 60 s, got "1s"'], ['31d', 'a duration of at most 2592000 s, got "31d"']],
+  captcha: [['secret', `${CAPTCHA}, got a string`], [{ check () {} }, `${CAPTCHA}, got a object`], [false, `${CAPTCHA}, got false`]],
+  verifiers: [['django', 'an array, got "django"'], [{}, 'an array, got a object']],
+  'hashing.concurrency': [[0, 'an integer from 1 to 256, got 0']],
+  'hashing.queue': [[-1, 'an integer from 0 to 100000, got -1']],
+  'hashing.maxWait': [[0, 'a duration of at least 1 ms, got 0'], ['2m', 'a duration of at most 60 s, got "2m"']],
+  'password.common': [['yes', 'true or false, got "yes"']],
+  'password.contextWords': [['acme', 'an array, got "acme"']],
+  'password.breached': [['pwned', 'a list of breached passwords such as haveIBeenPwned(), got a string'], [{}, 'a list of breached passwords such as haveIBeenPwned(), got a object']],
+  'password.check': [['strong', 'a function, got "strong"']],
+  'users.canonicalize': [['lower', 'a function, got "lower"']],
   hasher: [['bcrypt', 'a hasher such as bcrypt({ cost: 12 }), got a string'], [{ hash () {}, verify () {} }, 'a hasher such as bcrypt({ cost: 12 }), got a object']],
   'password.minLength': [[7, 'an integer from 8 to 1024, got 7']],
   'password.maxLength': [[63, 'an integer from 64 to 1024, got 63']],
@@ -94,6 +112,8 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'hooks.onLoginFailed': HOOK,
   'hooks.onLogout': HOOK,
   'hooks.onPasswordChanged': HOOK,
+  'hooks.onPasswordChangeFailed': HOOK,
+  'hooks.onTokenRefused': HOOK,
   'hooks.onRevoked': HOOK,
   'hooks.onCacheError': HOOK
 }
@@ -212,12 +232,19 @@ t.test('options', async (t) => {
     t.match(await refusal(t, { database: {}, token: null }), { message: 'token must be an object, got null' })
     t.match(await refusal(t, { database: {}, users: { columns: ['id'] } }), { message: 'users.columns must be an object, got an array' })
     t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object, got true' })
+    t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object, got 5' })
+    t.match(await refusal(t, { database: {}, password: false }), { message: 'password must be an object, got false' })
     t.throws(() => readOptions([] as never), { message: 'options must be an object, got an array' })
   })
 
   t.test('refuses passwords that would be too short and too long at once', async (t) => {
     const error = await refusal(t, { database: {}, password: { minLength: 100, maxLength: 64 } })
     t.match(error, { message: 'password.maxLength must be at least password.minLength (100), got 64' })
+  })
+
+  t.test('refuses waits that contradict each other', async (t) => {
+    t.match(await refusal(t, { database: {}, accountLimit: { delay: '1m', maxDelay: '30s' } }), { message: 'accountLimit.maxDelay must be at least accountLimit.delay, got 30000' })
+    t.match(await refusal(t, { database: {}, accountLimit: { forgetAfter: '1h' } }), { message: 'accountLimit.forgetAfter must be longer than accountLimit.maxDelay, got 3600000' })
   })
 
   t.test('refuses users.select with the password hash, or what every user has', async (t) => {
@@ -244,7 +271,7 @@ t.test('options', async (t) => {
   })
 
   t.test('a bcrypt cost out of range is refused where it is written', async (t) => {
-    for (const cost of [3, 17, 10.5, Number.NaN]) t.throws(() => bcrypt({ cost }), RangeError)
+    for (const cost of [3, 17, 10.5, Number.NaN]) t.throws(() => bcrypt({ cost }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
   })
 })
 

@@ -4,8 +4,7 @@ import { createBreaker } from '../lib/concurrency/breaker.js'
 import { withDeadline } from '../lib/concurrency/deadline.js'
 import { createNextBatch } from '../lib/concurrency/next-batch.js'
 import { createSemaphore } from '../lib/concurrency/semaphore.js'
-import { bcrypt, scanningPattern } from '../lib/index.js'
-import work from '../lib/passwords/bcrypt-worker.js'
+import { scanningPattern } from '../lib/index.js'
 import { createLastUsed } from '../lib/services/last-used.js'
 import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 
@@ -93,6 +92,21 @@ t.test('a deadline', async (t) => {
   const failing = deferred<number>()
   await t.rejects(withDeadline(failing.promise, { timeoutMs: 5, expired }), { message: 'expired' })
   failing.reject(new Error('too late to matter'))
+})
+
+t.test('a deadline does not count the time that this process was busy itself', async (t) => {
+  const expired = () => new Error('expired')
+  const block = (ms: number) => { for (const end = performance.now() + ms; performance.now() < end;); }
+  const answer = new Promise<string>((resolve) => setTimeout(resolve, 30, 'in time'))
+  const waiting = withDeadline(answer, { timeoutMs: 20, expired })
+  block(60)
+  t.equal(await waiting, 'in time', 'what was there by the end of the stall')
+  const never = withDeadline(new Promise(() => {}), { timeoutMs: 20, expired }).catch(({ message }) => message)
+  for (let stalls = 0; stalls < 6; stalls++) {
+    block(60)
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  t.equal(await never, 'expired', 'it ends, however often that happens')
 })
 
 t.test('a breaker opens after five failures in a row, and lets one probe through at a time', async (t) => {
@@ -224,76 +238,5 @@ t.test('last uses', async (t) => {
     const closed = close()
     writes[1]!.done.resolve(undefined)
     await closed
-  })
-})
-
-t.test('bcrypt', async (t) => {
-  const hasher = bcrypt({ cost: 4 })
-  t.teardown(() => hasher.close?.())
-  const long = 'x'.repeat(100)
-
-  await t.test('verifies what it hashed, and nothing else', async (t) => {
-    for (const password of ['pässwörd-密码-🔑', '  spaces  ', long]) {
-      const hash = await hasher.hash(password)
-      t.ok(await hasher.verify(password, hash))
-      t.notOk(await hasher.verify(`${password} `, hash))
-      t.notOk(hasher.needsRehash(hash))
-    }
-  })
-
-  await t.test('reads a long password to its end', async (t) => {
-    const hash = await hasher.hash(`${long}A`)
-    t.match(hash, /^\$bcrypt-sha256\$v=2,t=2b,r=4\$/)
-    t.notOk(await hasher.verify(`${long}B`, hash))
-    t.notOk(await hasher.verify('short', hash))
-  })
-
-  await t.test('reads passlib\'s bcrypt_sha256', async (t) => {
-    // From passlib's documentation of the format, version 2.
-    t.ok(await hasher.verify('password', '$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2'))
-  })
-
-  await t.test('verifies plain hashes of other software as they are', async (t) => {
-    const hash = '$2y$10$IB5nzAqCA9NJR2S.2nZBW.wVyjqIEgTx2TT2dlNMcBmwbBfl/Jr3O'
-    for (const kind of ['2a', '2b', '2y']) t.equal(await hasher.verify('not it', hash.replace('2y', kind)), false)
-    const [own, minor] = [await hasher.hash('a password'), ['2a', '2y']]
-    for (const kind of minor) t.ok(await hasher.verify('a password', own.replace(/^\$2\w/, `$${kind}`)))
-  })
-
-  await t.test('refuses damaged hashes, and absurd costs without computing them', async (t) => {
-    const own = await hasher.hash('a password')
-    const bad = ['', '!', 'x', own.slice(0, -1), `${own}x`, own.replace('$04$', '$31$'), own.replace('$04$', '$17$'), `${own}\n`,
-      '$bcrypt-sha256$v=2,t=2b,r=31$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2', 'pbkdf2_sha256$260000$a$b', '$argon2id$v=19$m=1,t=1,p=1$a$b']
-    for (const hash of bad) t.equal(await hasher.verify('a password', hash), false, hash.slice(0, 20))
-    for (const hash of ['', 'pbkdf2_sha256$1$a$b']) t.ok(hasher.needsRehash(hash))
-    t.ok(bcrypt({ cost: 5 }).needsRehash(own))
-    t.notOk(hasher.needsRehash(own.replace('$04$', '$10$')))
-  })
-
-  await t.test('has a cost of 12, and refuses one out of bounds', async (t) => {
-    for (const cost of [3, 17, 4.5, '4' as never]) t.throws(() => bcrypt({ cost }), { message: /cost must be an integer from 4 to 16/ })
-    const standard = bcrypt()
-    t.teardown(() => standard.close?.())
-    t.match(await standard.hash('a password'), /^\$2[ab]\$12\$/)
-  })
-
-  await t.test('computes in the worker what bcryptjs does', async (t) => {
-    const hash = await work({ password: 'a password', salt: '$2b$04$n79VH.0Q2TMWmt3Oqt9uku' }) as string
-    t.match(hash, /^\$2b\$04\$n79VH\.0Q2TMWmt3Oqt9uk/)
-    t.same([await work({ password: 'a password', hash }), await work({ password: 'another', hash })], [true, false])
-  })
-
-  await t.test('works again after it was closed', async (t) => {
-    await hasher.close?.()
-    await hasher.close?.()
-    t.ok(await hasher.verify('a password', await hasher.hash('a password')))
-  })
-
-  await t.test('is bounded: too many at once are refused with 503', async (t) => {
-    const own = await hasher.hash('a password')
-    const results = await Promise.allSettled(Array.from({ length: 80 }, () => hasher.verify('a password', own)))
-    const refused = results.filter((result) => result.status === 'rejected')
-    t.equal(refused.length, 80 - 66)
-    t.equal((refused[0] as PromiseRejectedResult).reason.code, 'FST_TOKEN_AUTH_OVERLOADED')
   })
 })

@@ -2,7 +2,7 @@ import type { Kysely, PostgresPool } from 'kysely'
 import type { Pool, PoolConfig } from 'pg'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { AuthHooks } from './events.js'
-import type { Captcha, Hasher, Now, RandomBytes } from './ports.js'
+import type { BreachedPasswords, CaptchaOption, Hasher, Now, PasswordRule, PasswordVerifier, RandomBytes } from './ports.js'
 
 /** `'30d'`, `'15 minutes'`, or a number of milliseconds. */
 export type Duration = string | number
@@ -31,6 +31,11 @@ export interface UsersOptions {
   select?: readonly string[]
   /** A SQL condition over the users table's columns, in place of an `active` column: `"deleted_at is null"`. */
   activeWhen?: string
+  /**
+   * Turns a username as typed into the one to look up and to store: `(name) => name.normalize('NFKC').trim()` for Django's.
+   * Without it names are compared as they are.
+   */
+  canonicalize?: (username: string) => string
   /** The id's type, where migrations are printed without a database; found in the database otherwise. */
   idType?: 'uuid' | 'integer' | 'bigint'
 }
@@ -48,6 +53,8 @@ export interface TokenOptions {
 
 export interface CacheOptions {
   ttl?: Duration
+  /** Patience with Redis when a token is read; then PostgreSQL is asked. */
+  timeout?: Duration
   namespace?: string
   /** Entries of the in-process cache. */
   max?: number
@@ -73,6 +80,46 @@ export interface LookupOptions {
   timeout?: Duration
 }
 
+export interface RateLimitOptions {
+  max?: number
+  timeWindow?: Duration
+  /** In place of `max`, in each process, while Redis does not count. */
+  localMax?: number
+}
+
+export interface AccountLimitOptions {
+  /** Failed logins of one username before the first wait. */
+  max?: number
+  /** In place of `max`, in each process, while Redis does not count. */
+  localMax?: number
+  /** The first wait; each further failure doubles it. */
+  delay?: Duration
+  maxDelay?: Duration
+  /** Failures are forgotten so long after the last one. */
+  forgetAfter?: Duration
+}
+
+export interface HashingOptions {
+  /** Passwords hashed at once. */
+  concurrency?: number
+  /** How many may wait. */
+  queue?: number
+  maxWait?: Duration
+}
+
+export interface PasswordOptions {
+  minLength?: number
+  maxLength?: number
+  /** Whether common passwords are refused. */
+  common?: boolean
+  /** Words that a password may not have in it: the service's name, the company's. */
+  contextWords?: readonly string[]
+  /** `haveIBeenPwned()`, or another list. */
+  breached?: BreachedPasswords
+  /** A rule of your own: returns what is wrong, or nothing. */
+  check?: PasswordRule
+}
+
 /** Everything optional but `database`; docs/options.md lists the defaults. */
 export interface AuthPluginOptions {
   database: DatabaseOption
@@ -85,10 +132,13 @@ export interface AuthPluginOptions {
   revocation?: 'strict' | 'bounded'
   users?: UsersOptions
   lookup?: LookupOptions
-  rateLimit?: false | { max?: number, timeWindow?: Duration }
-  captcha?: Captcha
+  rateLimit?: false | RateLimitOptions
+  accountLimit?: false | AccountLimitOptions
+  captcha?: CaptchaOption
   hasher?: Hasher
-  password?: { minLength?: number, maxLength?: number }
+  verifiers?: readonly PasswordVerifier[]
+  hashing?: HashingOptions
+  password?: PasswordOptions
   start?: 'strict' | 'degraded'
   autoMigrate?: boolean
   hooks?: AuthHooks

@@ -1,5 +1,7 @@
 import type { AuthenticatedUser, Session, UserId } from './user.js'
 
+export type * from './guard-ports.js'
+
 /** Milliseconds since 1970. Injected so that tests move a clock instead of sleeping. */
 export type Now = () => number
 
@@ -73,6 +75,8 @@ export interface TokenReader {
   recentlyRevoked (windowMs: number, after: string | null, limit: number): Promise<{ digests: Digest[], next: string | null }>
   /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */
   touch (sessionIds: string[], agesMs: number[]): Promise<void>
+  /** Whether a session of this user began at this address (IPv6: its /64) within the last 30 days. `false` for unknown names. */
+  isKnownAddress (username: string, ip: string): Promise<boolean>
   /** Deletes at most `limit` rows that ended over `retentionMs` ago; resolves to their number. */
   prune (retentionMs: number, limit: number): Promise<number>
 }
@@ -120,6 +124,8 @@ export interface RevocationWriter {
 export interface UserStore {
   findByUsername (username: string): Promise<Credentials | null>
   findById (userId: UserId): Promise<Credentials | null>
+  /** Replaces the hash by another of the same password; `false` if it has changed meanwhile. Ends no session. */
+  rehash (userId: UserId, from: string, to: string): Promise<boolean>
   create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
 }
 
@@ -170,20 +176,4 @@ export interface InvalidationChannel {
   /** Never rejects. */
   publish (digests: readonly Digest[]): Promise<void>
   close (): Promise<void>
-}
-
-/** Password hashing. `verify` never throws for a damaged hash: it resolves to false. */
-export interface Hasher {
-  hash (password: string): Promise<string>
-  verify (password: string, hash: string): Promise<boolean>
-  /** Whether the hash is of another kind or weaker than `hash` would make now. */
-  needsRehash (hash: string): boolean
-  close? (): Promise<void>
-}
-
-export type CaptchaVerdict = { ok: true } | { ok: false, reason: string }
-
-/** Checks a captcha answer. A rejection means the provider can't be asked: the login is answered 503. */
-export interface Captcha {
-  verify (answer: string, context: { ip: string | null, signal: AbortSignal }): Promise<CaptchaVerdict>
 }

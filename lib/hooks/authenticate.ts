@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { INSUFFICIENT_SCOPE, INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
+import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { Digest, TokenRecord } from '../../types/ports.js'
 import { readBearer } from './bearer.js'
@@ -16,8 +17,11 @@ export interface AuthenticateSettings {
   /** @throws `FST_TOKEN_AUTH_INVALID_OPTION` */
   readVariant (options: AuthenticateVariant): AuthenticateVariant
   noteUse (record: TokenRecord): void
+  /** Hears of tokens that are refused; `record` is there where the token is live. */
+  onRefused (reason: Refusal, request: FastifyRequest, record: TokenRecord | null): void
 }
 
+type Refusal = AuthEvents['tokenRefused']['reason']
 type Done = (error?: Error) => void
 
 /**
@@ -38,11 +42,15 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
 }
 
 function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
-  const { challenge, schemes, isWellFormed, digestOf, noteUse } = settings
+  const { challenge, schemes, isWellFormed, digestOf, noteUse, onRefused } = settings
   const resolve = fresh ? byCallback(settings.resolveFresh) : settings.resolve
 
   return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
     const refuse = (error: Error) => { setErrorHeaders(reply, error, challenge); done(error) }
+    const refuseToken = (reason: Refusal, error: Error, record: TokenRecord | null = null) => {
+      onRefused(reason, request, record)
+      refuse(error)
+    }
     request.user = null
     request.auth = null
     let token: string | null
@@ -52,12 +60,12 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
       return refuse(error as Error)
     }
     if (token === null) return optional ? done() : refuse(new UNAUTHENTICATED())
-    if (!isWellFormed(token)) return refuse(new INVALID_TOKEN())
+    if (!isWellFormed(token)) return refuseToken('malformed', new INVALID_TOKEN())
     resolve(digestOf(token), (error, record) => {
       if (error !== null) return refuse(error)
-      if (record === null) return refuse(new INVALID_TOKEN())
+      if (record === null) return refuseToken('not_live', new INVALID_TOKEN())
       const missing = scopes.length === 0 ? undefined : missingScope(record, scopes)
-      if (missing !== undefined) return refuse(missing)
+      if (missing !== undefined) return refuseToken('insufficient_scope', missing, record)
       accept(request, record)
       noteUse(record)
       done()

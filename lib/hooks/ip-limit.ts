@@ -1,13 +1,15 @@
-import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import rateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../../types/ports.js'
-import { withoutZone } from './client-address.js'
+import { addressKey } from './client-address.js'
 import { setErrorHeaders } from './error-headers.js'
 
 export interface IpLimitSettings {
   max: number
+  /** In place of `max`, in each process, while Redis does not count. */
+  localMax: number
   timeWindowMs: number
   /** Where the counts are shared; `null`: in this process. An ioredis client; @fastify/rate-limit types it so, too. */
   redis: any
@@ -33,18 +35,18 @@ const LOCAL_ADDRESSES = 50_000
  * It is registered on an instance of our own: on the host's, a registration of the host would
  * replace the store, or count a second time.
  */
-export async function createIpLimit ({ max, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
+export async function createIpLimit ({ max, localMax, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
   const scopes: FastifyInstance[] = []
 
-  async function createCounter (store: object): Promise<Counter> {
+  async function createCounter (max: number, store: object): Promise<Counter> {
     const scope = Fastify()
     scopes.push(scope)
-    await scope.register(rateLimit, { ...store, max, timeWindow: timeWindowMs, global: false, keyGenerator: addressKey })
+    await scope.register(rateLimit, { ...store, max, timeWindow: timeWindowMs, global: false, keyGenerator: ({ ip }) => addressKey(ip) })
     return scope.createRateLimit() as Counter
   }
 
-  const local = await createCounter({ cache: LOCAL_ADDRESSES })
-  const shared = redis === null ? local : await createCounter({ redis, nameSpace: `${namespace}l:` })
+  const local = await createCounter(redis === null ? max : localMax, { cache: LOCAL_ADDRESSES })
+  const shared = redis === null ? local : await createCounter(max, { redis, nameSpace: `${namespace}l:` })
 
   let isShared = true
 
@@ -75,9 +77,4 @@ export async function createIpLimit ({ max, timeWindowMs, redis, namespace, chal
       await Promise.all(scopes.map((scope) => scope.close()))
     }
   }
-}
-
-// Without an address (a Unix socket) all share one count.
-function addressKey ({ ip }: FastifyRequest): string {
-  return ip === undefined ? 'none' : normalizeIP(withoutZone(ip))
 }

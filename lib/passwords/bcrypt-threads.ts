@@ -1,36 +1,37 @@
 import { Piscina } from 'piscina'
-import { OVERLOADED } from '../errors.js'
-import { createSemaphore } from '../concurrency/semaphore.js'
 import type { BcryptTask } from './bcrypt-worker.js'
+import { createUnderWay } from './under-way.js'
 
-const THREADS = 2
 const IDLE_MS = 30_000
 
 export interface BcryptThreads {
   hash (password: string, salt: string): Promise<string>
   compare (password: string, hash: string): Promise<boolean>
-  /** Ends the threads; a later task starts them again. */
+  /** Ends the threads when their work is done; a later task starts them again. */
   close (): Promise<void>
 }
 
 /**
- * bcryptjs in two worker threads, started by the first task. On the main thread one login would
- * hold up everything else for a tenth of a second at a time, and make a healthy Redis look dead.
+ * bcryptjs in worker threads, started by the first tasks and ended after 30 s without one. On the main thread one login
+ * would hold up everything else for a tenth of a second at a time, and make a healthy Redis look dead.
  */
-export function createBcryptThreads (): BcryptThreads {
-  const places = createSemaphore({ concurrency: THREADS, queue: 64, maxWaitMs: 5000, overloaded: () => new OVERLOADED() })
+export function createBcryptThreads ({ threads }: { threads: number }): BcryptThreads {
   let pool: Piscina | null = null
+  let underWay = createUnderWay()
+
+  function start (): Piscina {
+    underWay = createUnderWay()
+    return new Piscina({
+      filename: new URL('./bcrypt-worker.js', import.meta.url).href,
+      minThreads: 0,
+      maxThreads: threads,
+      idleTimeout: IDLE_MS
+    })
+  }
 
   async function run (task: BcryptTask): Promise<unknown> {
-    return await places.run(async () => {
-      pool ??= new Piscina({
-        filename: new URL('./bcrypt-worker.js', import.meta.url).href,
-        minThreads: 0,
-        maxThreads: THREADS,
-        idleTimeout: IDLE_MS
-      })
-      return await pool.run(task)
-    })
+    pool ??= start()
+    return await underWay.track(pool.run(task))
   }
 
   return {
@@ -39,7 +40,9 @@ export function createBcryptThreads (): BcryptThreads {
     async close () {
       const closing = pool
       pool = null
-      await closing?.close()
+      // piscina's own close drops what waits for a thread.
+      await underWay.settled()
+      await closing?.destroy()
     }
   }
 }

@@ -1,6 +1,5 @@
-import { isIP } from 'node:net'
 import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
-import { withoutZone } from '../hooks/client-address.js'
+import { clientAddress } from '../hooks/client-address.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/ports.js'
 import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
@@ -12,7 +11,7 @@ import type { SessionService } from '../services/sessions.js'
 /** What the routes are given; they know no store. */
 export interface RouteSettings {
   challenge: string
-  hasCaptcha: boolean
+  captcha: 'never' | 'always' | 'after-failures'
   authenticate: Authenticate
   /** For what manages the account: a token that is limited to scopes needs one for it. */
   manage: Authenticate
@@ -33,9 +32,8 @@ const USER_AGENT_LENGTH = 512
 
 /** Where the request came from, as it is kept with a session. */
 export function originOf (request: FastifyRequest): Origin {
-  const ip = withoutZone(request.ip ?? '')
   return {
-    ip: isIP(ip) === 0 ? null : ip,
+    ip: clientAddress(request.ip),
     userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH) ?? null,
     requestId: request.id
   }

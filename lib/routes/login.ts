@@ -1,18 +1,18 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
-import { LoginBody, LoginBodyWithCaptcha } from '../schemas/bodies.js'
+import { LOGIN_BODIES } from '../schemas/bodies.js'
 import { Grant } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
 import { documented, originOf } from './context.js'
 import type { RouteSettings } from './context.js'
 
 /** POST /login. It never authenticates: a token in the header changes nothing. */
-export function loginRoute (scope: FastifyInstance, { login, ipLimit, hasCaptcha }: RouteSettings): void {
-  scope.post<{ Body: Static<typeof LoginBody> & { captchaToken?: string } }>('/login', {
+export function loginRoute (scope: FastifyInstance, { login, ipLimit, captcha }: RouteSettings): void {
+  scope.post<{ Body: Static<typeof LOGIN_BODIES['after-failures']> }>('/login', {
     ...(ipLimit === null ? {} : { onRequest: ipLimit }),
     schema: documented('login', 'Begin a session with username and password', {
       security: [],
-      body: hasCaptcha ? LoginBodyWithCaptcha : LoginBody,
+      body: LOGIN_BODIES[captcha],
       response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }
     })
   }, async (request) => await login.login({ ...request.body, origin: originOf(request) }))

@@ -29,7 +29,7 @@ export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: Ro
       response: { 204: NoContent, ...errorReplies(400, 401, 403, 404, 413, 415, 503) }
     })
   }, async (request, reply) => {
-    await sessions.end(callerOf(request).user.id, request.params.id)
+    await sessions.end(callerOf(request).user.id, request.params.id, request.id)
     return await reply.code(204).send()
   })
 }

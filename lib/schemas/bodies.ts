@@ -9,12 +9,14 @@ const credentials = {
 }
 const strict = { additionalProperties: false }
 
-export const LoginBody = Type.Object(credentials, strict)
+const captchaToken = Type.String({ minLength: 1, maxLength: 8192, pattern: CLEAN_TEXT, description: 'What the captcha\'s widget gave' })
 
-export const LoginBodyWithCaptcha = Type.Object({
-  ...credentials,
-  captchaToken: Type.String({ minLength: 1, maxLength: 8192, pattern: CLEAN_TEXT, description: 'What the captcha\'s widget gave' })
-}, strict)
+/** By when a captcha is asked for. */
+export const LOGIN_BODIES = {
+  never: Type.Object(credentials, strict),
+  always: Type.Object({ ...credentials, captchaToken }, strict),
+  'after-failures': Type.Object({ ...credentials, captchaToken: Type.Optional(captchaToken) }, strict)
+}
 
 export const ChangePasswordBody = Type.Object({
   currentPassword: password('The password that is in force'),

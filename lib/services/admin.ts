@@ -1,7 +1,8 @@
 import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
-import type { Hasher, Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import type { Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
 import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
+import type { PasswordChecker } from '../passwords/checker.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
 import type { Announce } from './announce.js'
 import { toGrant } from './issue.js'
@@ -23,24 +24,26 @@ export interface AdminSettings {
   sessions: SessionWriter
   revocations: RevocationWriter
   cache: Pick<TokenCache, 'drop'>
-  hasher: Hasher
+  checker: Pick<PasswordChecker, 'hash'>
   policy: PasswordPolicy
   minter: TokenMinter
   announce: Announce
+  canonicalize: (username: string) => string
   retentionMs: number
 }
 
 export function createAdminService (settings: AdminSettings): AdminService {
-  const { users, reader, sessions, revocations, cache, hasher, policy, minter, announce } = settings
+  const { users, reader, sessions, revocations, cache, checker, policy, minter, announce, canonicalize } = settings
   async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
     await announce.revoked({ userId, reason, count: ended, digests })
   }
 
   return {
-    async createUser ({ username, password, fields = {} }) {
+    async createUser ({ username: given, password, fields = {} }) {
+      const username = canonicalize(given)
       if (!USERNAME.test(username)) throw new INVALID_USERNAME()
-      if (password !== null) policy.check(password, { username })
-      return await users.create({ username, passwordHash: password === null ? null : await hasher.hash(password), fields })
+      if (password !== null) await policy.check(password, { username })
+      return await users.create({ username, passwordHash: password === null ? null : await checker.hash(password), fields })
     },
     async setActive (userId, active) {
       const revoked = await revocations.setActive(userId, active)

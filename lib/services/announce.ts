@@ -3,11 +3,26 @@ import type { Digest, IssuedToken, RevocationWriter, RevokeReason } from '../../
 import type { UserId } from '../../types/user.js'
 import type { Emit } from './events.js'
 
+/** Tokens whose end the database has committed. `count` is how many this call ended. */
+export interface Ended {
+  userId: UserId | null
+  reason: RevokeReason
+  count: number
+  digests: readonly Digest[]
+}
+
+/** What the event tells beside it, and the error where the cache did not confirm. */
+export interface About {
+  sessionId?: string | null
+  requestId?: string | null
+  pending?: () => Error
+}
+
 export interface Announce {
-  /** Resolves when no server accepts the tokens any more; the database has committed their end before. */
-  revoked (event: { userId: UserId | null, reason: RevokeReason, count: number, digests: readonly Digest[] }, pending?: () => Error): Promise<void>
+  /** Resolves when no server accepts the tokens any more. */
+  revoked (ended: Ended, about?: About): Promise<void>
   /** The same for those that a new token displaced. Where it fails the new one ends too: nobody will ever hear of it. */
-  displaced (issued: IssuedToken, reason: RevokeReason, pending?: () => Error): Promise<void>
+  displaced (issued: IssuedToken, reason: RevokeReason, about?: About): Promise<void>
 }
 
 export interface AnnounceSettings {
@@ -23,15 +38,15 @@ export interface AnnounceSettings {
  */
 export function createAnnounce ({ writeTombstones, revocations, revocation, emit }: AnnounceSettings): Announce {
   const announce: Announce = {
-    async revoked ({ digests, ...event }, pending = () => new REVOCATION_PENDING()) {
-      if (event.count > 0) emit('revoked', event)
+    async revoked ({ digests, ...ended }, { sessionId = null, requestId = null, pending = () => new REVOCATION_PENDING() } = {}) {
+      if (ended.count > 0) emit('revoked', { ...ended, sessionId, requestId })
       const isAcknowledged = await writeTombstones(digests)
       if (!isAcknowledged && revocation === 'strict') throw pending()
     },
-    async displaced ({ sessionId, user, revoked }, reason, pending) {
+    async displaced ({ sessionId, user, revoked }, reason, about) {
       const userId = user.id as UserId
       try {
-        await announce.revoked({ userId, reason, count: revoked.length, digests: revoked }, pending)
+        await announce.revoked({ userId, reason, count: revoked.length, digests: revoked }, about)
       } catch (error) {
         await revocations.session(userId, sessionId, 'revoked').catch(() => {})
         throw error

@@ -4,19 +4,37 @@ import type { Logger } from '../../types/ports.js'
 
 export type Emit = <Name extends AuthEventName>(name: Name, event: AuthEvents[Name]) => void
 
+/** Calls of hooks that have not returned: with more, events are dropped. A hook that hangs may not fill the memory. */
+const MOST_CALLS = 1000
+
 /** Tells hooks and `diagnostics_channel` (`fastify-token-auth:<name>`) what happened, detached from the request. */
 export function createEvents (hooks: AuthHooks, logger: Logger): Emit {
+  let calls = 0
+  let isTold = false
+
+  async function call (hook: (event: unknown) => unknown, event: object, name: string): Promise<void> {
+    try {
+      await hook(event)
+    } catch (error) {
+      logger.error({ err: error, event: name }, 'an event hook failed')
+    }
+    calls--
+    isTold = false
+  }
+
+  function drop (name: string): void {
+    if (!isTold) logger.error({ event: name }, `events are dropped: ${MOST_CALLS} calls of hooks have not returned`)
+    isTold = true
+  }
+
   return (name, event) => {
     const hook = hooks[`on${name[0]!.toUpperCase()}${name.slice(1)}` as keyof AuthHooks] as ((event: unknown) => unknown) | undefined
-    if (hook !== undefined) setImmediate(callDetached, hook, event, name, logger)
+    if (hook !== undefined && calls < MOST_CALLS) {
+      calls++
+      setImmediate(call, hook, event, name)
+    } else if (hook !== undefined) {
+      drop(name)
+    }
     channel(`fastify-token-auth:${name}`).publish(event)
-  }
-}
-
-async function callDetached (hook: (event: unknown) => unknown, event: object, name: string, logger: Logger): Promise<void> {
-  try {
-    await hook(event)
-  } catch (error) {
-    logger.error({ err: error, event: name }, 'an event hook failed')
   }
 }

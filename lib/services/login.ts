@@ -1,12 +1,15 @@
-import { CAPTCHA_REFUSED, CAPTCHA_UNAVAILABLE, INVALID_CREDENTIALS } from '../errors.js'
-import { withDeadline } from '../concurrency/deadline.js'
-import type { AuthEvents } from '../../types/events.js'
-import type { Captcha, CaptchaVerdict, Credentials, Hasher, RandomBytes, SessionWriter, UserStore } from '../../types/ports.js'
+import { INVALID_CREDENTIALS } from '../errors.js'
+import type { LoginFailure } from '../../types/events.js'
+import type { Credentials, IssuedToken, Pseudonym, SessionWriter, UserStore } from '../../types/ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
+import type { PasswordChecker } from '../passwords/checker.js'
+import { toCountedName } from './account-guard.js'
+import type { AccountGuard } from './account-guard.js'
 import type { Announce } from './announce.js'
 import type { Emit } from './events.js'
 import { toGrant } from './issue.js'
 import type { Origin, TokenMinter } from './issue.js'
+import type { Upgrades } from './upgrades.js'
 
 export interface LoginInput {
   username: string
@@ -16,76 +19,87 @@ export interface LoginInput {
 }
 
 export interface LoginService {
-  /** @throws `FST_TOKEN_AUTH_INVALID_CREDENTIALS`, `FST_TOKEN_AUTH_CAPTCHA_*`, and what the stores throw */
+  /** @throws `FST_TOKEN_AUTH_INVALID_CREDENTIALS`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`, and what the stores throw */
   login (input: LoginInput): Promise<TokenGrant>
 }
 
 export interface LoginSettings {
   users: UserStore
   sessions: SessionWriter
-  hasher: Hasher
-  captcha: Captcha | null
+  checker: PasswordChecker
+  guard: AccountGuard
+  upgrades: Upgrades
   minter: TokenMinter
   announce: Announce
   emit: Emit
-  randomBytes: RandomBytes
+  pseudonym: Pseudonym
+  canonicalize: (username: string) => string
 }
 
-const CAPTCHA_TIMEOUT_MS = 3000
+type Verified = Credentials & { passwordHash: string }
+type Refused = { reason: LoginFailure, user: Credentials | null }
 
-// The signal asks a provider to stop; one that does not listen is not waited for either.
-async function askCaptcha (captcha: Captcha, answer: string, ip: string | null): Promise<CaptchaVerdict> {
-  const verdict = (async () => await captcha.verify(answer, { ip, signal: AbortSignal.timeout(CAPTCHA_TIMEOUT_MS) }))()
-  return await withDeadline(verdict, { timeoutMs: CAPTCHA_TIMEOUT_MS, expired: () => new Error('the captcha provider did not answer in time') })
+/** What an error tells the events; what is not here is `unavailable`. */
+const REASONS: Record<string, LoginFailure> = {
+  FST_TOKEN_AUTH_RATE_LIMITED: 'account_limited',
+  FST_TOKEN_AUTH_CAPTCHA_REQUIRED: 'captcha_required',
+  FST_TOKEN_AUTH_CAPTCHA_REFUSED: 'captcha_refused',
+  FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE: 'captcha_unavailable'
 }
-
-type FailureReason = AuthEvents['loginFailed']['reason']
 
 export function createLoginService (settings: LoginSettings): LoginService {
-  const { users, sessions, hasher, captcha, minter, announce, emit } = settings
-  const dummyHash = hasher.hash(settings.randomBytes(16).toString('base64url'))
-  // It is awaited at the first login, which reports the failure.
-  dummyHash.catch(() => {})
+  const { users, sessions, checker, guard, upgrades, minter, announce, emit, pseudonym, canonicalize } = settings
 
-  async function checkCaptcha (answer: string, origin: Origin): Promise<void> {
-    if (captcha === null) return
-    const verdict = await askCaptcha(captcha, answer, origin.ip)
-      .catch((error) => { throw new CAPTCHA_UNAVAILABLE({ cause: error }) })
-    if (verdict.ok) return
-    report('captcha', null, origin)
-    throw new CAPTCHA_REFUSED()
-  }
-
-  // Unknown names and users without a password cost a hash too, and whether a user is active is looked at after it:
+  // Every failure costs one hash at the current cost, and whether a user is active is looked at after it:
   // nothing tells one failure from another (ASVS 5.0 6.3.8).
-  async function authenticate (username: string, password: string, origin: Origin): Promise<Credentials & { passwordHash: string }> {
+  async function verify (username: string, password: string): Promise<Verified | Refused> {
     const user = await users.findByUsername(username)
-    const isRight = await hasher.verify(password, user?.passwordHash ?? await dummyHash)
-    if (user === null) return fail('unknown_user', null, origin)
-    if (user.passwordHash === null || !isRight) return fail('wrong_password', user, origin)
-    if (!user.active) return fail('inactive', user, origin)
-    return { ...user, passwordHash: user.passwordHash }
+    const verdict = await checker.verify(password, user?.passwordHash ?? null)
+    if (user === null) return { reason: 'unknown_user', user }
+    if (verdict !== 'right') return { reason: verdict === 'wrong' ? 'wrong_password' : verdict, user }
+    return user.active ? user as Verified : { reason: 'inactive', user }
   }
 
-  function fail (reason: FailureReason, user: Credentials | null, origin: Origin): never {
-    report(reason, user, origin)
-    throw new INVALID_CREDENTIALS()
+  async function begin ({ username, password, origin }: LoginInput, token: ReturnType<TokenMinter['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
+    const user = await verify(username, password)
+    if ('reason' in user) return user
+    const issued = await sessions.login(user.id, user.passwordHash, token.request)
+    if (issued !== null) {
+      upgrades.offer({ userId: user.id, password, stored: user.passwordHash })
+      return issued
+    }
+    // The hash was upgraded, or the password changed, since it was read.
+    return triesLeft > 0 ? await begin({ username, password, origin }, token, triesLeft - 1) : { reason: 'wrong_password', user }
   }
 
-  function report (reason: FailureReason, user: Credentials | null, { ip, requestId }: Origin): void {
-    emit('loginFailed', { reason, userId: user?.id ?? null, ip, requestId })
+  async function report ({ reason, user }: Refused, { username, origin: { ip, requestId } }: LoginInput, detail: string | null = null): Promise<void> {
+    const name = await pseudonym('name', toCountedName(username)).catch(() => null)
+    emit('loginFailed', { reason, detail, userId: user?.id ?? null, name, ip, requestId })
+  }
+
+  async function attempt (input: LoginInput): Promise<TokenGrant | null> {
+    const minted = minter.mint(input.origin)
+    const issued = await begin(input, minted)
+    if ('reason' in issued) {
+      await report(issued, input)
+      return null
+    }
+    await announce.displaced(issued, 'too_many', { requestId: input.origin.requestId })
+    return toGrant(minted.token, issued)
   }
 
   return {
-    async login ({ username, password, captchaToken = '', origin }) {
-      await checkCaptcha(captchaToken, origin)
-      const user = await authenticate(username, password, origin)
-      const { token, request } = minter.mint(origin)
-      const issued = await sessions.login(user.id, user.passwordHash, request)
-      if (issued === null) return fail('wrong_password', user, origin)
-      await announce.displaced(issued, 'too_many')
-      emit('login', { userId: user.id, sessionId: issued.sessionId, ip: origin.ip, requestId: origin.requestId })
-      return toGrant(token, issued)
+    async login (typed) {
+      const input = { ...typed, username: canonicalize(typed.username) }
+      const { origin: { ip, requestId } } = input
+      const granted = await guard.run({ username: input.username, ip, captcha: { answer: input.captchaToken } }, () => attempt(input))
+        .catch(async (error) => {
+          await report({ reason: REASONS[error.code] ?? 'unavailable', user: null }, input, error.detail)
+          throw error
+        })
+      if (granted === null) throw new INVALID_CREDENTIALS()
+      emit('login', { userId: granted.user.id, sessionId: granted.sessionId, ip, requestId })
+      return granted
     }
   }
 }

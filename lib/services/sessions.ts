@@ -1,7 +1,7 @@
 import { INSUFFICIENT_SCOPE, INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
 import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../../types/ports.js'
 import type { Session, UserId } from '../../types/user.js'
-import type { Announce } from './announce.js'
+import type { About, Announce } from './announce.js'
 import type { Emit } from './events.js'
 
 export interface SessionService {
@@ -11,9 +11,9 @@ export interface SessionService {
   logoutAll (digest: Digest, requestId: string): Promise<void>
   list (userId: UserId): Promise<Session[]>
   /** @throws `FST_TOKEN_AUTH_SESSION_NOT_FOUND` */
-  end (userId: UserId, sessionId: string): Promise<void>
+  end (userId: UserId, sessionId: string, requestId: string): Promise<void>
   /** Ends all of a user's sessions; resolves to how many there were. */
-  revokeUser (userId: UserId, reason: RevokeReason): Promise<number>
+  revokeUser (userId: UserId): Promise<number>
   /** Ends one token; `false` if there is none. */
   revokeToken (digest: Digest): Promise<boolean>
 }
@@ -34,9 +34,8 @@ export const MANAGE_SCOPE = 'auth'
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 export function createSessionService ({ reader, revocations, resolveFresh, cache, announce, emit }: SessionSettings): SessionService {
-  async function finish (revoked: Revoked, reason: RevokeReason): Promise<number> {
-    const { userId, ended: count, digests } = revoked
-    await announce.revoked({ userId, reason, count, digests })
+  async function finish ({ userId, ended: count, digests }: Revoked, reason: RevokeReason, about: About = {}): Promise<number> {
+    await announce.revoked({ userId, reason, count, digests }, about)
     return count
   }
 
@@ -46,42 +45,48 @@ export function createSessionService ({ reader, revocations, resolveFresh, cache
     return digest !== undefined && !await cache.holdsTombstone(digest).catch(() => false)
   }
 
-  async function revokeUser (userId: UserId, reason: RevokeReason): Promise<number> {
-    return await finish(await revocations.user(userId, reason), reason)
+  async function revokeUser (userId: UserId, reason: RevokeReason, about?: About): Promise<number> {
+    return await finish(await revocations.user(userId, reason), reason, about)
+  }
+
+  function refuse (requestId: string): never {
+    emit('tokenRefused', { reason: 'not_live', userId: null, sessionId: null, ip: null, requestId })
+    throw new INVALID_TOKEN()
   }
 
   // A retry after 503 comes with a token that the first try ended. It may finish that, and end nothing newer.
-  async function finishLogoutAll (digest: Digest): Promise<void> {
+  async function finishLogoutAll (digest: Digest, requestId: string): Promise<void> {
     const { reason, userId, digests } = await revocations.token(digest, 'revoked')
-    if (reason !== 'logout_all' || userId === null || digests.length === 0) throw new INVALID_TOKEN()
+    if (reason !== 'logout_all' || userId === null || digests.length === 0) return refuse(requestId)
     await announce.revoked({ userId, reason, count: 0, digests: await revocations.recentOf(userId) })
   }
 
   return {
     async logout (digest, requestId) {
       const revoked = await revocations.token(digest, 'logout')
-      if (!revoked.found) throw new INVALID_TOKEN()
-      if (revoked.ended > 0) emit('logout', { userId: revoked.userId, sessionId: revoked.sessionId, requestId })
-      await finish(revoked, 'logout')
+      if (!revoked.found) return refuse(requestId)
+      const { userId, sessionId } = revoked
+      if (revoked.ended > 0) emit('logout', { userId, sessionId, requestId })
+      await finish(revoked, 'logout', { sessionId, requestId })
     },
     async logoutAll (digest, requestId) {
       const record = await resolveFresh(digest)
-      if (record === null) return await finishLogoutAll(digest)
+      if (record === null) return await finishLogoutAll(digest, requestId)
       if (record.scopes !== null && !record.scopes.includes(MANAGE_SCOPE)) throw new INSUFFICIENT_SCOPE()
       emit('logout', { userId: record.user.id, sessionId: null, requestId })
-      await revokeUser(record.user.id, 'logout_all')
+      await revokeUser(record.user.id, 'logout_all', { requestId })
     },
     list: reader.list,
-    async end (userId, sessionId) {
+    async end (userId, sessionId, requestId) {
       if (!UUID.test(sessionId)) throw new SESSION_NOT_FOUND()
       const revoked = await revocations.session(userId, sessionId, 'session_deleted')
       if (!await isUnfinished(revoked)) throw new SESSION_NOT_FOUND()
-      await finish(revoked, 'session_deleted')
+      await finish(revoked, 'session_deleted', { sessionId, requestId })
     },
-    revokeUser,
+    revokeUser: (userId) => revokeUser(userId, 'revoked'),
     async revokeToken (digest) {
       const revoked = await revocations.token(digest, 'revoked')
-      await finish(revoked, 'revoked')
+      await finish(revoked, 'revoked', { sessionId: revoked.sessionId })
       return revoked.found
     }
   }

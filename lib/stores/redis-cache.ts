@@ -1,4 +1,5 @@
 import type { Digest, TokenCache } from '../../types/ports.js'
+import { afterArrivals, withDeadline } from '../concurrency/deadline.js'
 import { TOMBSTONE } from './cache-record.js'
 
 /** What the cache asks of an ioredis client. */
@@ -25,21 +26,38 @@ end`
 /** Tombstones of one revocation go out in chunks, so that 10 000 sessions don't fill the socket's buffer at once. */
 const CHUNK = 500
 
+export interface RedisCacheSettings {
+  client: RedisCommands
+  namespace: string
+  /** Patience with a read that a request waits for. Writes have the client's `commandTimeout`. */
+  readTimeoutMs: number
+  close: () => Promise<void>
+}
+
 /** The protocol's commands on Redis, Sentinel or Cluster: every one touches one key. */
-export function createRedisCache ({ client, namespace, close }: { client: RedisCommands, namespace: string, close: () => Promise<void> }): TokenCache {
+export function createRedisCache ({ client, namespace, readTimeoutMs, close }: RedisCacheSettings): TokenCache {
   const keyOf = (digest: Digest) => `${namespace}t:${digest}`
+  const expired = () => new Error(`Redis did not answer within ${readTimeoutMs} ms`)
 
   return {
     get (digest, done) {
+      let isOver = false
+      const finish = (error: Error | null, value: string | null) => {
+        if (isOver) return
+        isOver = true
+        cancel()
+        done(error, value)
+      }
+      const cancel = afterArrivals(readTimeoutMs, () => finish(expired(), null))
       client.get(keyOf(digest), (error, value) => {
-        if (isForeign(error)) done(null, FOREIGN)
-        else done(error ?? null, value ?? null)
+        if (isForeign(error)) finish(null, FOREIGN)
+        else finish(error ?? null, value ?? null)
       })
     },
     async getOrLease (digest, lease, leaseMs) {
-      const value = await client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs)
+      const value = client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs)
         .catch((error) => isForeign(error) ? FOREIGN : Promise.reject(error))
-      return String(value)
+      return String(await withDeadline(value, { timeoutMs: readTimeoutMs, expired }))
     },
     async fill (digest, lease, value, ttlMs) {
       await client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs)

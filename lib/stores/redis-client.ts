@@ -15,7 +15,8 @@ const SAFE = {
 } satisfies RedisOptions
 
 const DEFAULTS = {
-  commandTimeout: 100,
+  // Reads of tokens have less, see redis-cache.ts.
+  commandTimeout: 500,
   connectTimeout: 1000,
   enableAutoPipelining: true,
   lazyConnect: true,

@@ -22,6 +22,8 @@ export interface Tables {
   map: TableMap
   users: RawBuilder<unknown>
   tokens: RawBuilder<unknown>
+  /** The key of pseudonyms. */
+  secret: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>
   /** The columns that make a user, of that view. */
@@ -44,6 +46,7 @@ export function createTables (map: TableMap): Tables {
     map,
     users,
     tokens: tableId(map.tokens),
+    secret: secretId(map.tokens),
     userColumns,
     viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
     usersView: sql`(select ${userColumns}, ${column('passwordHash')} as password_hash, ${isActive} as is_active from ${users})`,
@@ -55,6 +58,11 @@ export function createTables (map: TableMap): Tables {
 
 export function tableId ({ schema, table }: { schema: string | null, table: string }): RawBuilder<unknown> {
   return schema === null ? sql.id(table) : sql.id(schema, table)
+}
+
+/** Named after the tokens table, so that two sets of tables in one schema have a key each. */
+export function secretId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
+  return tableId({ schema, table: `${table}_secret` })
 }
 
 function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuilder<boolean> {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
 import { CompiledQuery, sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
-import type { Digest, FoundToken, TokenReader } from '../../types/ports.js'
+import type { Digest, FoundToken, RevokeReason, TokenReader } from '../../types/ports.js'
 import type { Session } from '../../types/user.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
@@ -14,6 +15,10 @@ interface TokenRow {
   remaining: number
   scopes: string[] | null
 }
+
+const KNOWN_MS = 30 * 86_400_000
+/** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
+const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
 
 export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs }: { idleTtlMs: number | null }): TokenReader {
   const { tokens } = tables
@@ -53,6 +58,16 @@ export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs
         join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
         where t.id = free.id`.execute(db))
     },
+    // One statement, whether the name exists or not. `<<=` compares the bits of the network and never two families.
+    async isKnownAddress (username, ip) {
+      const network = networkOf(ip)
+      if (network === null) return false
+      const { rows } = await run((db) => sql<{ isKnown: boolean }>`select exists (
+        select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
+        where u.username = ${username} and t.ip <<= ${network}::inet and t.created_at > ${ago(KNOWN_MS)}
+        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db))
+      return rows[0]!.isKnown
+    },
     async prune (retentionMs, limit) {
       const over = ago(retentionMs)
       const idleOver = idleTtlMs === null ? sql`` : sql` or ${idleAt(idleTtlMs)} < ${over}`
@@ -76,6 +91,11 @@ function toFound (row: TokenRow, tables: Tables): FoundToken {
     },
     remainingMs: row.remaining
   }
+}
+
+function networkOf (ip: string): string | null {
+  if (ip.includes('%') || isIP(ip) === 0) return null
+  return isIP(ip) === 4 ? `${ip}/32` : `${ip}/64`
 }
 
 export function toBytes (digest: Digest): Buffer {

@@ -17,6 +17,11 @@ export function createUserStore ({ run }: Sql, tables: Tables): UserStore {
   return {
     findByUsername: (username) => findOne(sql`username = ${username}`),
     findById: (userId) => findOne(sql`id = ${userId}`),
+    async rehash (userId, from, to) {
+      const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
+        where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db))
+      return rows.length === 1
+    },
     async create ({ username, passwordHash, fields }) {
       const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
       const { rows } = await run((db) => sql<Record<string, unknown>>`insert into ${tables.users} (${sql.join(names)})

@@ -5,8 +5,6 @@ import { readBearer } from '../hooks/bearer.js'
 import { challengeOf } from '../hooks/error-headers.js'
 import { duration } from '../option-rules.js'
 import type { Settings } from '../options.js'
-import { bcrypt } from '../passwords/bcrypt.js'
-import { createPasswordPolicy } from '../passwords/policy.js'
 import type { RouteSettings } from '../routes/context.js'
 import { createAdminService } from '../services/admin.js'
 import type { AdminService } from '../services/admin.js'
@@ -20,9 +18,11 @@ import { createSessionService, MANAGE_SCOPE } from '../services/sessions.js'
 import { staleWindowMs } from '../stores/tombstones.js'
 import { createTokenFormat, digestOf } from '../tokens/token.js'
 import type { Authenticate } from '../../types/fastify.js'
-import type { Logger } from '../../types/ports.js'
+import type { AuthEvents } from '../../types/events.js'
+import type { Logger, TokenRecord } from '../../types/ports.js'
 import type { Health, TokenAuth } from '../../types/token-auth.js'
 import { openapi } from '../schemas/openapi.js'
+import { openLoginParts } from './login.js'
 import { readVariant } from './variant.js'
 import type { Stores } from './stores.js'
 
@@ -39,28 +39,33 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   const { token, now } = settings
   const challenge = challengeOf(settings)
   const { reader, emit, resolver } = stores
-  const hasher = settings.hasher ?? bcrypt()
+  const login = openLoginParts(logger, settings, stores)
   const format = createTokenFormat({ prefix: token.prefix, randomBytes: settings.randomBytes })
   const announce = createAnnounce({ writeTombstones: stores.tombstones.write, revocations: stores.revocations, revocation: settings.revocation, emit })
   const lastUsed = createLastUsed({ touch: reader.touch, intervalMs: token.touchIntervalMs, now, logger })
   const common = {
     ...stores,
-    hasher,
+    ...login,
     announce,
-    policy: createPasswordPolicy(settings.password),
+    canonicalize: settings.canonicalize,
     minter: createTokenMinter({ format, ttlMs: token.ttlMs })
   }
   const sessions = createSessionService({ ...common, resolveFresh: resolver.resolveFresh })
   const passwords = createPasswordService(common)
   const admin = createAdminService({ ...common, retentionMs: Math.max(token.retentionMs, staleWindowMs(settings.cache.ttlMs)) })
   const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
-  const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note })
+  const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note, onRefused })
 
-  function presentedDigest ({ raw }: FastifyRequest): string {
-    const text = readBearer(raw, schemes)
+  function onRefused (reason: AuthEvents['tokenRefused']['reason'], { ip, id }: FastifyRequest, record: TokenRecord | null): void {
+    emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ip: ip ?? null, requestId: id })
+  }
+
+  function presentedDigest (request: FastifyRequest): string {
+    const text = readBearer(request.raw, schemes)
     if (text === null) throw new UNAUTHENTICATED()
-    if (!format.isWellFormed(text)) throw new INVALID_TOKEN()
-    return digestOf(text)
+    if (format.isWellFormed(text)) return digestOf(text)
+    onRefused('malformed', request, null)
+    throw new INVALID_TOKEN()
   }
 
   return {
@@ -70,24 +75,24 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
       ...asTokenAuth(admin),
       setPassword: passwords.set,
       revokeToken: async (text) => format.isWellFormed(text) && await sessions.revokeToken(digestOf(text)),
-      revokeUser: (userId) => sessions.revokeUser(userId, 'revoked'),
+      revokeUser: sessions.revokeUser,
       listSessions: sessions.list,
       health: () => health(stores),
       openapi
     },
     forRoutes: {
       challenge,
-      hasCaptcha: settings.captcha !== null,
+      captcha: settings.captcha === null ? 'never' : settings.captcha.when ?? 'always',
       authenticate,
       manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
       presentedDigest,
-      login: createLoginService({ ...common, captcha: settings.captcha, randomBytes: settings.randomBytes }),
+      login: createLoginService(common),
       passwords,
       sessions
     },
     async close () {
       await lastUsed.close()
-      await hasher.close?.()
+      await login.close()
     }
   }
 }

@@ -6,6 +6,7 @@ import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
 import type { Settings } from '../options.js'
+import { createAttempts } from '../stores/attempts.js'
 import { ping } from '../stores/check.js'
 import { createFailureReporter } from '../stores/cache-failure.js'
 import { createCacheGate } from '../stores/cache-gate.js'
@@ -14,6 +15,8 @@ import { createCachedTokenStore } from '../stores/cached-token-store.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { openDatabase } from '../stores/database.js'
 import { createMemoryCache } from '../stores/memory-cache.js'
+import { createPseudonyms } from '../stores/pseudonyms.js'
+import type { AttemptCommands } from '../stores/redis-attempts.js'
 import { createRedisCache } from '../stores/redis-cache.js'
 import type { RedisCommands } from '../stores/redis-cache.js'
 import { isClient, openRedis } from '../stores/redis-client.js'
@@ -29,7 +32,7 @@ import type { Tombstones } from '../stores/tombstones.js'
 import { createUserStore } from '../stores/user-store.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
-import type { RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import type { AttemptStore, Pseudonym, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
 import { openNear } from './near.js'
 import type { Near } from './near.js'
 
@@ -46,6 +49,8 @@ export interface Stores {
   resolver: CachedTokenStore
   near: Near
   redis: RedisClient | null
+  attempts: AttemptStore
+  pseudonym: Pseudonym
   emit: Emit
   /** Asks the database for nothing. */
   ping (): Promise<void>
@@ -103,6 +108,14 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     })),
     near,
     redis,
+    attempts: createAttempts({
+      redis: redis as unknown as AttemptCommands | null,
+      namespace: settings.cache.namespace,
+      localRules: settings.accountLimit?.local ?? null,
+      logger: log,
+      monotonicNow
+    }),
+    pseudonym: createPseudonyms({ sql, tables, deadline }),
     emit,
     ping: () => withDeadline(ping(db), deadline),
     async close () {
@@ -128,6 +141,7 @@ function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenC
   return createRedisCache({
     client: redis as unknown as RedisCommands,
     namespace: cache.namespace,
+    readTimeoutMs: cache.timeoutMs,
     close: async () => { redis.disconnect() }
   })
 }

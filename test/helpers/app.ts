@@ -14,7 +14,30 @@ export const PASSWORD = 'correct horse battery'
 export const fastHasher: Hasher = {
   hash: (password) => bcryptjs.hash(password, 4),
   verify: (password, hash) => bcryptjs.compare(password, hash),
-  needsRehash: () => false
+  needsRehash: () => false,
+  understands: (hash) => /^\$2b\$04\$[./A-Za-z0-9]{53}$/.test(hash)
+}
+
+export interface CountingHasher extends Hasher {
+  /** What it was asked since it was last emptied, such as `hash 4` and `verify 4`: the number is the cost. */
+  asked: string[]
+}
+
+/** The same, with a list of what it was asked. */
+export function countingHasher (): CountingHasher {
+  const asked: string[] = []
+  return {
+    ...fastHasher,
+    asked,
+    hash (password) {
+      asked.push('hash 4')
+      return fastHasher.hash(password)
+    },
+    verify (password, hash) {
+      asked.push(`verify ${Number(hash.slice(4, 6))}`)
+      return fastHasher.verify(password, hash)
+    }
+  }
 }
 
 export interface AppOptions {

@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import type { AuthPluginOptions } from '../../lib/index.js'
+import type { AuthPluginOptions, RecaptchaOptions } from '../../lib/index.js'
 
 const SERVER = fileURLToPath(new URL('server-process.ts', import.meta.url))
 
+type ServerOptions = Omit<Partial<AuthPluginOptions>, 'hasher' | 'captcha'> & { testCaptcha?: RecaptchaOptions }
+
 /** Starts a server in a process of its own; its origin. It must end cleanly with the test. */
-export async function startServer (t: Test, options: Omit<Partial<AuthPluginOptions>, 'hasher'>): Promise<string> {
+export async function startServer (t: Test, options: ServerOptions): Promise<string> {
   const child = spawn(process.execPath, [...process.execArgv, SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   t.teardown(async () => {

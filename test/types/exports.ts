@@ -1,12 +1,17 @@
 /** Every value the package exports; the types and the run time are each held to it. */
 export const EXPORTS = [
   'PreparedClient',
+  'argon2id',
   'authPlugin',
   'bcrypt',
   'createPGlitePool',
   'default',
   'errors',
+  'haveIBeenPwned',
+  'hcaptcha',
   'migrations',
   'recaptcha',
-  'scanningPattern'
+  'recaptchaEnterprise',
+  'scanningPattern',
+  'turnstile'
 ] as const

@@ -1,6 +1,7 @@
 import { DummyDriver, Kysely, Migrator, PostgresDialect } from 'kysely'
 import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
 import type { TableMap } from '../tables.js'
+import { createSecretMigration } from './secret.js'
 import { createTokensMigration } from './tokens.js'
 import { createUsersMigration } from './users.js'
 
@@ -8,7 +9,8 @@ import { createUsersMigration } from './users.js'
 export function listMigrations (map: TableMap): Record<string, Migration> {
   return {
     ...(map.users.isOwn ? { '0001_token_auth_users': createUsersMigration(map) } : {}),
-    '0002_token_auth_tokens': createTokensMigration(map)
+    '0002_token_auth_tokens': createTokensMigration(map),
+    '0003_token_auth_secret': createSecretMigration(map)
   }
 }
 

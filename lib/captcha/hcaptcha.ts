@@ -1,0 +1,31 @@
+import { nullable, text } from '../option-rules.js'
+import type { Captcha } from '../../types/ports.js'
+import { commonEntries, readCaptchaOptions, secretKey } from './options.js'
+import type { CommonCaptchaOptions } from './options.js'
+import { createSiteverify } from './siteverify.js'
+
+export interface HcaptchaOptions extends CommonCaptchaOptions {
+  /** The account's secret. */
+  secret: string
+  /** The site key of the page: hCaptcha refuses answers to another one of the same account. */
+  siteKey?: string | null
+}
+
+// https://docs.hcaptcha.com/#integration-testing-test-keys
+const PUBLISHED = ['0x0000000000000000000000000000000000000000']
+
+const OPTIONS = {
+  secret: { fallback: undefined, rule: secretKey('the secret of the account', PUBLISHED) },
+  siteKey: { fallback: null, rule: nullable(text('a site key', /^[\w-]{1,100}$/)) },
+  ...commonEntries({ url: 'https://api.hcaptcha.com/siteverify', maxAge: '2m' })
+}
+
+/**
+ * hCaptcha. `verify` rejects if it cannot be asked, or calls the secret wrong.
+ * https://docs.hcaptcha.com/#verify-the-user-response-server-side
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function hcaptcha (options: HcaptchaOptions): Captcha {
+  const settings = readCaptchaOptions(OPTIONS, options, 'hcaptcha({ secret })')
+  return createSiteverify({ name: 'hCaptcha', ...settings, action: null, minScore: null })
+}

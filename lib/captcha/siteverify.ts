@@ -1,0 +1,54 @@
+import { CAPTCHA_UNAVAILABLE, INVALID_OPTION } from '../errors.js'
+import type { Captcha } from '../../types/ports.js'
+import { askProvider, statusOf } from './ask-provider.js'
+import type { Reply } from './ask-provider.js'
+import { judge, refused } from './judge.js'
+import type { Demands } from './judge.js'
+
+export interface SiteverifySettings extends Demands, Required<Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'>> {
+  /** The provider, as errors name it. */
+  name: string
+  secret: string
+  /** Sent along, where the provider compares it itself. */
+  siteKey?: string | null
+  url: string
+  timeoutMs: number
+}
+
+/** Codes that speak of the secret, not of the visitor. */
+const OUR_FAULT = ['missing-input-secret', 'invalid-input-secret']
+
+/**
+ * The protocol that reCAPTCHA has set and others speak too: a form with secret and answer, answered by
+ * `{ success, hostname, challenge_ts, action, score, 'error-codes' }`.
+ */
+export function createSiteverify (settings: SiteverifySettings): Captcha {
+  const { name, secret, siteKey = null, url, timeoutMs, when, afterFailures, onUnavailable } = settings
+  const fixed = { secret, ...(siteKey === null ? {} : { sitekey: siteKey }) }
+  return {
+    when,
+    afterFailures,
+    onUnavailable,
+    async verify (answer, { ip, signal }) {
+      if (answer === '') return refused('missing-input-response')
+      const body = new URLSearchParams({ ...fixed, response: answer, ...(ip === null ? {} : { remoteip: ip }) })
+      const reply = await askProvider({ url, body, timeoutMs, signal }).catch(asReply)
+      const codes = codesOf(reply, name)
+      if (reply['success'] !== true || codes.length > 0) return refused(codes[0])
+      return judge({ hostname: reply['hostname'], solvedAt: reply['challenge_ts'], action: reply['action'], score: reply['score'] }, settings)
+    }
+  }
+}
+
+// The answer is all that a visitor chooses in a question: a bad one is his fault, and no failure of the provider.
+function asReply (error: Error): Reply {
+  if (statusOf(error) === 400) return { success: false, 'error-codes': ['bad-request'] }
+  throw error
+}
+
+function codesOf ({ 'error-codes': given }: Reply, name: string): unknown[] {
+  const codes = Array.isArray(given) ? given : [given ?? []].flat()
+  if (codes.some((code) => OUR_FAULT.includes(code))) throw new INVALID_OPTION(`captcha.secret is wrong: ${name} does not know it`)
+  if (codes.includes('internal-error')) throw new CAPTCHA_UNAVAILABLE({ cause: new Error('the captcha provider had an internal error') })
+  return codes
+}

@@ -1,0 +1,31 @@
+import { nullable, text } from '../option-rules.js'
+import type { Captcha } from '../../types/ports.js'
+import { commonEntries, readCaptchaOptions, secretKey } from './options.js'
+import type { CommonCaptchaOptions } from './options.js'
+import { createSiteverify } from './siteverify.js'
+
+export interface TurnstileOptions extends CommonCaptchaOptions {
+  /** The widget's secret key. */
+  secret: string
+  /** The action that the page gives the widget; any without it. */
+  action?: string | null
+}
+
+// https://developers.cloudflare.com/turnstile/troubleshooting/testing/
+const PUBLISHED = ['1', '2', '3'].map((digit) => `${digit}x${'0'.repeat(31)}AA`)
+
+const OPTIONS = {
+  secret: { fallback: undefined, rule: secretKey('the secret key of the widget', PUBLISHED) },
+  action: { fallback: null, rule: nullable(text('an action such as "login", of letters, digits, _ and -', /^[\w-]{1,32}$/)) },
+  ...commonEntries({ url: 'https://challenges.cloudflare.com/turnstile/v0/siteverify', maxAge: '5m' })
+}
+
+/**
+ * Cloudflare Turnstile. `verify` rejects if it cannot be asked, or calls the secret wrong.
+ * https://developers.cloudflare.com/turnstile/get-started/server-side-validation/
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function turnstile (options: TurnstileOptions): Captcha {
+  const settings = readCaptchaOptions(OPTIONS, options, 'turnstile({ secret })')
+  return createSiteverify({ name: 'Turnstile', ...settings, minScore: null })
+}

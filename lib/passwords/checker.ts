@@ -1,0 +1,107 @@
+import { availableParallelism } from 'node:os'
+import { createSemaphore } from '../concurrency/semaphore.js'
+import { OVERLOADED, UNAVAILABLE } from '../errors.js'
+import type { Hasher, Logger, Now, PasswordVerifier, RandomBytes } from '../../types/ports.js'
+import { createArgon2Finder } from './argon2-library.js'
+import type { Argon2Library } from './argon2-library.js'
+import { mayCutOff } from './bcrypt-encoding.js'
+import { createBuiltInVerifiers } from './built-in-verifiers.js'
+import { createDummyHash } from './dummy-hash.js'
+import { createUnderWay } from './under-way.js'
+import { createUnknownHashReport } from './unknown-hash.js'
+import { createVerifierChoice } from './verifier-choice.js'
+
+/** `no_password` and `unknown_hash` (damaged, foreign, or asking for too much) are refusals that cost as much as `wrong`. */
+export type PasswordVerdict = 'right' | 'wrong' | 'no_password' | 'unknown_hash'
+
+export interface PasswordChecker {
+  /**
+   * `null`: there is no such user, or no password. Every verdict costs one operation; the hash of nobody is as strong as
+   * new ones (ASVS 5.0 6.3.8). @throws `FST_TOKEN_AUTH_OVERLOADED`; `FST_TOKEN_AUTH_UNAVAILABLE` if a hasher fails (11.2.5)
+   */
+  verify (password: string, stored: string | null): Promise<PasswordVerdict>
+  /** @throws as `verify` does */
+  hash (password: string): Promise<string>
+  /**
+   * Whether a hash that verified as right is to be replaced by one of the same password. Never where bcrypt may have left
+   * the end of the password unread: the new hash would shut out its owner.
+   */
+  needsUpgrade (password: string, stored: string): boolean
+  /** Whether no place is free: what can wait, should. */
+  readonly isBusy: boolean
+  /** Waits for the work under way, and ends the threads. */
+  close (): Promise<void>
+}
+
+export interface PasswordCheckerSettings {
+  hasher: Hasher
+  verifiers: readonly PasswordVerifier[]
+  /** `concurrency: null`: as many as cores, but one less than threads of libuv, so that DNS and files find one free. */
+  hashing: { concurrency: number | null, queue: number, maxWaitMs: number }
+  randomBytes: RandomBytes
+  logger: Logger
+  now?: Now
+  findArgon2?: () => Argon2Library | null
+}
+
+const RETRY_AFTER_SECONDS = 2
+
+/** The one way to passwords' hashes: chooses who verifies, bounds how many are computed at once, and evens out what a refusal costs. */
+export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
+  const { hasher, verifiers, hashing, randomBytes, logger, now = Date.now, findArgon2 = createArgon2Finder() } = settings
+  const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
+  const gate = createSemaphore({ ...hashing, concurrency, overloaded: () => Object.assign(new OVERLOADED(), { retryAfterSeconds: RETRY_AFTER_SECONDS }) })
+  const builtIn = createBuiltInVerifiers({ findArgon2 })
+  const dummy = createDummyHash({ hasher, randomBytes })
+  const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
+  const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
+  const underWay = createUnderWay()
+  let isClosed = false
+
+  async function run<Result> (task: () => Promise<Result>): Promise<Result> {
+    if (isClosed) throw new UNAVAILABLE()
+    return await underWay.track(gate.run(() => orUnavailable(task)))
+  }
+
+  async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
+    // Awaited for everybody: if it cannot be made, known users must not be told from unknown ones.
+    const dummyHash = await dummy.ready()
+    const isUnusable = stored === null || stored.startsWith('!')
+    const verifier = isUnusable ? null : choice.find(stored)
+    if (verifier !== null && stored !== null) return await verifier.verify(password, stored) === true ? 'right' : 'wrong'
+    await hasher.verify(password, dummyHash)
+    if (isUnusable) return 'no_password'
+    reportUnknown(stored)
+    return 'unknown_hash'
+  }
+
+  // Its failure is told to who comes next: it is tried again then.
+  run(dummy.ready).catch(() => {})
+
+  return {
+    verify: async (password, stored) => await run(() => judge(password, stored)),
+    hash: async (password) => await run(() => hasher.hash(password)),
+    needsUpgrade: (password, stored) => !mayCutOff(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
+    get isBusy () { return gate.active >= concurrency || gate.waiting > 0 },
+    async close () {
+      isClosed = true
+      await underWay.settled()
+      await Promise.all([hasher, ...verifiers, ...builtIn].map(async (part) => await part.close?.()))
+    }
+  }
+}
+
+/** What is hashed at once where nothing is set; Argon2, PBKDF2 and scrypt are computed in the threads of libuv. */
+export function defaultConcurrency ({ UV_THREADPOOL_SIZE }: NodeJS.ProcessEnv): number {
+  const threads = Number(UV_THREADPOOL_SIZE ?? 4) || 4
+  return Math.max(1, Math.min(availableParallelism(), threads - 1))
+}
+
+// An answer that could not be computed is no refusal, and never a success.
+async function orUnavailable<Result> (task: () => Promise<Result>): Promise<Result> {
+  try {
+    return await task()
+  } catch (error) {
+    throw new UNAVAILABLE({ cause: error })
+  }
+}

@@ -1,0 +1,92 @@
+import { RATE_LIMITED } from '../errors.js'
+import type { AttemptRules, AttemptStore, Pseudonym, TokenReader } from '../../types/ports.js'
+import type { CaptchaGuard } from './captcha-guard.js'
+
+export interface Guarded {
+  /** As it is looked up. */
+  username: string
+  ip: string | null
+  /** The captcha's answer; absent where none can be asked for. */
+  captcha?: { answer: string | undefined }
+}
+
+export interface AccountGuard {
+  /**
+   * Lets `evaluate` verify a password, if the account's failures allow it. `null` from it counts as a failure, an error
+   * as if nothing had been tried, and anything else ends the counting.
+   * @throws `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`
+   */
+  run<Result> (who: Guarded, evaluate: () => Promise<Result | null>): Promise<Result | null>
+}
+
+export interface AccountGuardSettings {
+  rules: AttemptRules
+  attempts: AttemptStore
+  pseudonym: Pseudonym
+  captcha: CaptchaGuard
+  isKnownAddress: TokenReader['isKnownAddress']
+  /** The network that an address stands for. */
+  networkOf: (ip: string) => string
+}
+
+interface Taken { key: string, id: string }
+
+const IGNORED = /[\p{M}\p{Default_Ignorable_Code_Point}\s]/gu
+
+/**
+ * One text for all usernames that some database might take for the same: without case, accents, width, spaces and invisible
+ * characters. A count that two accounts share is harmless; an account with two counts would be guessed at twice the speed.
+ */
+export function toCountedName (username: string): string {
+  return username.normalize('NFKD').replace(IGNORED, '').toUpperCase().toLowerCase().normalize('NFKD').replace(IGNORED, '')
+}
+
+/**
+ * Slows down guessing at one account, known or not, from wherever it comes (ASVS 5.0 6.3.1; NIST SP 800-63B 3.2.2): an attempt is
+ * counted before its password is looked at, so that parallel ones cannot overshoot. Over the limit it is not locked: who
+ * solves the captcha, or comes from an address that has logged in to the account lately, is counted for himself.
+ */
+export function createAccountGuard (settings: AccountGuardSettings): AccountGuard {
+  const { rules, attempts, pseudonym, captcha, isKnownAddress, networkOf } = settings
+
+  async function take (key: string, taken: Taken[]) {
+    const attempt = await attempts.take(key, rules)
+    if (attempt.isAllowed) taken.push({ key, id: attempt.id })
+    return attempt
+  }
+
+  async function isEntitled ({ username, ip }: Guarded, isSolved: boolean): Promise<boolean> {
+    return isSolved || (ip !== null && await isKnownAddress(username, ip))
+  }
+
+  async function enter (who: Guarded, taken: Taken[]): Promise<void> {
+    const name = toCountedName(who.username)
+    const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), taken)
+    const isSolved = who.captcha !== undefined && captcha.isWanted(failures) &&
+      await captcha.check(who.captcha.answer, { ip: who.ip, failures }) === 'solved'
+    if (isAllowed) return
+    if (!await isEntitled(who, isSolved)) throw limited(waitMs)
+    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip ?? '')}`), taken)
+    if (!own.isAllowed) throw limited(own.waitMs)
+  }
+
+  // What a success began by is forgotten. The count that was over the limit stays: it is not the owner's.
+  return {
+    async run (who, evaluate) {
+      const taken: Taken[] = []
+      try {
+        await enter(who, taken)
+        const result = await evaluate()
+        if (result !== null) await Promise.all(taken.map(({ key }) => attempts.reset(key)))
+        return result
+      } catch (error) {
+        await Promise.all(taken.map(({ key, id }) => attempts.giveBack(key, id)))
+        throw error
+      }
+    }
+  }
+}
+
+function limited (waitMs: number): Error {
+  return Object.assign(new RATE_LIMITED(), { retryAfterSeconds: waitMs / 1000 })
+}

@@ -1,0 +1,69 @@
+import { createBreaker } from '../concurrency/breaker.js'
+import type { AttemptRules, AttemptStore, Logger, Now } from '../../types/ports.js'
+import { withoutCommand } from './cache-failure.js'
+import { createMemoryAttempts } from './memory-attempts.js'
+import { createRedisAttempts } from './redis-attempts.js'
+import type { AttemptCommands } from './redis-attempts.js'
+
+export interface AttemptsSettings {
+  /** `null`: counts are this process's. */
+  redis: AttemptCommands | null
+  namespace: string
+  /** In place of the rules that an attempt brings, while Redis does not count; `null`: the same. */
+  localRules: AttemptRules | null
+  logger: Logger
+  monotonicNow: Now
+}
+
+/** Begins the ids of attempts that were counted in this process. */
+const LOCAL = 'local:'
+
+/** The counters in Redis; while it does not answer those of this process, by stricter rules: never none. Never rejects. */
+export function createAttempts ({ redis, namespace, localRules, logger, monotonicNow }: AttemptsSettings): AttemptStore {
+  const local = createMemoryAttempts({ now: monotonicNow })
+  if (redis === null) return local
+  const shared = createRedisAttempts({ client: redis, namespace })
+  const ask = createAsk(logger, monotonicNow)
+
+  async function takeLocal (key: string, rules: AttemptRules) {
+    const attempt = await local.take(key, localRules ?? rules)
+    return { ...attempt, id: LOCAL + attempt.id }
+  }
+
+  return {
+    take: (key, rules) => ask(() => shared.take(key, rules), () => takeLocal(key, rules)),
+    async giveBack (key, id) {
+      if (id.startsWith(LOCAL)) await local.giveBack(key, id.slice(LOCAL.length))
+      else await ask(() => shared.giveBack(key, id), nothing)
+    },
+    async reset (key) {
+      await local.reset(key)
+      await ask(() => shared.reset(key), nothing)
+    },
+    // What was claimed here before Redis went, or while it was away, stays claimed here.
+    claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)
+  }
+}
+
+/** Sends commands until they fail, then lets one try at times. Logs once an outage: whoever guesses passwords may not fill the log. */
+function createAsk (logger: Logger, now: Now) {
+  const breaker = createBreaker({ now })
+  let isTold = false
+
+  return async function ask<Result> (command: () => Promise<Result>, instead: () => Promise<Result>): Promise<Result> {
+    if (!breaker.allows()) return await instead()
+    try {
+      const result = await command()
+      breaker.succeeded()
+      isTold = false
+      return result
+    } catch (error) {
+      breaker.failed()
+      if (!isTold) logger.warn({ reason: withoutCommand(error as Error).message }, 'Redis does not count failed logins: they are counted in this process')
+      isTold = true
+      return await instead()
+    }
+  }
+}
+
+async function nothing (): Promise<void> {}

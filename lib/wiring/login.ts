@@ -1,0 +1,50 @@
+import { addressKey } from '../hooks/client-address.js'
+import type { Settings } from '../options.js'
+import { bcrypt } from '../passwords/bcrypt.js'
+import { createPasswordChecker } from '../passwords/checker.js'
+import type { PasswordChecker } from '../passwords/checker.js'
+import { createPasswordPolicy } from '../passwords/policy.js'
+import type { PasswordPolicy } from '../passwords/policy.js'
+import { createAccountGuard } from '../services/account-guard.js'
+import type { AccountGuard } from '../services/account-guard.js'
+import { createCaptchaGuard } from '../services/captcha-guard.js'
+import { createUpgrades } from '../services/upgrades.js'
+import type { Upgrades } from '../services/upgrades.js'
+import type { Logger } from '../../types/ports.js'
+import type { Stores } from './stores.js'
+
+/** What stands between a username with a password and a session. */
+export interface LoginParts {
+  checker: PasswordChecker
+  policy: PasswordPolicy
+  guard: AccountGuard
+  upgrades: Upgrades
+  close (): Promise<void>
+}
+
+/** For a captcha after failures these are counted without a limit, too. */
+const UNLIMITED = { free: Number.MAX_SAFE_INTEGER, delayMs: 0, maxDelayMs: 0, forgetMs: 86_400_000 }
+
+export function openLoginParts (logger: Logger, settings: Settings, { users, reader, attempts, pseudonym }: Stores): LoginParts {
+  const { verifiers, hashing, randomBytes } = settings
+  const checker = createPasswordChecker({ hasher: settings.hasher ?? bcrypt(), verifiers, hashing, randomBytes, logger })
+  const captcha = createCaptchaGuard({ captcha: settings.captcha, claim: attempts.claim, pseudonym, logger, monotonicNow: () => performance.now() })
+  const upgrades = createUpgrades({ checker, rehash: users.rehash, logger })
+  return {
+    checker,
+    policy: createPasswordPolicy({ ...settings.password, logger }),
+    guard: createAccountGuard({
+      rules: settings.accountLimit?.shared ?? UNLIMITED,
+      attempts,
+      pseudonym,
+      captcha,
+      isKnownAddress: reader.isKnownAddress,
+      networkOf: addressKey
+    }),
+    upgrades,
+    async close () {
+      await upgrades.close()
+      await checker.close()
+    }
+  }
+}
