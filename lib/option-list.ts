@@ -26,7 +26,8 @@ export const OPTIONS = {
   'token.touchInterval': entry('1m', duration({ min: 50, max: 3600 * SECOND })),
   'token.prefix': entry('fta', text('2 to 12 letters or digits', /^[A-Za-z0-9]{2,12}$/)),
   'token.maxPerUser': entry(100, integer({ min: 1, max: 10_000 })),
-  'token.table': entry('auth_tokens', identifier),
+  // PostgreSQL cuts names at 63 bytes, and migrations add "_migration_lock" to this one.
+  'token.table': entry('auth_tokens', text('a name of 1 to 48 characters', /^[^\0]{1,48}$/u)),
   'token.schema': entry(null, nullable(identifier)),
   'token.retention': entry('7d', duration({ min: 3600 * SECOND })),
   'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),

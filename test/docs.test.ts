@@ -248,7 +248,7 @@ t.test('docs/storage.md', async (t) => {
   await owner.connect()
   t.teardown(() => owner.end())
 
-  for (const table of ['auth_tokens', 'users']) {
+  for (const table of ['auth_tokens', 'auth_tokens_secret', 'users']) {
     t.test(`has every column of ${table} with its type, and no other`, async (t) => {
       const { rows } = await owner.query(`select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
         where attrelid = $1::regclass and attnum > 0`, [table])
@@ -306,13 +306,16 @@ t.test('docs/storage.md', async (t) => {
     await redis.call('ACL', 'SETUSER', name, ...rules)
     t.teardown(() => redis.call('ACL', 'DELUSER', name))
     const failures: unknown[] = []
+    const warnings: string[] = []
     const limited = await createApp(t, {
       ...testOptions(url, { redis: { url: redisUrl(), username: name, password: 'secret' }, hooks: { onCacheError: (event) => failures.push(event) } }),
       rateLimit: { max: 5 },
       cache: { namespace }
-    })
+    }, { server: { logger: { level: 'warn', stream: { write: (line: string) => { warnings.push(line) } } } } })
     const call = caller(limited)
     const token = await login(limited, username)
+    for (const password of ['wrong', PASSWORD]) await call('POST', '/auth/login', { body: { username, password } })
+    t.same(warnings, [], 'the limits count in Redis')
     for (let i = 0; i < 2; i++) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
     t.match((await redis.keys(`${namespace}*`)).map((key) => key.slice(namespace.length)).sort(), [/^l:/, /^t:[\w-]{43}$/])
     await limited.tokenAuth.refreshUser((await limited.tokenAuth.createUser({ username: 'other', password: null })).id)

@@ -21,8 +21,8 @@ export interface AuthEvents {
    * on every server. `detail` is what a captcha provider said.
    */
   loginFailed: { reason: LoginFailure, detail: string | null, userId: UserId | null, name: string | null, ip: string | null, requestId: string | null }
-  logout: { userId: UserId | null, sessionId: string | null, requestId: string | null }
-  passwordChanged: { userId: UserId, sessionId: string | null, requestId: string | null }
+  logout: { userId: UserId | null, sessionId: string | null, ip: string | null, requestId: string | null }
+  passwordChanged: { userId: UserId, sessionId: string | null, ip: string | null, requestId: string | null }
   passwordChangeFailed: { reason: PasswordChangeFailure, userId: UserId, sessionId: string, ip: string | null, requestId: string | null }
   /** `sessionId` where one session was ended by its id or its token; `requestId` where a request ended them. */
   revoked: { userId: UserId | null, reason: RevokeReason, count: number, sessionId: string | null, requestId: string | null }

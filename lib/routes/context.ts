@@ -39,6 +39,12 @@ export function originOf (request: FastifyRequest): Origin {
   }
 }
 
+/** The same for events, which tell no client's name. */
+export function fromOf (request: FastifyRequest): Pick<Origin, 'ip' | 'requestId'> {
+  const { ip, requestId } = originOf(request)
+  return { ip, requestId }
+}
+
 /** The user and session of a request that `authenticate` has let through. */
 export function callerOf ({ user, auth }: FastifyRequest): { user: AuthenticatedUser, auth: AuthSession } {
   return { user: user as AuthenticatedUser, auth: auth as AuthSession }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { NoContent } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented } from './context.js'
+import { documented, fromOf } from './context.js'
 import type { RouteSettings } from './context.js'
 
 /** POST /logout-all. */
@@ -11,7 +11,7 @@ export function logoutAllRoute (scope: FastifyInstance, { sessions, presentedDig
       response: { 204: NoContent, ...errorReplies(400, 401, 403, 413, 415, 503) }
     })
   }, async (request, reply) => {
-    await sessions.logoutAll(presentedDigest(request), request.id)
+    await sessions.logoutAll(presentedDigest(request), fromOf(request))
     return await reply.code(204).send()
   })
 }

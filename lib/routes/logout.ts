@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { NoContent } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented } from './context.js'
+import { documented, fromOf } from './context.js'
 import type { RouteSettings } from './context.js'
 
 /** POST /logout. A token that is already revoked is answered alike, so that a retry is safe (RFC 7009 2.2). */
@@ -11,7 +11,7 @@ export function logoutRoute (scope: FastifyInstance, { sessions, presentedDigest
       response: { 204: NoContent, ...errorReplies(400, 401, 413, 415, 503) }
     })
   }, async (request, reply) => {
-    await sessions.logout(presentedDigest(request), request.id)
+    await sessions.logout(presentedDigest(request), fromOf(request))
     return await reply.code(204).send()
   })
 }

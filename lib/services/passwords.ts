@@ -83,7 +83,7 @@ export function createPasswordService (settings: PasswordSettings): PasswordServ
         emit('passwordChangeFailed', { reason: reasonOf(error), userId, sessionId, ip, requestId })
         throw error
       })
-      emit('passwordChanged', { userId, sessionId, requestId })
+      emit('passwordChanged', { userId, sessionId, ip, requestId })
       await announce.displaced(issued, 'password_changed', { requestId, pending })
       return toGrant(minted.token, issued)
     },
@@ -93,7 +93,7 @@ export function createPasswordService (settings: PasswordSettings): PasswordServ
       await policy.check(password, { username: user.username })
       const revoked = await revocations.setPassword(userId, await checker.hash(password))
       if (!revoked.found) throw new USER_NOT_FOUND()
-      emit('passwordChanged', { userId, sessionId: null, requestId: null })
+      emit('passwordChanged', { userId, sessionId: null, ip: null, requestId: null })
       await announce.revoked({ userId, reason: 'password_changed', count: revoked.ended, digests: revoked.digests }, { pending })
     }
   }

@@ -3,12 +3,13 @@ import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, Token
 import type { Session, UserId } from '../../types/user.js'
 import type { About, Announce } from './announce.js'
 import type { Emit } from './events.js'
+import type { Origin } from './issue.js'
 
 export interface SessionService {
   /** Ends the token's session; once more for one that is over. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` for no token of ours */
-  logout (digest: Digest, requestId: string): Promise<void>
+  logout (digest: Digest, from: From): Promise<void>
   /** Ends every session of the token's user. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` */
-  logoutAll (digest: Digest, requestId: string): Promise<void>
+  logoutAll (digest: Digest, from: From): Promise<void>
   list (userId: UserId): Promise<Session[]>
   /** @throws `FST_TOKEN_AUTH_SESSION_NOT_FOUND` */
   end (userId: UserId, sessionId: string, requestId: string): Promise<void>
@@ -27,6 +28,9 @@ export interface SessionSettings {
   announce: Announce
   emit: Emit
 }
+
+/** Where a request came from, for the events. */
+type From = Pick<Origin, 'ip' | 'requestId'>
 
 /** What a token with scopes needs to manage the account's sessions and password. */
 export const MANAGE_SCOPE = 'auth'
@@ -49,32 +53,32 @@ export function createSessionService ({ reader, revocations, resolveFresh, cache
     return await finish(await revocations.user(userId, reason), reason, about)
   }
 
-  function refuse (requestId: string): never {
-    emit('tokenRefused', { reason: 'not_live', userId: null, sessionId: null, ip: null, requestId })
+  function refuse (from: From): never {
+    emit('tokenRefused', { reason: 'not_live', userId: null, sessionId: null, ...from })
     throw new INVALID_TOKEN()
   }
 
   // A retry after 503 comes with a token that the first try ended. It may finish that, and end nothing newer.
-  async function finishLogoutAll (digest: Digest, requestId: string): Promise<void> {
+  async function finishLogoutAll (digest: Digest, from: From): Promise<void> {
     const { reason, userId, digests } = await revocations.token(digest, 'revoked')
-    if (reason !== 'logout_all' || userId === null || digests.length === 0) return refuse(requestId)
+    if (reason !== 'logout_all' || userId === null || digests.length === 0) return refuse(from)
     await announce.revoked({ userId, reason, count: 0, digests: await revocations.recentOf(userId) })
   }
 
   return {
-    async logout (digest, requestId) {
+    async logout (digest, from) {
       const revoked = await revocations.token(digest, 'logout')
-      if (!revoked.found) return refuse(requestId)
+      if (!revoked.found) return refuse(from)
       const { userId, sessionId } = revoked
-      if (revoked.ended > 0) emit('logout', { userId, sessionId, requestId })
-      await finish(revoked, 'logout', { sessionId, requestId })
+      if (revoked.ended > 0) emit('logout', { userId, sessionId, ...from })
+      await finish(revoked, 'logout', { sessionId, requestId: from.requestId })
     },
-    async logoutAll (digest, requestId) {
+    async logoutAll (digest, from) {
       const record = await resolveFresh(digest)
-      if (record === null) return await finishLogoutAll(digest, requestId)
+      if (record === null) return await finishLogoutAll(digest, from)
       if (record.scopes !== null && !record.scopes.includes(MANAGE_SCOPE)) throw new INSUFFICIENT_SCOPE()
-      emit('logout', { userId: record.user.id, sessionId: null, requestId })
-      await revokeUser(record.user.id, 'logout_all', { requestId })
+      emit('logout', { userId: record.user.id, sessionId: null, ...from })
+      await revokeUser(record.user.id, 'logout_all', { requestId: from.requestId })
     },
     list: reader.list,
     async end (userId, sessionId, requestId) {
