@@ -50,7 +50,7 @@ export function httpsUrl (value: unknown, path: string): string {
   // fetch refuses them, and they are not ours to show.
   if (username !== '' || password !== '') return refuse(path, 'an https URL', value, 'one with a name or a password in it')
   const isLocal = protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
-  return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value)
+  return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value, typeof value === 'string' ? 'another text' : undefined)
 }
 
 export function boolean (): Rule<boolean> {

@@ -97,7 +97,8 @@ function refuseUnknown (group: object, at: string): void {
     if (Object.hasOwn(OPTIONS, path) || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
     if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
     if (value === undefined || GROUPS[path]!.includes(value)) continue
-    if (!isPlainObject(value)) refuse(path, 'an object', value)
+    // A text in its place, as in `password: '...'`, may be a secret.
+    if (!isPlainObject(value)) refuse(path, 'an object', value, typeof value === 'string' ? 'a string' : undefined)
     refuseUnknown(value, `${path}.`)
   }
 }

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
+import { mock } from 'node:test'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Hasher, PasswordVerifier } from '../lib/index.js'
@@ -14,6 +15,7 @@ import { createPasswordChecker, defaultConcurrency } from '../lib/passwords/chec
 import type { PasswordCheckerSettings } from '../lib/passwords/checker.js'
 import { createPbkdf2Verifier } from '../lib/passwords/pbkdf2-verifier.js'
 import { createScryptVerifier } from '../lib/passwords/scrypt-verifier.js'
+import { until } from './helpers/counting.js'
 
 interface DjangoUser { username: string, password: string | null, encoded: string }
 
@@ -500,6 +502,68 @@ t.test('a checker', async (t) => {
     start.resolve('own$dummy')
     await turn()
     t.equal(await checker.verify('a', 'own$a'), 'right')
+  })
+
+  await t.test('takes the place back from a hasher that does not settle in time, and answers 503', async (t) => {
+    const late = deferred<boolean>()
+    let isHanging = true
+    const hang = async () => await late.promise
+    const { hasher } = recordingHasher({ verify: async () => false, hash: async (password) => isHanging && password === 'hunter2' ? String(await hang()) : 'own$dummy' })
+    const { checker } = createChecker(t, {
+      hasher,
+      verifiers: [{ understands: (stored) => stored.startsWith('foreign$'), verify: hang }],
+      hashing: { concurrency: 1, queue: 5, maxWaitMs: 60_000 },
+      timeoutMs: 20
+    })
+    const unavailable = { code: 'FST_TOKEN_AUTH_UNAVAILABLE', statusCode: 503, cause: { message: 'a hasher did not settle within 20 ms' } }
+    const [hanging, waiting] = [checker.verify('hunter2', 'foreign$a'), checker.verify('a', 'own$a')]
+    await t.rejects(hanging, unavailable)
+    t.equal(await waiting, 'wrong')
+    await t.rejects(checker.hash('hunter2'), unavailable)
+    t.notOk(checker.isBusy)
+    isHanging = false
+    late.resolve(true)
+    await turn()
+    t.same([await checker.hash('hunter2'), await checker.verify('hunter2', 'foreign$a'), checker.isBusy], ['own$dummy', 'right', false])
+  })
+
+  await t.test('makes the dummy hash anew where the hasher did not settle the first time', async (t) => {
+    let isHanging = true
+    const { checker } = createChecker(t, {
+      hasher: recordingHasher({ hash: async () => isHanging ? await new Promise<never>(() => {}) : 'own$dummy' }).hasher,
+      timeoutMs: 20
+    })
+    await t.rejects(checker.verify('a', null), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    isHanging = false
+    await until(async () => await checker.verify('a', null).catch(() => null) === 'no_password', 'it is made')
+    t.equal(await checker.verify('a', 'own$a'), 'right')
+  })
+
+  await t.test('has 30 s of patience by default', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
+    const { checker } = createChecker(t, { hasher: recordingHasher({ verify: () => new Promise<never>(() => {}) }).hasher })
+    let isOver = false
+    const verdict = t.rejects(checker.verify('a', null), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' }).then(() => { isOver = true })
+    await turn()
+    mock.timers.tick(29_999)
+    for (let i = 0; i < 3; i++) await turn()
+    t.notOk(isOver)
+    mock.timers.tick(1)
+    await verdict
+  })
+
+  await t.test('does not wait longer for anything that hangs when it closes', async (t) => {
+    const never = () => new Promise<never>(() => {})
+    const closed: string[] = []
+    const { hasher } = recordingHasher({ verify: never, close: async () => { closed.push('hasher') } })
+    const { checker, warnings } = createChecker(t, { hasher, verifiers: [{ understands: () => false, verify: never, close: never }], timeoutMs: 20 })
+    const verdict = t.rejects(checker.verify('a', 'own$a'), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    await turn()
+    await checker.close()
+    await verdict
+    t.same(closed, ['hasher'])
+    t.match(warnings, [{ fields: { err: { message: 'a hasher did not settle within 20 ms' } }, message: 'a password hasher could not be closed' }])
   })
 
   await t.test('leaves one thread of libuv free by default', async (t) => {

@@ -34,7 +34,7 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
       const body = new URLSearchParams({ ...fixed, response: answer, ...(ip === null ? {} : { remoteip: ip }) })
       const reply = await askProvider({ url, body, timeoutMs, signal }).catch(asReply)
       const codes = codesOf(reply, name)
-      if (reply['success'] !== true || codes.length > 0) return refused(codes[0])
+      if (reply['success'] !== true || codes.length > 0) return refused(codes.find((code) => code !== secret))
       return judge({ hostname: reply['hostname'], solvedAt: reply['challenge_ts'], action: reply['action'], score: reply['score'] }, settings)
     }
   }

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { withDeadline } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { OVERLOADED, UNAVAILABLE } from '../errors.js'
 import type { Hasher, Logger, Now, PasswordVerifier, RandomBytes } from '../../types/ports.js'
@@ -7,6 +8,7 @@ import type { Argon2Library } from './argon2-library.js'
 import { mayCutOff } from './bcrypt-encoding.js'
 import { createBuiltInVerifiers } from './built-in-verifiers.js'
 import { createDummyHash } from './dummy-hash.js'
+import { withoutSecrets } from './safe-error.js'
 import { createUnderWay } from './under-way.js'
 import { createUnknownHashReport } from './unknown-hash.js'
 import { createVerifierChoice } from './verifier-choice.js'
@@ -18,6 +20,7 @@ export interface PasswordChecker {
   /**
    * `null`: there is no such user, or no password. Every verdict costs one operation; the hash of nobody is as strong as
    * new ones (ASVS 5.0 6.3.8). @throws `FST_TOKEN_AUTH_OVERLOADED`; `FST_TOKEN_AUTH_UNAVAILABLE` if a hasher fails (11.2.5)
+   * or does not settle in time
    */
   verify (password: string, stored: string | null): Promise<PasswordVerdict>
   /** @throws as `verify` does */
@@ -29,7 +32,7 @@ export interface PasswordChecker {
   needsUpgrade (password: string, stored: string): boolean
   /** Whether no place is free: what can wait, should. */
   readonly isBusy: boolean
-  /** Waits for the work under way, and ends the threads. */
+  /** Waits for the work under way, as long as that may take, and ends the threads. */
   close (): Promise<void>
 }
 
@@ -38,6 +41,8 @@ export interface PasswordCheckerSettings {
   verifiers: readonly PasswordVerifier[]
   /** `concurrency: null`: as many as cores, but one less than threads of libuv, so that DNS and files find one free. */
   hashing: { concurrency: number | null, queue: number, maxWaitMs: number }
+  /** Patience with one computation, and with a hasher's close; 30 s by default. Its place is free then: one that never settles keeps none for ever. */
+  timeoutMs?: number
   randomBytes: RandomBytes
   logger: Logger
   now?: Now
@@ -45,22 +50,30 @@ export interface PasswordCheckerSettings {
 }
 
 const RETRY_AFTER_SECONDS = 2
+/** Far above every bounded hash, so that slow ones on a busy machine are not computed beside those that follow. */
+const TIMEOUT_MS = 30_000
 
 /** The one way to passwords' hashes: chooses who verifies, bounds how many are computed at once, and evens out what a refusal costs. */
 export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
-  const { hasher, verifiers, hashing, randomBytes, logger, now = Date.now, findArgon2 = createArgon2Finder() } = settings
+  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, now = Date.now, findArgon2 = createArgon2Finder() } = settings
   const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
   const gate = createSemaphore({ ...hashing, concurrency, overloaded: () => Object.assign(new OVERLOADED(), { retryAfterSeconds: RETRY_AFTER_SECONDS }) })
   const builtIn = createBuiltInVerifiers({ findArgon2 })
-  const dummy = createDummyHash({ hasher, randomBytes })
+  const dummy = createDummyHash({ hasher: { ...hasher, hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
   const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
   const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
   const underWay = createUnderWay()
   let isClosed = false
 
-  async function run<Result> (task: () => Promise<Result>): Promise<Result> {
+  // A computation cannot be stopped: one that settles late is one more for a while.
+  function inTime<Result> (task: () => Result | Promise<Result>): Promise<Result> {
+    const work = async () => await task()
+    return withDeadline(work(), { timeoutMs, expired: () => new Error(`a hasher did not settle within ${timeoutMs} ms`) })
+  }
+
+  async function run<Result> (task: () => Promise<Result>, ...secrets: string[]): Promise<Result> {
     if (isClosed) throw new UNAVAILABLE()
-    return await underWay.track(gate.run(() => orUnavailable(task)))
+    return await underWay.track(gate.run(() => orUnavailable(() => inTime(task), secrets)))
   }
 
   async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
@@ -79,14 +92,16 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   run(dummy.ready).catch(() => {})
 
   return {
-    verify: async (password, stored) => await run(() => judge(password, stored)),
-    hash: async (password) => await run(() => hasher.hash(password)),
+    verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),
+    hash: async (password) => await run(() => hasher.hash(password), password),
     needsUpgrade: (password, stored) => !mayCutOff(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
     get isBusy () { return gate.active >= concurrency || gate.waiting > 0 },
     async close () {
       isClosed = true
       await underWay.settled()
-      await Promise.all([hasher, ...verifiers, ...builtIn].map(async (part) => await part.close?.()))
+      const parts = [hasher, ...verifiers, ...builtIn]
+      const warn = (error: unknown) => logger.warn({ err: error }, 'a password hasher could not be closed')
+      await Promise.all(parts.map((part) => inTime(() => part.close?.()).catch(warn)))
     }
   }
 }
@@ -97,11 +112,11 @@ export function defaultConcurrency ({ UV_THREADPOOL_SIZE }: NodeJS.ProcessEnv): 
   return Math.max(1, Math.min(availableParallelism(), threads - 1))
 }
 
-// An answer that could not be computed is no refusal, and never a success.
-async function orUnavailable<Result> (task: () => Promise<Result>): Promise<Result> {
+// An answer that could not be computed is no refusal, and never a success. What a hasher says may quote what it was given.
+async function orUnavailable<Result> (task: () => Promise<Result>, secrets: string[]): Promise<Result> {
   try {
     return await task()
   } catch (error) {
-    throw new UNAVAILABLE({ cause: error })
+    throw new UNAVAILABLE({ cause: withoutSecrets(error, ...secrets) })
   }
 }

@@ -75,6 +75,6 @@ function withoutUndefined (options: object): object {
 
 function rangeUrl (value: unknown, path: string): string {
   const url = httpsUrl(value, path)
-  if (/[?#]/.test(url)) return refuse(path, 'an https URL without a query', value)
+  if (/[?#]/.test(url)) return refuse(path, 'an https URL without a query', value, 'one with a query')
   return url.endsWith('/') ? url : `${url}/`
 }

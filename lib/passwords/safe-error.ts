@@ -1,14 +1,18 @@
 /**
- * A foreign error for the log: its message, unless that quotes the password, and where it was thrown, without its fields.
+ * A foreign error for the log: its message, unless that quotes one of the secrets, and where it was thrown, without its fields
+ * and its cause.
  */
-export function withoutPassword (error: unknown, password: string): Error {
+export function withoutSecrets (error: unknown, ...secrets: string[]): Error {
   const { name, message, stack = '' } = error instanceof Error ? error : new Error(String(error))
-  const places = stack.split('\n').filter((line) => /^ {4}at /.test(line)).join('\n')
-  const text = quotes(message, password) ? `${name}, whose message is not shown as it has the password in it` : message
+  const isSafe = (text: string) => !secrets.some((secret) => quotes(text, secret))
+  const places = stack.split('\n').filter((line) => /^ {4}at /.test(line) && isSafe(line)).join('\n')
+  const text = isSafe(message) ? message : `${isSafe(name) ? name : 'An error'}, whose message is not shown as it has a secret in it`
   return Object.assign(new Error(text), { stack: `${text}\n${places}` })
 }
 
-function quotes (message: string, password: string): boolean {
-  const escaped = JSON.stringify(password).slice(1, -1)
-  return [password, escaped, encodeURIComponent(password)].some((form) => message.includes(form))
+function quotes (text: string, secret: string): boolean {
+  // encodeURIComponent throws where a surrogate is alone.
+  const wellFormed = Buffer.from(secret).toString()
+  const escaped = JSON.stringify(secret).slice(1, -1)
+  return secret !== '' && [secret, escaped, encodeURIComponent(wellFormed)].some((form) => text.includes(form))
 }

@@ -3,6 +3,7 @@ import { withDeadline } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
 import { integer, oneOf } from '../option-rules.js'
+import { withoutSecrets } from '../passwords/safe-error.js'
 import type { AttemptStore, Captcha, Logger, Now, Pseudonym } from '../../types/ports.js'
 
 export interface CaptchaGuard {
@@ -53,12 +54,12 @@ export function createCaptchaGuard ({ captcha, claim, pseudonym, ...settings }: 
     async check (answer = '', { ip, failures }) {
       if (answer === '') throw new CAPTCHA_REQUIRED()
       // Before the provider is asked: of two requests with one answer, to whichever servers, one gets through.
-      if (!await claim(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed')
+      if (!await claim(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
       const outcome = await ask(answer, ip)
       if (outcome.failure === 'down' && onUnavailable === 'allow' && failures < afterFailures) return 'waived'
       if (outcome.failure !== null) throw unavailable(outcome.error)
       if (isSolved(outcome.verdict)) return 'solved'
-      throw refused((outcome.verdict as { reason?: unknown } | null | undefined)?.reason)
+      throw refused((outcome.verdict as { reason?: unknown } | null | undefined)?.reason, answer)
     }
   }
 }
@@ -97,7 +98,7 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
       succeeded()
       return { failure: null, verdict }
     } catch (error) {
-      return failed(error)
+      return failed(error, answer)
     }
   }
 
@@ -106,7 +107,7 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
     report.standing()
   }
 
-  function failed (error: unknown): Outcome {
+  function failed (error: unknown, answer: string): Outcome {
     if (codeOf(error) === 'FST_TOKEN_AUTH_INVALID_OPTION') {
       // It is there: it has answered.
       succeeded()
@@ -114,8 +115,8 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
       return { failure: 'misconfigured', error }
     }
     breaker.failed()
-    report.down(error)
-    return { failure: 'down', error }
+    report.down(describe(error, answer))
+    return { failure: 'down', error: withoutSecrets(causeOf(error), answer) }
   }
 
   return async (answer: string, ip: string | null): Promise<Outcome> => {
@@ -131,8 +132,8 @@ function createReport (logger: Logger, monotonicNow: Now) {
   let quietUntil = -Infinity
   return {
     standing () { isDown = false },
-    down (error: unknown) {
-      if (!isDown) logger.warn({ reason: describe(error) }, 'captcha: the provider cannot be asked')
+    down (reason: string) {
+      if (!isDown) logger.warn({ reason }, 'captcha: the provider cannot be asked')
       isDown = true
     },
     misconfigured ({ message }: Error) {
@@ -143,10 +144,11 @@ function createReport (logger: Logger, monotonicNow: Now) {
   }
 }
 
-// Only our own messages are known to hold neither the answer nor a body.
-function describe (error: unknown): string {
+// Only our own messages are known to hold no body, and a host may put anything into one of our errors.
+function describe (error: unknown, answer: string): string {
   const cause = causeOf(error)
-  return cause === error ? String(codeOf(error) ?? (error as Error | null | undefined)?.name ?? 'unknown') : (cause as Error).message
+  const text = cause === error ? codeOf(error) ?? (error as Error | null | undefined)?.name ?? 'unknown' : cause
+  return withoutSecrets(text, answer).message
 }
 
 /** What our own providers wrap, and else the error itself. */
@@ -163,12 +165,17 @@ function isSolved (verdict: unknown): boolean {
   return verdict === true || (verdict as { ok?: unknown } | null | undefined)?.ok === true
 }
 
-// A function of the host's own may give any text as its reason.
-function refused (reason: unknown): Error {
-  const detail = typeof reason === 'string' && CODE.test(reason) ? reason : 'refused'
+// A function of the host's own may give any text as its reason, and a provider may say the answer back.
+function refused (reason: unknown, answer: string): Error {
+  const detail = typeof reason === 'string' && CODE.test(reason) && !fold(reason).includes(fold(answer)) ? reason : 'refused'
   return Object.assign(new CAPTCHA_REFUSED(), { detail })
 }
 
-function unavailable (error: unknown): Error {
-  return Object.assign(new CAPTCHA_UNAVAILABLE({ cause: causeOf(error) }), { retryAfterSeconds: RETRY_AFTER_SECONDS })
+/** Codes come in either spelling. */
+function fold (text: string): string {
+  return text.toLowerCase().replaceAll('_', '-')
+}
+
+function unavailable (cause: unknown): Error {
+  return Object.assign(new CAPTCHA_UNAVAILABLE({ cause }), { retryAfterSeconds: RETRY_AFTER_SECONDS })
 }
