@@ -10,6 +10,7 @@ import { checkTables } from '../lib/stores/check.js'
 import { createMemoryAttempts } from '../lib/stores/memory-attempts.js'
 import { migrateUp } from '../lib/stores/migrations/index.js'
 import { createPseudonyms } from '../lib/stores/pseudonyms.js'
+import { createSecret } from '../lib/stores/secret.js'
 import { createRedisAttempts } from '../lib/stores/redis-attempts.js'
 import { openRedis } from '../lib/stores/redis-client.js'
 import type { RedisClient } from '../lib/stores/redis-client.js'
@@ -417,7 +418,7 @@ async function openDatabase (t: Test) {
 t.test('a pseudonym', async (t) => {
   const { pool, statements, tables, sql } = await openDatabase(t)
   const deadline = { timeoutMs: 5000, expired: () => new Error('too late') }
-  const open = (timeoutMs = 5000) => createPseudonyms({ sql, tables, deadline: { ...deadline, timeoutMs } })
+  const open = (timeoutMs = 5000) => createPseudonyms(createSecret({ sql, tables, deadline: { ...deadline, timeoutMs } }))
 
   await t.test('is the same for one text on every server, and another for each purpose and text', async (t) => {
     const [one, other] = [open(), open()]
@@ -430,7 +431,7 @@ t.test('a pseudonym', async (t) => {
 
   await t.test('depends on the key in the database, which other databases don\'t have', async (t) => {
     const another = await openDatabase(t)
-    t.not(await createPseudonyms({ ...another, deadline })('account', 'alice'), await open()('account', 'alice'))
+    t.not(await createPseudonyms(createSecret({ ...another, deadline }))('account', 'alice'), await open()('account', 'alice'))
   })
 
   await t.test('costs one statement for all', async (t) => {

@@ -14,6 +14,7 @@ import type { Captcha, Hasher } from '../lib/index.js'
 import { withoutCommand } from '../lib/stores/cache-failure.js'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
+import { UNSEALED } from '../lib/stores/seal.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
 import { codeOf, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
 import { createTombstones } from '../lib/stores/tombstones.js'
@@ -373,7 +374,7 @@ t.test('a revocation that overtakes a read', async (t) => {
   gate.trust()
   const record = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
   const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, remainingMs: number } | null>) =>
-    createCachedTokenStore({ cache, gate, find, ttlMs: 60_000, now: Date.now, leaseOwner: 'x', jitter: () => 0 })
+    createCachedTokenStore({ cache, gate, seal: UNSEALED, find, ttlMs: 60_000, now: Date.now, leaseOwner: 'x', jitter: () => 0 })
   const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 
   await t.test('between the look and the lease, is seen', async (t) => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, createHmac, hash, randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
@@ -24,7 +24,7 @@ interface Bench {
 
 /** An app whose SQL statements and Redis commands are counted. */
 async function createBench (t: Test, more: Parameters<typeof testOptions>[1] = {}): Promise<Bench> {
-  const namespace = uniqueNamespace()
+  const namespace = more.cache?.namespace ?? uniqueNamespace()
   const { pool, statements } = countingPool(t, database.url)
   const app = await createApp(t, testOptions(database.url, { database: pool, ...more, cache: { namespace, ...more.cache } }))
   const { redis, take } = await watchRedis(t, namespace)
@@ -49,6 +49,16 @@ async function session (bench: Bench): Promise<string> {
   const { username } = await createUser(bench.app)
   return await login(bench.app, username)
 }
+
+/** How servers seal a text: the format, written down once more. */
+async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
+  const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_secret')
+  const derived = createHmac('sha256', key).update('cache entry\0').digest('base64url')
+  return { key, seal: (text) => `V${createHash('sha512-256').update(derived).update(text).digest('base64url')}${text}` }
+}
+
+const TAG = 43
+const jsonOf = (value: string) => value.slice(1 + TAG)
 
 async function begin (bench: Bench): Promise<void> {
   await bench.take()
@@ -103,12 +113,12 @@ t.test('after a flush, 1 000 concurrent requests with one token cost a handful o
   }, 'no more statements')
 })
 
-t.test('what Redis holds is a record of the digest, without token and hash', async (t) => {
+t.test('what Redis holds is a sealed record of the digest, without token and hash', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   const value = await bench.warm(token)
-  const entry = JSON.parse(value.slice(1))
-  t.equal(value[0], 'V')
+  const entry = JSON.parse(jsonOf(value))
+  t.equal(value, (await createSealer(t)).seal(jsonOf(value)))
   t.equal(entry.h, digestOf(token))
   t.same(Object.keys(entry).sort(), ['exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
   t.notMatch(value, token.slice(4))
@@ -133,24 +143,118 @@ t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over 
   const bench = await createBench(t)
   const [token, other] = [await session(bench), await session(bench)]
   const ofOther = await bench.warm(other)
-  const own = (change: object) => `V${JSON.stringify({ ...JSON.parse(ofOther.slice(1)), h: digestOf(token), ...change })}`
+  const { seal } = await createSealer(t)
+  const entry = JSON.parse(jsonOf(ofOther))
+  const changed = (change: object) => JSON.stringify({ ...entry, h: digestOf(token), ...change })
+  const own = (change: object) => seal(changed(change))
   const garbage = [
-    '', 'V', 'V{', 'Vnull', 'V[]', 'x', 'r', 'L', 'Lforeign', '\0', ofOther,
-    own({ v: 2 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
+    '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', ofOther,
+    own({ v: 1 }), own({ v: 3 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
     own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
-    own({ user: { ...JSON.parse(ofOther.slice(1)).user, username: 5 } }), 'V'.repeat(100_000),
-    own({}).replace('"user":{', '"user":{"__proto__":{"admin":true},')
+    own({ user: { ...entry.user, username: 5 } }), 'V'.repeat(100_000),
+    seal(changed({}).replace('"user":{', '"user":{"__proto__":{"admin":true},'))
   ]
   for (const value of garbage) {
     await bench.redis.set(bench.keyOf(token), value, 'PX', 60_000)
     const reply = await caller(bench.app)('GET', '/auth/me', { token })
-    t.equal(reply.statusCode, 200, value.slice(0, 80))
-    t.not(reply.json().user.id, JSON.parse(ofOther.slice(1)).uid)
+    t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
+    t.not(reply.json().user.id, entry.uid)
     t.equal(await bench.redis.get(bench.keyOf(token)), value)
   }
   await bench.redis.del(bench.keyOf(token))
   await bench.redis.lpush(bench.keyOf(token), 'a list')
   t.equal(await bench.get(token), 200)
+})
+
+t.test('whoever can write to Redis cannot make a session up', async (t) => {
+  const bench = await createBench(t)
+  const { key, seal } = await createSealer(t)
+  const ofVictim = await bench.warm(await session(bench))
+  const victim = JSON.parse(jsonOf(ofVictim)).uid
+  const [own, made] = [await session(bench), createTokenFormat({ prefix: 'fta', randomBytes }).create()]
+  const genuine = await bench.warm(own)
+  const tag = genuine.slice(1, 1 + TAG)
+  const asVictim = (token: string, change: object = {}) => JSON.stringify({ ...JSON.parse(jsonOf(ofVictim)), h: digestOf(token), ...change })
+  const keyed = (text: string, secret: string | Buffer) => createHmac('sha256', secret).update(text).digest('base64url')
+  const forgeries = (token: string) => {
+    const json = asVictim(token)
+    return [
+      `V${json}`, `V${asVictim(token, { v: 1 })}`, ofVictim, genuine.slice(0, 1 + TAG) + json, ofVictim.slice(0, 1 + TAG) + json,
+      `V${'A'.repeat(TAG)}${json}`, `V${'\u00e9'.repeat(TAG)}${json}`, `V${'\u4e2d'.repeat(TAG)}${json}`, `V${tag.slice(1)}${json}`, `V${tag}`, `V${tag}A${json}`,
+      `V${hash('sha512-256', json, 'base64url')}${json}`, `V${hash('sha256', json, 'base64url')}${json}`, `V${keyed(json, '')}${json}`,
+      `V${createHash('sha512-256').update(keyed('cache entry\0', Buffer.alloc(32))).update(json).digest('base64url')}${json}`
+    ]
+  }
+  t.notSame(key, Buffer.alloc(32))
+
+  await t.test('with a token of no one, which stays one', async (t) => {
+    for (const value of forgeries(made)) {
+      await bench.redis.set(bench.keyOf(made), value, 'PX', 60_000)
+      await begin(bench)
+      t.equal(await bench.get(made), 401, JSON.stringify(value.slice(0, 80)))
+      t.equal(bench.statements.length, 1, 'SQL is asked')
+      t.equal(await bench.redis.get(bench.keyOf(made)), value)
+    }
+  })
+
+  await t.test('with a token of his own, which stays his, whatever byte he changes', async (t) => {
+    const sealed = genuine.slice(0, 1 + TAG)
+    const changed = [1, TAG, 1 + TAG, genuine.indexOf('"exp":') + 6, genuine.length - 1].map((i) => genuine.slice(0, i) + String.fromCharCode(genuine.charCodeAt(i) ^ 1) + genuine.slice(i + 1))
+    const longer = [`${genuine} `, `${sealed} ${jsonOf(genuine)}`, genuine.slice(0, -1)]
+    for (const value of [...forgeries(own), ...changed, ...longer]) {
+      await bench.redis.set(bench.keyOf(own), value, 'PX', 60_000)
+      await begin(bench)
+      const reply = await caller(bench.app)('GET', '/auth/me', { token: own })
+      t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
+      t.not(reply.json().user.id, victim)
+      t.equal(bench.statements.length, 1, 'SQL is asked')
+    }
+  })
+
+  await t.test('though a sealed entry is accepted: the tests above would fail without the seal', async (t) => {
+    await bench.redis.set(bench.keyOf(made), seal(asVictim(made)), 'PX', 60_000)
+    await begin(bench)
+    t.equal((await caller(bench.app)('GET', '/auth/me', { token: made })).json().user.id, victim)
+    t.same(await bench.take(), ['get'])
+    t.same(bench.statements, [])
+    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${JSON.parse(jsonOf(ofVictim)).sid}`, { token: made })).statusCode, 401, 'what ends sessions asks SQL')
+  })
+})
+
+t.test('another server accepts the entry at once: one GET and no SQL', async (t) => {
+  const namespace = uniqueNamespace()
+  const bench = await createBench(t, { cache: { namespace } })
+  const token = await session(bench)
+  await bench.warm(token)
+  const other = await createBench(t, { cache: { namespace } })
+  await begin(other)
+  t.equal(await other.get(token), 200)
+  t.same(await other.take(), ['get'])
+  t.same(other.statements, [])
+})
+
+t.test('servers with an old and a new key take each other\'s entries for garbage', async (t) => {
+  const namespace = uniqueNamespace()
+  const before = await createBench(t, { cache: { namespace } })
+  const token = await session(before)
+  const entry = await before.warm(token)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update auth_tokens_secret set value = sha256(value)')
+  const after = await createBench(t, { cache: { namespace } })
+  const costs = async (bench: Bench) => {
+    await begin(bench)
+    t.equal(await bench.get(token), 200)
+    return bench.statements.length
+  }
+  t.equal(await costs(after), 1)
+  t.equal(await after.redis.get(after.keyOf(token)), entry, 'nothing is filled over it')
+  t.equal(await costs(before), 0)
+  await after.redis.del(after.keyOf(token))
+  t.not(await after.warm(token), entry)
+  t.equal(await costs(after), 0)
+  t.equal(await costs(before), 1)
+  t.equal((await caller(before.app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal(await after.get(token), 401, 'a tombstone has no seal')
 })
 
 t.test('a token that is unknown, expired, or of a deactivated user is refused by SQL', async (t) => {

@@ -18,7 +18,7 @@ import type { AuthPluginOptions } from '../lib/index.js'
 import { OPTIONS } from '../lib/option-list.js'
 import { readOptions } from '../lib/options.js'
 import type { Rule } from '../lib/option-rules.js'
-import { createTokenFormat } from '../lib/tokens/token.js'
+import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until } from './helpers/counting.js'
 import { freePort } from './helpers/redis-server.js'
@@ -367,6 +367,33 @@ t.test('the database at start', async (t) => {
     await openProxy(t, port)
     await until(async () => (await call('GET', '/auth/me', { token })).statusCode === 401, 'the database is used')
     await roundTrip(t, app)
+  })
+
+  t.test("start: 'degraded' believes no entry of the cache before the key of the seal can be read, then all of the servers'", async (t) => {
+    const port = await freePort()
+    const cache = { namespace: uniqueNamespace() }
+    const first = await createApp(t, testOptions(database.url, { cache }))
+    const { username } = await createUser(first)
+    const token = await login(first, username)
+    const redis = new Redis(redisUrl())
+    t.teardown(() => redis.disconnect())
+    const key = `${cache.namespace}t:${digestOf(token)}`
+    t.equal((await caller(first)('GET', '/auth/me', { token })).statusCode, 200)
+    await until(async () => (await redis.get(key))?.[0] === 'V', 'the entry is filled')
+    const entry = await redis.get(key)
+    const { pool, statements } = countingPool(t, through(port))
+    const call = caller(await createApp(t, testOptions('', { database: pool, start: 'degraded', cache })))
+    const get = (token: string) => call('GET', '/auth/me', { token })
+    for (let i = 0; i < 3; i++) t.match(await get(token), { statusCode: 503, headers: { 'retry-after': /^[1-9]/ } })
+    t.equal(await redis.get(key), entry)
+    await openProxy(t, port)
+    await until(async () => (await get(token)).statusCode === 200, 'SQL is asked')
+    await until(async () => {
+      statements.length = 0
+      t.equal((await get(token)).statusCode, 200)
+      return statements.length === 0
+    }, 'the entry is believed')
+    t.equal(await redis.get(key), entry)
   })
 
   t.test("start: 'degraded' migrates a database that is created later", async (t) => {

@@ -45,12 +45,15 @@ export interface TokenRequest {
   scopes: readonly string[] | null
 }
 
-/** A token that was written, and the older ones that had to go because the user had too many. */
+/** A token that was written, and the older ones that had to go. */
 export interface IssuedToken {
   sessionId: string
   user: AuthenticatedUser
   createdAt: Date
   expiresAt: Date
+  /** How many tokens this call ended. */
+  ended: number
+  /** Those that still want their tombstone, also of other calls where this one speaks for all. */
   revoked: Digest[]
 }
 

@@ -22,8 +22,9 @@ export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: Ro
     return { sessions: list.map((session) => ({ ...session, current: session.id === auth.sessionId })) }
   })
 
+  // What ends things asks SQL, and believes no cache.
   scope.delete<{ Params: Static<typeof SessionParams> }>('/sessions/:id', {
-    onRequest: manage,
+    onRequest: manage.with({ fresh: true }),
     schema: documented('deleteSession', 'End one session of the user', {
       params: SessionParams,
       response: { 204: NoContent, ...errorReplies(400, 401, 403, 404, 413, 415, 503) }

@@ -43,10 +43,10 @@ export function createAnnounce ({ writeTombstones, revocations, revocation, emit
       const isAcknowledged = await writeTombstones(digests)
       if (!isAcknowledged && revocation === 'strict') throw pending()
     },
-    async displaced ({ sessionId, user, revoked }, reason, about) {
+    async displaced ({ sessionId, user, ended, revoked }, reason, about) {
       const userId = user.id as UserId
       try {
-        await announce.revoked({ userId, reason, count: revoked.length, digests: revoked }, about)
+        await announce.revoked({ userId, reason, count: ended, digests: revoked }, about)
       } catch (error) {
         await revocations.session(userId, sessionId, 'revoked').catch(() => {})
         throw error

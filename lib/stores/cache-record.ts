@@ -1,10 +1,11 @@
 import type { Digest, TokenRecord } from '../../types/ports.js'
+import type { Seal } from './seal.js'
 
 /** The terminal value of a revoked token. */
 export const TOMBSTONE = 'R'
 
 /** Raised when the shape changes: an entry of another version is no answer, and SQL is asked. */
-const VERSION = 1
+const VERSION = 2
 
 interface Entry {
   v: number
@@ -19,7 +20,8 @@ interface Entry {
   scopes: string[] | null
 }
 
-export function encodeRecord (digest: Digest, record: TokenRecord): string {
+/** `null` while there is no seal to put on it. */
+export function encodeRecord (seal: Seal, digest: Digest, record: TokenRecord): string | null {
   const entry: Entry = {
     v: VERSION,
     h: digest,
@@ -31,13 +33,16 @@ export function encodeRecord (digest: Digest, record: TokenRecord): string {
     idle: record.idleAtMs,
     scopes: record.scopes as string[] | null
   }
-  return `V${JSON.stringify(entry)}`
+  const sealed = seal.close(JSON.stringify(entry))
+  return sealed === null ? null : `V${sealed}`
 }
 
-/** `null` for whatever isn't a record of this version for this digest: Redis may hold anything. */
-export function decodeRecord (digest: Digest, value: string): TokenRecord | null {
+/** `null` for whatever isn't a record of this version for this digest, written by a server: Redis may hold anything. */
+export function decodeRecord (seal: Seal, digest: Digest, value: string): TokenRecord | null {
   if (value[0] !== 'V') return null
-  const entry = parse(value.slice(1))
+  const text = seal.open(value.slice(1))
+  if (text === null) return null
+  const entry = parse(text)
   if (!isEntry(entry) || entry.h !== digest) return null
   return {
     sessionId: entry.sid,

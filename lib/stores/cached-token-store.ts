@@ -2,6 +2,7 @@ import type { CacheGate } from './cache-gate.js'
 import type { Digest, FoundToken, Now, TokenCache, TokenRecord } from '../../types/ports.js'
 import { createNextBatch } from '../concurrency/next-batch.js'
 import { decodeRecord, encodeRecord, TOMBSTONE } from './cache-record.js'
+import type { Seal } from './seal.js'
 
 /** How long a reader may take to ask SQL and fill. A fill after that is refused, never wrong. */
 export const LEASE_MS = 2000
@@ -16,6 +17,8 @@ export interface CachedTokenStore {
 export interface CachedTokenStoreSettings {
   cache: TokenCache
   gate: CacheGate
+  /** Tells entries of servers from those of whoever else can write to the cache. */
+  seal: Seal
   /** Asks SQL, bounded in number and time. */
   find: (digest: Digest) => Promise<FoundToken | null>
   ttlMs: number
@@ -28,14 +31,14 @@ export interface CachedTokenStoreSettings {
 
 /** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
 export function createCachedTokenStore (settings: CachedTokenStoreSettings): CachedTokenStore {
-  const { cache, gate, find, now } = settings
+  const { cache, gate, seal, find, now } = settings
   const joinMiss = createNextBatch(readThrough)
   let leases = 0
 
   // By our clock an entry may look ended that by the database's is not: then SQL decides.
   // It cannot outlive the token, since Redis removes it after the life that SQL told.
   function liveRecord (digest: Digest, value: string): TokenRecord | null {
-    const record = decodeRecord(digest, value)
+    const record = decodeRecord(seal, digest, value)
     if (record === null || record.expiresAtMs <= now()) return null
     return record.idleAtMs === null || record.idleAtMs > now() ? record : null
   }
@@ -52,8 +55,9 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
 
   function fill (digest: Digest, lease: string, { record, remainingMs }: FoundToken): void {
     const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), remainingMs))
-    if (ttlMs < 1) return
-    cache.fill(digest, lease, encodeRecord(digest, record), ttlMs)
+    const value = encodeRecord(seal, digest, record)
+    if (value === null || ttlMs < 1) return
+    cache.fill(digest, lease, value, ttlMs)
       .catch((error) => gate.failed('fill', error))
   }
 

@@ -33,16 +33,11 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
     return rows[0]
   }
 
-  async function recentOf (db: Kysely<any>, userId: UserId): Promise<Digest[]> {
-    const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
-      where user_id = ${userId} and revoked_at > ${ago(windowMs)}`.execute(db)
-    return rows.map(toDigest)
-  }
-
+  // The list is read last. Where another call was ending a token at the same time, revokeAll has waited for its commit and
+  // found nothing to end; that call may never come to tell the cache.
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
-    const recent = await recentOf(db, userId)
     const ended = await revokeAll(db, tables, userId, reason)
-    return { found: true, ended: ended.length, userId, digests: [...ended.map(toDigest), ...recent] }
+    return { found: true, ended: ended.length, userId, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs) }
   }
 
   async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
@@ -58,7 +53,7 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
     async session (userId, sessionId, reason) {
       return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason))
     },
-    recentOf: (userId) => run((db) => recentOf(db, userId)),
+    recentOf: (userId) => run((db) => recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs)),
     user: (userId, reason) => transaction((db) => endUser(db, userId, reason)),
     setPassword: (userId, hash) => transaction(async (db) =>
       await updateUser(db, userId, sql`${column('passwordHash')} = ${hash}`)
@@ -75,13 +70,13 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
       })
     },
     // The row is locked first: a login that got in between would leave a token that nobody has a tombstone for.
+    // Rows without a user are of users that were deleted: for who asks again.
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
-      const revoked = await revokeAll(db, tables, userId, 'user_deleted')
-      const deleted = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
-      const ended = await sql<{ digest: Buffer }>`select digest from ${tokens}
-        where revoke_reason = 'user_deleted' and revoked_at > ${ago(windowMs)}`.execute(db)
-      return { found: deleted.rows.length > 0, ended: revoked.length, userId, digests: ended.rows.map(toDigest) }
+      const { ended, digests } = await endUser(db, userId, 'user_deleted')
+      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
+      if (deleted !== undefined) return { found: true, ended, userId, digests }
+      return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, windowMs) }
     })
   }
 }
@@ -97,4 +92,11 @@ export async function revokeAll (db: Kysely<any>, { tokens }: Tables, userId: Us
     where user_id = ${userId} and revoked_at is null and expires_at > now()
     returning id, digest`.execute(db)
   return rows
+}
+
+/** Digests of tokens that were ended within the time a cache may still repeat them, by whomever. */
+export async function recentlyEnded (db: Kysely<any>, { tokens }: Tables, condition: RawBuilder<unknown>, windowMs: number): Promise<Digest[]> {
+  const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
+    where ${condition} and revoked_at > ${ago(windowMs)}`.execute(db)
+  return rows.map(toDigest)
 }

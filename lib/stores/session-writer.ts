@@ -3,7 +3,7 @@ import type { Kysely, RawBuilder } from 'kysely'
 import { INVALID_TOKEN } from '../errors.js'
 import type { Digest, IssuedToken, RevokeReason, SessionWriter, TokenRequest } from '../../types/ports.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
-import { revokeAll } from './revocation-writer.js'
+import { recentlyEnded, revokeAll } from './revocation-writer.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 import { toBytes, toDigest } from './token-reader.js'
@@ -12,13 +12,13 @@ import { toBytes, toDigest } from './token-reader.js'
  * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
  * a plain INSERT lets a login with the old password outlive the change of the password.
  */
-export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser }: { maxPerUser: number }): SessionWriter {
+export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser, windowMs }: { maxPerUser: number, windowMs: number }): SessionWriter {
   const claim = createClaim(tables)
 
   async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
     const row = await insertToken(db, tables, user.id, token)
     const revoked = await trim(db, tables, user.id, row.id, maxPerUser)
-    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, revoked }
+    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, ended: revoked.length, revoked }
   }
 
   return {
@@ -36,8 +36,9 @@ export function createSessionWriter ({ transaction }: Sql, tables: Tables, { max
       const ended = await revokeAll(db, tables, userId, 'password_changed')
       // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
-      const issued = await issueTo(db, user, token)
-      return { ...issued, revoked: [...ended.map(toDigest), ...issued.revoked] }
+      // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
+      const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs)
+      return { ...await issueTo(db, user, token), ended: ended.length, revoked }
     })
   }
 }

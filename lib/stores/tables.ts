@@ -22,7 +22,7 @@ export interface Tables {
   map: TableMap
   users: RawBuilder<unknown>
   tokens: RawBuilder<unknown>
-  /** The key of pseudonyms. */
+  /** The key that all servers share: of pseudonyms, and of the seal of cache entries. */
   secret: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>

@@ -54,16 +54,19 @@ async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, sign
   }
 }
 
-async function prepareDatabase ({ db, tables }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
   }
   await checkTables(db, tables)
+  // If it fails now, the first use reads it: no reason not to start.
+  await Promise.allSettled([secret.load()])
 }
 
 function refuseUnreachable (error: unknown): never {
-  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : error
+  if (typeof (error as { statusCode?: unknown }).statusCode === 'number') throw error
+  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
 }
 
 async function startCache ({ tombstones, near, redis }: Stores): Promise<void> {

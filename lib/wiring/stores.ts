@@ -22,6 +22,9 @@ import type { RedisCommands } from '../stores/redis-cache.js'
 import { isClient, openRedis } from '../stores/redis-client.js'
 import type { RedisClient } from '../stores/redis-client.js'
 import { createRevocationWriter } from '../stores/revocation-writer.js'
+import { createSeal, UNSEALED } from '../stores/seal.js'
+import { createSecret } from '../stores/secret.js'
+import type { Secret } from '../stores/secret.js'
 import { createSessionWriter } from '../stores/session-writer.js'
 import { createSql } from '../stores/sql.js'
 import { createTables } from '../stores/tables.js'
@@ -50,6 +53,8 @@ export interface Stores {
   near: Near
   redis: RedisClient | null
   attempts: AttemptStore
+  /** Read at start, or at the first use that finds the database. */
+  secret: Secret
   pseudonym: Pseudonym
   emit: Emit
   /** Asks the database for nothing. */
@@ -76,6 +81,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const windowMs = staleWindowMs(settings.cache.ttlMs)
   const tables = createTables(settings.map)
   const sql = createSql(db)
+  const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, settings.token)
   const reader = timed(unbounded, deadline)
   const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
@@ -91,7 +97,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     tables,
     users: timed(createUserStore(sql, tables), deadline),
     reader,
-    sessions: timed(createSessionWriter(sql, tables, settings.token), ending),
+    sessions: timed(createSessionWriter(sql, tables, { ...settings.token, windowMs }), ending),
     revocations: timed(createRevocationWriter(sql, tables, { windowMs }), ending),
     cache,
     gate,
@@ -99,6 +105,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     resolver: near.inFrontOf(createCachedTokenStore({
       cache,
       gate,
+      seal: redis === null ? UNSEALED : createSeal(secret),
       // The place is kept until the statement has settled, also after the deadline.
       find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
       ttlMs: settings.cache.ttlMs,
@@ -115,7 +122,8 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       logger: log,
       monotonicNow
     }),
-    pseudonym: createPseudonyms({ sql, tables, deadline }),
+    secret,
+    pseudonym: createPseudonyms(secret),
     emit,
     ping: () => withDeadline(ping(db), deadline),
     async close () {

@@ -3,7 +3,7 @@ import type { Migration } from 'kysely'
 import { secretId } from '../tables.js'
 import type { TableMap } from '../tables.js'
 
-/** One row with 32 random bytes, made by the database: the key of pseudonyms, which every server shares. */
+/** One row with 32 random bytes, made by the database: the key that every server shares, of pseudonyms and of the seal of cache entries. */
 export function createSecretMigration ({ tokens }: TableMap): Migration {
   const table = secretId(tokens)
   return {

@@ -1,0 +1,49 @@
+import { sql } from 'kysely'
+import { withDeadline } from '../concurrency/deadline.js'
+import type { DeadlineSettings } from '../concurrency/deadline.js'
+import { MISSING_TABLES } from '../errors.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+
+/** The key that the migrations put into SQL: all servers share it, nobody configures it, and Redis does not know it. */
+export interface Secret {
+  /** The key; `null` until it has been read. */
+  current (): Uint8Array | null
+  /** Reads it once, for all who ask; a failure is not kept. @throws `FST_TOKEN_AUTH_MISSING_TABLES`, what the database does */
+  load (): Promise<Uint8Array>
+}
+
+export interface SecretSettings {
+  sql: Sql
+  tables: Tables
+  deadline: DeadlineSettings
+}
+
+export function createSecret ({ sql: { run }, tables, deadline }: SecretSettings): Secret {
+  let key: Uint8Array | null = null
+  let reading: Promise<Uint8Array> | null = null
+
+  async function read (): Promise<Uint8Array> {
+    const { rows: [row] } = await run((db) => sql<{ value: Uint8Array }>`select value from ${tables.secret}`.execute(db))
+    if (row === undefined) throw new MISSING_TABLES('The secret table has no row')
+    return row.value
+  }
+
+  async function readInTime (): Promise<Uint8Array> {
+    try {
+      key = await withDeadline(read(), deadline)
+      return key
+    } catch (error) {
+      reading = null
+      throw error
+    }
+  }
+
+  return {
+    current: () => key,
+    load () {
+      reading ??= readInTime()
+      return reading
+    }
+  }
+}
