@@ -27,11 +27,17 @@ const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 5000
 
 /**
- * How long an entry made from a read before a revocation can live after it: the lease, the entry, a second of slack.
+ * The longest that a revocation's transaction may take: its instant is that of its beginning, and a lock or a frozen
+ * database may hold up its commit.
+ */
+const TRANSACTION_MS = 30_000
+
+/**
+ * How long after a revocation's instant an entry made from a read before its commit can live: the transaction, the lease, the entry.
  * Tombstones last that long, and only revocations that young are rewritten.
  */
 export function staleWindowMs (cacheTtlMs: number): number {
-  return cacheTtlMs + LEASE_MS + 1000
+  return cacheTtlMs + LEASE_MS + TRANSACTION_MS
 }
 
 /**

@@ -19,7 +19,8 @@ import { staleWindowMs } from '../stores/tombstones.js'
 import { createTokenFormat, digestOf } from '../tokens/token.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { AuthEvents } from '../../types/events.js'
-import type { Logger, TokenRecord } from '../../types/ports.js'
+import type { CacheGate } from '../stores/cache-gate.js'
+import type { Logger, TokenCache, TokenRecord } from '../../types/ports.js'
 import type { Health, TokenAuth } from '../../types/token-auth.js'
 import { openapi } from '../schemas/openapi.js'
 import { openLoginParts } from './login.js'
@@ -108,9 +109,21 @@ function asTokenAuth (admin: AdminService): Pick<TokenAuth, keyof AdminService> 
   }
 }
 
-async function health ({ gate, redis, ping }: Stores): Promise<Health> {
+async function health ({ cache, gate, redis, ping }: Stores): Promise<Health> {
   const database = await ping().then(() => 'up' as const, () => 'down' as const)
   if (redis === null) return { database, cache: 'in-process' }
+  if (!gate.isHealthy() && gate.admits()) await probe(cache, gate)
   if (gate.isHealthy()) return { database, cache: 'up' }
   return { database, cache: redis.status === 'ready' ? 'catching-up' : 'down' }
+}
+
+// A server without requests would else not find out that the cache answers again.
+function probe (cache: TokenCache, gate: CacheGate): Promise<void> {
+  return new Promise((resolve) => {
+    cache.get(digestOf(''), (error) => {
+      if (error === null) gate.succeeded()
+      else gate.failed('get', error)
+      resolve()
+    })
+  })
 }

@@ -12,6 +12,9 @@ import { until } from './counting.js'
 
 export interface RedisServer {
   url: string
+  port: number
+  /** Where it looks for `dump.rdb` when it starts. */
+  dir: string
   start (): Promise<void>
   /** SIGKILL: everything in it is gone. */
   kill (): Promise<void>
@@ -37,7 +40,7 @@ export async function createRedisServer (t: Test): Promise<RedisServer> {
   let child: ChildProcess | null = null
 
   async function kill (): Promise<void> {
-    if (child === null) return
+    if (child === null || child.exitCode !== null) return
     const exited = once(child, 'exit')
     child.kill('SIGKILL')
     await exited
@@ -47,13 +50,16 @@ export async function createRedisServer (t: Test): Promise<RedisServer> {
 
   return {
     url,
+    port,
+    dir,
     async start () {
       const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
       child = spawn(process.env['REDIS_SERVER_BIN'] ?? 'redis-server', args, { stdio: 'ignore' })
       const probe = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
       probe.on('error', () => {})
       await until(async () => await probe.ping() === 'PONG', 'redis-server answers')
-      probe.disconnect()
+        .catch(async (error) => { await kill(); throw error })
+        .finally(() => probe.disconnect())
     },
     kill,
     freeze () { child?.kill('SIGSTOP') },

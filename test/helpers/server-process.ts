@@ -9,6 +9,13 @@ const app = Fastify()
 const hasher = countingHasher()
 await app.register(authPlugin, { hasher, ...options, ...(testCaptcha === undefined ? {} : { captcha: recaptcha(testCaptcha) }) })
 app.get('/protected', { onRequest: app.authenticate }, async ({ user }) => user)
+app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, async ({ user }) => user)
+// What only the host may do, open to the test.
+app.get('/test/health', async () => await app.tokenAuth.health())
+app.post<{ Body: { userId: string, active: boolean } }>('/test/set-active', async ({ body: { userId, active } }, reply) => {
+  await app.tokenAuth.setActive(userId, active)
+  return await reply.code(204).send()
+})
 app.get('/test/verified', async () => hasher.asked.filter((asked) => asked.startsWith('verify')).length)
 await app.listen({ port: 0, host: '127.0.0.1' })
 process.on('SIGTERM', () => { app.close().catch(() => { process.exitCode = 1 }) })

@@ -1,0 +1,149 @@
+import { readUser } from './coverage.js'
+import type { UserHistory } from './coverage.js'
+import { describe } from './history.js'
+import type { Kind, Operation } from './history.js'
+
+export interface CheckerSettings {
+  /** How long after a completed revocation a token may still be accepted; 0 in strict mode. */
+  boundMs: number
+  /** How long after a refusal a token may still be accepted, because its revocation is not acknowledged yet. */
+  resurrectionMs: number
+  maxPerUser: number
+}
+
+export interface Violation {
+  rule: string
+  operation: Operation
+  because: string
+}
+
+export interface Verdict {
+  violations: Violation[]
+  /** The longest time from a completed revocation to the begin of a request that was accepted; 0 if there was none. */
+  maxStalenessMs: number
+}
+
+/** Statuses below 500 that an operation may answer. */
+const STATUSES: Record<Kind, number[]> = {
+  read: [200, 401],
+  fresh: [200, 401],
+  forged: [401],
+  login: [200, 401],
+  logout: [204],
+  'logout-all': [204, 401],
+  change: [200, 401, 403],
+  'delete-session': [204, 401, 404],
+  deactivate: [204],
+  activate: [204]
+}
+/** Statuses that say that the token was accepted. */
+const ACCEPTED: Partial<Record<Kind, number[]>> = { read: [200], fresh: [200], change: [200, 403], 'delete-session': [204, 404] }
+/** What asks PostgreSQL each time: no cache, and so no bound. */
+const FRESH = new Set<Kind>(['fresh', 'change'])
+
+export function isAccept ({ kind, status }: Operation): boolean {
+  return ACCEPTED[kind]?.includes(status!) === true
+}
+
+/**
+ * Checks a history of invocations and completions. Revocation is terminal, so that each rule is a comparison of
+ * instants and no search: what must have taken effect before an operation began, and what may have before it ended.
+ */
+export function check (history: readonly Operation[], settings: CheckerSettings): Verdict {
+  const violations: Violation[] = []
+  let maxStalenessMs = 0
+  for (const operation of history) {
+    if (operation.outcome === 'wrong') report('no 5xx but 503', operation, `status ${operation.status}`)
+    else if (operation.kind === 'forged' && operation.outcome === 'ok') report('no accept of a token never issued', operation, 'it was accepted')
+    else if (operation.status !== null && operation.status !== 503 && !STATUSES[operation.kind].includes(operation.status)) report('only documented statuses', operation, `status ${operation.status}`)
+    if (operation.final === true && (operation.outcome === 'unavailable' || operation.outcome === 'unknown')) report('everything recovers', operation, 'after the storm there was no definite answer')
+    if (operation.seen !== undefined && operation.seen !== operation.user) report('a token speaks for its user', operation, `it was answered for ${operation.seen}`)
+  }
+  for (const operations of byUser(history).values()) checkUser(readUser(operations, settings))
+  return { violations, maxStalenessMs }
+
+  function report (rule: string, operation: Operation, because: string): void {
+    violations.push({ rule, operation, because })
+  }
+
+  function checkUser (user: UserHistory): void {
+    for (const operation of user.operations) {
+      if (operation.token !== undefined) checkToken(user, operation, operation.token)
+      if (operation.password !== undefined) checkPassword(user, operation, operation.password)
+    }
+    for (const token of user.tokens) checkResurrection(user, token)
+    checkWinners(user)
+    checkFinalPassword(user)
+  }
+
+  function checkToken (user: UserHistory, operation: Operation, token: number): void {
+    if (user.issueOf(token) === undefined) return
+    if (operation.status === 401 && !user.mayBeEnded(token, operation.completedAt)) report('no 401 for a live token', operation, 'nobody had asked to end it')
+    if (!isAccept(operation)) return
+    const staleMs = operation.invokedAt - user.endedAt(token)
+    const boundMs = FRESH.has(operation.kind) ? 0 : settings.boundMs
+    maxStalenessMs = Math.max(maxStalenessMs, staleMs)
+    if (staleMs > boundMs) report('no accept after a completed revocation', operation, `it was over for ${staleMs.toFixed(1)} ms, ${boundMs} are allowed`)
+  }
+
+  function checkPassword (user: UserHistory, operation: Operation, password: string): void {
+    const replacedMs = operation.invokedAt - user.replacedAt(password)
+    if (operation.outcome === 'ok' && replacedMs > 0) report('no token from an old password', operation, `it was replaced ${replacedMs.toFixed(1)} ms before`)
+    if (operation.outcome === 'ok' && user.wasInactive(operation)) report('no token for an inactive user', operation, 'the user was deactivated before')
+    const isWrongPassword = operation.status === (operation.kind === 'login' ? 401 : 403)
+    if (isWrongPassword && user.mustAccept(operation)) report('no refusal of the password in force', operation, 'nobody had asked to change it or to deactivate the user')
+  }
+
+  // A revocation that is not acknowledged lets one server refuse what another still accepts, within the bound.
+  function checkResurrection (user: UserHistory, token: number): void {
+    const asked = user.operations.filter((operation) => operation.token === token)
+    const refusals = asked.filter(({ kind, status }) => ACCEPTED[kind] !== undefined && status === 401)
+    const firstEnd = (some: Operation[]) => Math.min(Infinity, ...some.map(({ completedAt }) => completedAt))
+    const any = firstEnd(refusals) + settings.resurrectionMs
+    const fresh = firstEnd(refusals.filter(({ kind }) => FRESH.has(kind)))
+    // After the storm nothing changes but by what is asked then: servers must agree, in whatever order they were asked.
+    const lastly = asked.some(({ kind, final }) => kind === 'logout' && final === true)
+    const atTheEnd = refusals.some(({ final }) => final === true) && !lastly
+    for (const operation of asked.filter(isAccept)) {
+      const since = operation.final === true && atTheEnd ? -Infinity : FRESH.has(operation.kind) ? Math.min(fresh, any) : any
+      if (operation.invokedAt > since) report('no accept after a refusal', operation, 'the token was refused before, or on another server after the storm')
+    }
+  }
+
+  function checkWinners (user: UserHistory): void {
+    const won = new Set<string>()
+    for (const operation of user.operations) {
+      if (operation.kind !== 'change' || operation.outcome !== 'ok') continue
+      if (won.has(operation.password!)) report('one change wins', operation, `another change from ${operation.password} was answered 200`)
+      won.add(operation.password!)
+    }
+  }
+
+  function checkFinalPassword (user: UserHistory): void {
+    const logins = user.operations.filter(({ kind, final }) => kind === 'login' && final === true)
+    if (logins.length === 0) return
+    const inForce = new Set(logins.filter(({ outcome }) => outcome === 'ok').map(({ password }) => password))
+    if (inForce.size !== 1) report('one password is in force', logins[0]!, `after the storm ${inForce.size} of ${logins.length} logged in`)
+  }
+}
+
+function byUser (history: readonly Operation[]): Map<string, Operation[]> {
+  const users = new Map<string, Operation[]>()
+  for (const operation of history) {
+    const operations = users.get(operation.user) ?? []
+    operations.push(operation)
+    users.set(operation.user, operations)
+  }
+  return users
+}
+
+/** A violation with what happened to the token or the password around it, to read. */
+export function explain (history: readonly Operation[], { rule, operation, because }: Violation): string {
+  const isRelated = (other: Operation) => other.user === operation.user && other !== operation && (
+    ['logout-all', 'change', 'deactivate', 'activate'].includes(other.kind) ||
+    (operation.token !== undefined && [other.token, other.issued, other.target].includes(operation.token)) ||
+    (operation.password !== undefined && [other.password, other.newPassword].includes(operation.password)))
+  const around = history.filter((other) => isRelated(other) && other.invokedAt <= operation.completedAt + 1000)
+    .sort((a, b) => a.invokedAt - b.invokedAt).slice(-25)
+  return [`${rule}: ${because}`, `  ${describe(operation)}`, '  before:', ...around.map((other) => `  - ${describe(other)}`)].join('\n')
+}

@@ -1,0 +1,109 @@
+import { mayAct } from './history.js'
+import type { Operation } from './history.js'
+
+const ENDING = new Set(['logout', 'logout-all', 'change', 'delete-session', 'deactivate'])
+/** After so long nothing that had no definite answer is still under way: every statement, lock and transaction has a limit. */
+const SETTLED_MS = 30_000
+
+/** What one user's operations say of the tokens, the passwords and the flag. */
+export interface UserHistory {
+  operations: Operation[]
+  /** The operation that answered with the token. */
+  issueOf (token: number): Operation | undefined
+  tokens: number[]
+  /** When the last definite answer came that the token is over everywhere; `Infinity` if there is none. */
+  endedAt (token: number): number
+  /** Whether anything that may have ended the token was asked for before `at`. */
+  mayBeEnded (token: number, at: number): boolean
+  /** Whether the password was in force, and the user active, all through the operation. */
+  mustAccept (operation: Operation): boolean
+  /** When it was certain that the password is no longer in force. */
+  replacedAt (password: string): number
+  /** Whether the user was inactive all through the operation. */
+  wasInactive (operation: Operation): boolean
+}
+
+/** A definite answer that came before `at` can have no effect after it. */
+function isOverBefore (operation: Operation, at: number): boolean {
+  return operation.outcome === 'ok' && operation.completedAt < at
+}
+
+const earliest = (instants: number[]) => Math.min(Infinity, ...instants)
+
+export function readUser (operations: Operation[], { maxPerUser }: { maxPerUser: number }): UserHistory {
+  const acting = operations.filter(mayAct)
+  const issues = new Map(operations.filter(({ issued }) => issued !== undefined).map((operation) => [operation.issued!, operation]))
+  const endings = acting.filter(({ kind }) => ENDING.has(kind))
+  const issuing = acting.filter(({ kind }) => kind === 'login' || kind === 'change')
+  const changes = acting.filter(({ kind }) => kind === 'change')
+  const deactivations = acting.filter(({ kind }) => kind === 'deactivate')
+  const activations = acting.filter(({ kind }) => kind === 'activate')
+  const ended = new Map([...issues.keys()].map((token) => [token, earliest(endings.map((ending) => certainEnd(ending, token)))]))
+
+  function isAbout (ending: Operation, token: number): boolean {
+    if (ending.kind === 'logout') return ending.token === token
+    if (ending.kind === 'delete-session') return ending.target === token
+    return ending.issued !== token
+  }
+
+  function mayEnd (ending: Operation, token: number): boolean {
+    return isAbout(ending, token) && !isOverBefore(ending, issues.get(token)!.invokedAt)
+  }
+
+  function certainEnd (ending: Operation, token: number): number {
+    const issue = issues.get(token)!
+    if (ending.outcome !== 'ok' || !isAbout(ending, token) || !covers(ending, issue)) return Infinity
+    return Math.max(ending.completedAt, issue.completedAt)
+  }
+
+  function covers (ending: Operation, issue: Operation): boolean {
+    if (ending.kind === 'logout' || ending.kind === 'delete-session') return true
+    if (ending.kind === 'logout-all') return issue.completedAt < firstTry(ending)
+    if (issue.completedAt < ending.invokedAt) return true
+    // At the same time: whoever got in with the old password, or while the user was active, came first and was ended.
+    if (ending.kind === 'change') return (issue.newPassword ?? issue.password) === ending.password
+    return issue.invokedAt < ending.completedAt && !activations.some((activation) => activation.invokedAt < issue.completedAt && !isOverBefore(activation, ending.invokedAt))
+  }
+
+  // With a token that a logout-all ended before, it only finishes that one, and ends nothing newer.
+  function firstTry (ending: Operation): number {
+    const tries = endings.filter((other) => other.kind === 'logout-all' && other.invokedAt < ending.completedAt && mayEnd(other, ending.token!))
+    return earliest([ending, ...tries].map(({ invokedAt }) => invokedAt))
+  }
+
+  // Newer tokens, or those that may be newer, in a number that may have displaced it.
+  function mayBeDisplaced (token: number, at: number): boolean {
+    const issue = issues.get(token)!
+    const newer = issuing.filter((other) => other !== issue && other.invokedAt < at && !isOverBefore(other, issue.invokedAt))
+    return newer.length >= maxPerUser
+  }
+
+  function isUndone (deactivation: Operation, at: number): boolean {
+    const settledAt = deactivation.completedAt + (deactivation.outcome === 'ok' ? 0 : SETTLED_MS)
+    return activations.some((activation) => activation.invokedAt > settledAt && isOverBefore(activation, at))
+  }
+
+  // A user's first password is in force from the beginning: nobody asked to change to it.
+  function inForceSince (password: string): number {
+    if (!operations.some(({ newPassword }) => newPassword === password)) return -Infinity
+    return earliest(acting.filter((operation) => operation.outcome === 'ok' && (operation.password === password || operation.newPassword === password)).map(({ completedAt }) => completedAt))
+  }
+
+  return {
+    operations,
+    issueOf: (token) => issues.get(token),
+    tokens: [...issues.keys()],
+    endedAt: (token) => ended.get(token) ?? Infinity,
+    mayBeEnded: (token, at) => endings.some((ending) => ending.invokedAt < at && mayEnd(ending, token)) || mayBeDisplaced(token, at),
+    mustAccept: ({ password, invokedAt, completedAt }) => inForceSince(password!) < invokedAt &&
+      !changes.some((change) => change.password === password && change.invokedAt < completedAt) &&
+      deactivations.every((deactivation) => deactivation.invokedAt > completedAt || isUndone(deactivation, invokedAt)),
+    replacedAt (password) {
+      const away = changes.filter((change) => change.password === password)
+      const proofs = acting.filter((operation) => operation.outcome === 'ok' && away.some((change) => change === operation || change.newPassword === operation.password))
+      return earliest(proofs.map(({ completedAt }) => completedAt))
+    },
+    wasInactive: ({ invokedAt, completedAt }) => deactivations.some((deactivation) => isOverBefore(deactivation, invokedAt) &&
+      !activations.some((activation) => activation.invokedAt < completedAt && !isOverBefore(activation, deactivation.invokedAt)))
+  }
+}

@@ -1,0 +1,88 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { NETWORK_FAULTS, POSTGRES_FAULTS, REDIS_FAULTS, SERVER_FAULTS } from './faults.js'
+import type { Fault, FaultTargets } from './faults.js'
+import { createRandom } from './random.js'
+
+export interface Step { name: string, fault: Fault, gapMs: number, lengthMs: number }
+
+export interface FaultRecord { name: string, beganAt: number, endedAt: number }
+
+interface Lane { faults: Record<string, Fault>, gapMs: [number, number] }
+
+/** One lane has one fault at a time; faults of different lanes meet. The gaps leave time in which something works and can go wrong. */
+const LANES: Record<string, Lane> = {
+  redis: { faults: REDIS_FAULTS, gapMs: [300, 1500] },
+  network: { faults: NETWORK_FAULTS, gapMs: [200, 900] },
+  postgres: { faults: POSTGRES_FAULTS, gapMs: [1500, 4000] },
+  server: { faults: SERVER_FAULTS, gapMs: [1500, 4000] }
+}
+
+/** The endless plan of a lane, as the seed has it. Every fault comes once before one comes twice. */
+export function * planLane (lane: string, seed: number): Generator<Step> {
+  const { faults, gapMs } = LANES[lane]!
+  const random = createRandom(seed ^ [...lane].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7))
+  while (true) {
+    for (const [name, fault] of random.shuffle(Object.entries(faults))) {
+      yield { name, fault, gapMs: random.between(...gapMs), lengthMs: random.pick([50, 150, 300, 500, 900]) }
+    }
+  }
+}
+
+export interface Nemesis {
+  faults: FaultRecord[]
+  /** Ends every fault. */
+  stop (): Promise<void>
+}
+
+/** Makes faults until it is stopped. */
+export function startNemesis (targets: FaultTargets, seed: number): Nemesis {
+  const faults: FaultRecord[] = []
+  const stopping = new AbortController()
+  const wait = (ms: number) => pause(ms, undefined, { signal: stopping.signal }).catch(() => {})
+
+  async function runLane (lane: string): Promise<void> {
+    const random = createRandom(seed + lane.length)
+    for (const { name, fault, gapMs, lengthMs } of planLane(lane, seed)) {
+      await wait(gapMs)
+      if (stopping.signal.aborted) return
+      const record = { name, beganAt: performance.now(), endedAt: NaN }
+      const heal = await attempt(() => fault(targets, random))
+      await wait(lengthMs)
+      if (heal === null) continue
+      await untilDone(heal)
+      faults.push({ ...record, endedAt: performance.now() })
+    }
+  }
+
+  const lanes = Promise.all(Object.keys(LANES).map(runLane))
+  return {
+    faults,
+    async stop () {
+      stopping.abort()
+      await lanes
+    }
+  }
+}
+
+// Another lane's fault may be in the way of beginning one: then it is left out.
+async function attempt<Result> (act: () => Promise<Result>): Promise<Result | null> {
+  try {
+    return await act()
+  } catch {
+    return null
+  }
+}
+
+// ...and in the way of ending one: that must be.
+async function untilDone (heal: () => unknown): Promise<void> {
+  const deadline = performance.now() + 20_000
+  while (true) {
+    try {
+      await heal()
+      return
+    } catch (error) {
+      if (performance.now() > deadline) throw error
+      await pause(50)
+    }
+  }
+}
