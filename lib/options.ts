@@ -1,5 +1,5 @@
 import type { AuthPluginOptions } from '../types/options.js'
-import { INVALID_OPTION } from './errors.js'
+import { INVALID_OPTION, UNAVAILABLE } from './errors.js'
 import { OPTIONS } from './option-list.js'
 import type { Values } from './option-list.js'
 import { isPlainObject, refuse, refuseMissing } from './option-rules.js'
@@ -65,7 +65,7 @@ export function readOptions (options: AuthPluginOptions) {
       breached: values['password.breached'],
       check: values['password.check']
     },
-    canonicalize: values['users.canonicalize'] ?? asTyped,
+    canonicalize: values['users.canonicalize'] === null ? asTyped : checked(values['users.canonicalize']),
     start: values.start,
     autoMigrate: values.autoMigrate,
     hooks: options.hooks ?? {},
@@ -81,6 +81,19 @@ function withoutFalse ({ rateLimit, accountLimit, ...options }: AuthPluginOption
 
 function asTyped (username: string): string {
   return username
+}
+
+// What goes wrong in it is not told: its error may quote the name, which may be a password.
+function checked (canonicalize: (username: string) => unknown): (username: string) => string {
+  return (username) => {
+    let name: unknown
+    try {
+      name = canonicalize(username)
+    } catch {}
+    if (typeof name === 'string') return name
+    Promise.resolve(name).catch(() => {})
+    throw new UNAVAILABLE({ cause: new Error('users.canonicalize failed, or returned something else than a text') })
+  }
 }
 
 function readAll (options: object): Values {
@@ -116,7 +129,7 @@ function touchInterval (values: Values): number {
 
 function rateLimit (values: Values) {
   const max = values['rateLimit.max']
-  return { max, localMax: values['rateLimit.localMax'] ?? half(max), timeWindowMs: values['rateLimit.timeWindow'] }
+  return { max, localMax: localMax(values, 'rateLimit'), timeWindowMs: values['rateLimit.timeWindow'] }
 }
 
 function accountLimit (values: Values) {
@@ -124,12 +137,14 @@ function accountLimit (values: Values) {
   const waits = { delayMs: values['accountLimit.delay'], maxDelayMs: values['accountLimit.maxDelay'], forgetMs: values['accountLimit.forgetAfter'] }
   if (waits.maxDelayMs < waits.delayMs) refuse('accountLimit.maxDelay', 'at least accountLimit.delay', waits.maxDelayMs)
   if (waits.forgetMs <= waits.maxDelayMs) refuse('accountLimit.forgetAfter', 'longer than accountLimit.maxDelay', waits.forgetMs)
-  return { shared: { free: max, ...waits }, local: { free: values['accountLimit.localMax'] ?? half(max), ...waits } }
+  return { shared: { free: max, ...waits }, local: { free: localMax(values, 'accountLimit'), ...waits } }
 }
 
 // Without Redis nobody knows how many processes count: with two of them the sum is what was asked for.
-function half (max: number): number {
-  return Math.ceil(max / 2)
+function localMax (values: Values, limit: 'rateLimit' | 'accountLimit'): number {
+  const max = values[`${limit}.max`]
+  const given = values[`${limit}.localMax`] ?? Math.ceil(max / 2)
+  return given <= max ? given : refuse(`${limit}.localMax`, `at most ${limit}.max (${max})`, given)
 }
 
 function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: number, max: number } | null {

@@ -125,6 +125,21 @@ function contract (t: Test, store: AttemptStore, passTime: (key: string, ms: num
     t.equal((await store.take(other, RULES)).isAllowed, false)
   })
 
+  t.test('a success forgets no failures of somebody else who shares the key', async (t) => {
+    const key = newKey()
+    for (let i = 0; i < 3; i++) await store.take(key, RULES, 'alice')
+    const { id } = await store.take(key, RULES, 'mallory')
+    await store.reset(key, id, 'mallory')
+    t.equal((await store.take(key, RULES, 'mallory')).failures, 3)
+    await store.reset(key, null, 'alice')
+    t.match(await store.take(key, RULES, 'alice'), { isAllowed: true, failures: 4 }, 'nor his own, while others\' are among them')
+    t.equal((await store.take(key, RULES, 'alice')).isAllowed, false)
+    const own = newKey()
+    for (let i = 0; i < 5; i++) await store.take(own, RULES, 'alice')
+    await store.reset(own, null, 'alice')
+    t.match(await store.take(own, RULES, 'alice'), { isAllowed: true, failures: 0 })
+  })
+
   t.test('forgets failures so long after the last attempt that counted', async (t) => {
     const key = newKey()
     await takeMany(store, key, 3)
@@ -205,12 +220,11 @@ t.test('counters in the process', (t) => {
   t.test('that are shared forget one attempt at a success, and all with time', async (t) => {
     const store = createMemoryAttempts({ now, max: 1 })
     await store.take('other', { ...RULES, forgetMs: 10 * RULES.forgetMs })
-    await takeMany(store, 'victim', 5)
+    const attempts = await takeMany(store, 'victim', 5)
     await store.reset('victim')
+    t.match(await store.take('victim', RULES), { isAllowed: false, failures: 5 })
+    await store.reset('victim', attempts[4]!.id)
     t.match(await store.take('victim', RULES), { isAllowed: true, failures: 4 })
-    const { id } = await store.take('victim', RULES)
-    await store.giveBack('victim', id)
-    t.match(await store.take('victim', RULES), { isAllowed: false, failures: 4 })
     at += RULES.forgetMs
     await store.reset('victim')
     t.match(await store.take('victim', RULES), { isAllowed: true, failures: 0 })

@@ -124,13 +124,12 @@ test('recaptcha rejects, and asks no second time, where the provider gives no an
     t.match(`${error.cause.message} ${error.cause.cause}`, cause)
   }
   unavailable(await failureOf(t, HUMAN, { status: 500 }), /answered 500/)
-  unavailable(await failureOf(t, HUMAN, { status: 404 }), /answered 404/)
+  unavailable(await failureOf(t, HUMAN, { status: 408 }), /answered 408/)
   unavailable(await failureOf(t, '<!doctype html><title>Sorry</title>'), /JSON object/)
   unavailable(await failureOf(t, '{"success": tr'), /JSON object/)
   unavailable(await failureOf(t, 'null'), /JSON object/)
   unavailable(await failureOf(t, ''), /JSON object/)
   unavailable(await failureOf(t, JSON.stringify({ ...HUMAN, padding: 'x'.repeat(65_536) })), /more than 65536 bytes/)
-  unavailable(await failureOf(t, (response) => response.writeHead(302, { location: '/elsewhere' }).end()), /redirect/)
   unavailable(await failureOf(t, (response) => { response.destroy() }), /closed/)
   unavailable(await failureOf(t, (response) => { response.writeHead(204).end() }), /answered 204/)
 })
@@ -349,6 +348,14 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     }
   })
 
+  test(`${name} rejects as misconfigured where the address answers as no provider does, and follows no redirect`, async (t) => {
+    for (const status of [301, 302, 307, 401, 403, 404, 405, 410]) {
+      const { url, seen } = await provider(t, (response) => response.writeHead(status, { 'content-type': 'application/json', location: '/elsewhere' }).end('{}'))
+      await t.rejects(make({ url, ...HOSTS }).verify('the-answer', context()), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(`answered ${status}$`) })
+      t.equal(seen.length, 1)
+    }
+  })
+
   test(`${name} rejects, after one question, where the provider gives no answer`, async (t) => {
     const json = { 'content-type': 'application/json' }
     const failures: [string, Answer, number, RegExp][] = [
@@ -357,7 +364,6 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
       ['a hang', () => {}, 200, /too long/],
       ['a hang amidst the answer', (response) => { response.writeHead(200, json).write('{"success": tr') }, 200, /too long/],
       ['a reset', (response) => { response.destroy() }, 200, /cannot be asked/],
-      ['a redirect', (response) => response.writeHead(302, { location: '/elsewhere' }).end(), 200, /redirect/],
       ['HTML', (response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<title>Sorry</title>'), 200, /something else than/],
       ['JSON that is not called so', (response) => response.writeHead(200, { 'content-type': 'text/plain' }).end(JSON.stringify(solved())), 200, /something else than/],
       ['HTML that is called JSON', '<title>Sorry</title>', 200, /JSON object/],
@@ -421,7 +427,7 @@ test('siteverify: a success with error codes is none, and codes that are no word
 
 test('siteverify: a question that the provider calls bad is a bad answer, and its own failure an outage', async (t) => {
   const { url } = await provider(t, { success: true }, 400)
-  t.same(await turnstile({ secret: SECRET, url }).verify('answer', context()), { ok: false, reason: 'bad-request' })
+  t.same(await turnstile({ secret: SECRET, url }).verify('answer', context()), { ok: false, reason: 'refused' })
   const failing = await provider(t, { success: false, 'error-codes': ['internal-error'] })
   await t.rejects(turnstile({ secret: SECRET, url: failing.url }).verify('answer', context()), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { message: /internal error/ } })
 })

@@ -107,6 +107,19 @@ t.test('captcha', async (t) => {
     t.notMatch(lines.join(''), /not-the-right-one/)
   })
 
+  t.test('nor is it an outage where the address or the secret is wrong', async (t) => {
+    for (const [status, reply] of [[401, {}], [403, {}], [404, {}], [302, {}], [400, { success: false, 'error-codes': ['invalid-input-secret'] }]] as const) {
+      const server = createServer((_request, response) => { response.writeHead(status, { 'content-type': 'application/json', location: '/' }).end(JSON.stringify(reply)) })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      t.teardown(() => { server.closeAllConnections(); server.close() })
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/siteverify`
+      const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url, onUnavailable: 'allow' }) }))
+      const { username } = await createUser(app)
+      t.equal((await caller(app)('POST', '/auth/login', body(username, 'answer'))).json().code, 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', String(status))
+    }
+  })
+
   t.test('after failures only, for unknown names alike', async (t) => {
     const { url, asked } = await provider(t, solved)
     const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url, when: 'after-failures', afterFailures: 2 }) }))
@@ -322,6 +335,16 @@ t.test('users.canonicalize is used to look up and to store', async (t) => {
   t.ok(await login(app, '\uff3ao\u0301fie'))
 })
 
+t.test('a users.canonicalize that fails is 503, and tells nothing', async (t) => {
+  const lines: string[] = []
+  const stream = { write: (line: string) => { lines.push(line) } }
+  for (const canonicalize of [(name: string) => { throw new Error(`cannot read ${name}`) }, async (name: string) => name, () => 7]) {
+    const app = await createApp(t, options({ users: { canonicalize: canonicalize as unknown as (name: string) => string } }), { server: { logger: { level: 'trace', stream } } })
+    t.equal((await caller(app)('POST', '/auth/login', { body: { username: 'typed by mistake', password: PASSWORD } })).json().code, 'FST_TOKEN_AUTH_UNAVAILABLE')
+  }
+  t.notMatch(lines.join(''), /typed by mistake/)
+})
+
 t.test('events', async (t) => {
   const names = ['login', 'loginFailed', 'logout', 'passwordChanged', 'passwordChangeFailed', 'revoked', 'tokenRefused'] as const
 
@@ -405,8 +428,9 @@ t.test('events', async (t) => {
 
   t.test('a hook that throws, rejects or hangs changes no answer', async (t) => {
     const throwing = () => { throw new Error('the hook is broken') }
+    const unspeakable = () => { throw Object.defineProperty(new Error(), 'message', { get () { throw new Error('not even that') } }) }
     const app = await createApp(t, options({
-      hooks: { onLogin: throwing, onLoginFailed: async () => throwing(), onRevoked: () => new Promise(() => {}), onLogout: () => new Promise(() => {}), onTokenRefused: throwing }
+      hooks: { onLogin: unspeakable, onLoginFailed: async () => throwing(), onRevoked: () => new Promise(() => {}), onLogout: () => new Promise(() => {}), onTokenRefused: throwing }
     }))
     const { username } = await createUser(app)
     const token = await login(app, username)

@@ -37,8 +37,8 @@ async function endWaits (t: Test, namespace: string): Promise<void> {
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
   for (const key of await redis.keys(`${namespace}a:*`)) {
-    const [failures, , by] = String(await redis.get(key)).split(' ')
-    await redis.set(key, `${failures} 0 ${by}`, 'KEEPTTL')
+    const [failures, , ...rest] = String(await redis.get(key)).split(' ')
+    await redis.set(key, [failures, 0, ...rest].join(' '), 'KEEPTTL')
   }
 }
 
@@ -140,6 +140,22 @@ t.test('spellings that a database may take for one name share the count', async 
   t.same(await statuses(app, spellings.length, (i) => ({ username: spellings[i]! })), [401, 401, 401, 401, 401, 429, 429, 429])
 })
 
+t.test('a success of another account whose name counts alike refills nothing', async (t) => {
+  for (const redis of [{ url: redisUrl() }, undefined]) {
+    const app = await createApp(t, guarded({ redis }))
+    const { username } = await createUser(app)
+    await createUser(app, username.toUpperCase())
+    const token = await login(app, username.toUpperCase())
+    const seen: number[] = []
+    for (let i = 0; i < 3; i++) {
+      seen.push(...await statuses(app, 3, { username }))
+      await attempt(app, { username: username.toUpperCase(), password: PASSWORD })
+      await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: PASSWORD } })
+    }
+    t.same(seen, [401, 401, 401, 401, 401, 429, 429, 429, 429], redis === undefined ? 'in the process' : 'in Redis')
+  }
+})
+
 t.test('a stranger locks nobody out', async (t) => {
   t.test('the owner gets in from an address that logged in lately', async (t) => {
     const options = guarded()
@@ -171,6 +187,15 @@ t.test('a stranger locks nobody out', async (t) => {
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).json().code, 'FST_TOKEN_AUTH_CAPTCHA_REQUIRED')
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'no idea' })).json().code, 'FST_TOKEN_AUTH_CAPTCHA_REFUSED')
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved by the owner' })).statusCode, 200)
+  })
+
+  t.test('also where the captcha is not asked for yet', async (t) => {
+    const captcha = { when: 'after-failures' as const, afterFailures: 50, verify: async (answer: string) => answer.startsWith('solved') }
+    const app = await createApp(t, guarded({ captcha }))
+    const { username } = await createUser(app)
+    await statuses(app, 6, { username })
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 429)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved' })).statusCode, 200)
   })
 
   t.test('an address of the owner that was thrown out is no such address', async (t) => {

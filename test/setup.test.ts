@@ -13,7 +13,7 @@ import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authPlugin, bcrypt, PreparedClient } from '../lib/index.js'
+import { argon2id, authPlugin, bcrypt, PreparedClient } from '../lib/index.js'
 import type { AuthPluginOptions } from '../lib/index.js'
 import { OPTIONS } from '../lib/option-list.js'
 import { readOptions } from '../lib/options.js'
@@ -245,6 +245,17 @@ t.test('options', async (t) => {
   t.test('refuses waits that contradict each other', async (t) => {
     t.match(await refusal(t, { database: {}, accountLimit: { delay: '1m', maxDelay: '30s' } }), { message: 'accountLimit.maxDelay must be at least accountLimit.delay, got 30000' })
     t.match(await refusal(t, { database: {}, accountLimit: { forgetAfter: '1h' } }), { message: 'accountLimit.forgetAfter must be longer than accountLimit.maxDelay, got 3600000' })
+  })
+
+  t.test('refuses a local limit over the shared one', async (t) => {
+    for (const limit of ['rateLimit', 'accountLimit']) {
+      t.match(await refusal(t, { database: {}, [limit]: { max: 3, localMax: 4 } }), { message: `${limit}.localMax must be at most ${limit}.max (3), got 4` })
+    }
+  })
+
+  t.test('refuses unknown options of hashers', async (t) => {
+    t.throws(() => bcrypt({ rounds: 14 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "rounds" of bcrypt\(\); there are: cost, threads/ })
+    t.throws(() => argon2id({ memory: 65536 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "memory" of argon2id/ })
   })
 
   t.test('refuses users.select with the password hash, or what every user has', async (t) => {

@@ -69,12 +69,18 @@ export interface Attempt {
 
 /** Counts attempts and claims, shared between the servers where there is Redis. Keys are pseudonyms. Never rejects. */
 export interface AttemptStore {
-  /** Counts the attempt unless a wait is not over; atomic, so that parallel attempts cannot overshoot. */
-  take (key: string, rules: AttemptRules): Promise<Attempt>
+  /**
+   * Counts the attempt unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `of` is whose it is,
+   * where several may share a key.
+   */
+  take (key: string, rules: AttemptRules, of?: string): Promise<Attempt>
   /** Takes back one counted attempt, and the wait that it began, if no later attempt has begun another. */
   giveBack (key: string, id: string): Promise<void>
-  /** Forgets all failures. */
-  reset (key: string): Promise<void>
+  /**
+   * Forgets all failures, if all were of the same one; else it takes back this attempt alone (with `null`: nothing).
+   * The failures of somebody else are not forgotten: who logs in to his own account may not refill another's.
+   */
+  reset (key: string, id?: string | null, of?: string): Promise<void>
   /** `true` for the first call with this key within `ttlMs`. */
   claim (key: string, ttlMs: number): Promise<boolean>
 }

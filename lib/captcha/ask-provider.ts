@@ -6,6 +6,8 @@ export interface ProviderQuestion {
   headers?: Record<string, string>
   /** An address ends up in logs, so what is secret goes here or into a header. What is no form is sent as JSON. */
   body: URLSearchParams | object
+  /** Statuses whose answer is read; 200 alone by default. */
+  statuses?: readonly number[]
   timeoutMs: number
   signal: AbortSignal
 }
@@ -16,7 +18,7 @@ export type Reply = Record<string, unknown>
 const MAX_BYTES = 64 * 1024
 
 /**
- * Posts a form or JSON and reads a JSON object, once: an answer is good for one question, so a second try would be refused.
+ * Posts a form or JSON and reads a JSON object, which is no success without a 200. It does so once: an answer is good for one question, so a second try would be refused.
  * @throws `FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE`, with what went wrong as its cause
  */
 export async function askProvider ({ body, headers, ...question }: ProviderQuestion): Promise<Reply> {
@@ -24,15 +26,21 @@ export async function askProvider ({ body, headers, ...question }: ProviderQuest
     ? { body, headers }
     : { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } }
   try {
-    return parse(await ask({ ...question, ...content, peer: 'the captcha provider', mediaType: 'application/json', maxBytes: MAX_BYTES }))
+    const { status, text } = await ask({ ...question, ...content, peer: 'the captcha provider', mediaType: 'application/json', maxBytes: MAX_BYTES })
+    return status === 200 ? parse(text) : { ...parse(text), success: false }
   } catch (error) {
     throw new CAPTCHA_UNAVAILABLE({ cause: error })
   }
 }
 
-/** The status with which the provider answered instead of 200; `null` where an error of `askProvider` has another cause. */
+/** The status of an answer that could not be read; `null` where an error of `askProvider` has another cause. */
 export function statusOf ({ cause }: Error): number | null {
   return (cause as { status?: number }).status ?? null
+}
+
+/** Whether a status tells that the address, the secret or the project is wrong: no visitor and no outage causes it. */
+export function isOurFault (status: number | null): boolean {
+  return status !== null && status >= 300 && status < 500 && ![400, 408, 429].includes(status)
 }
 
 // The parser's own message quotes the text, which is not ours to log.

@@ -1,7 +1,7 @@
 import { INVALID_OPTION } from '../errors.js'
 import { httpsUrl, isPlainObject, nullable, text } from '../option-rules.js'
 import type { Captcha, CaptchaVerdict } from '../../types/ports.js'
-import { askProvider, statusOf } from './ask-provider.js'
+import { askProvider, isOurFault, statusOf } from './ask-provider.js'
 import type { Reply } from './ask-provider.js'
 import { judge, refused } from './judge.js'
 import type { Demands } from './judge.js'
@@ -23,8 +23,6 @@ export interface RecaptchaEnterpriseOptions extends CommonCaptchaOptions {
 }
 
 const API = 'https://recaptchaenterprise.googleapis.com/v1/projects'
-/** Statuses that speak of key and project. A bad answer of a visitor is told with 200. */
-const OUR_FAULT = [400, 401, 403, 404]
 
 const OPTIONS = {
   apiKey: { fallback: undefined, rule: secretKey('an API key of the project') },
@@ -61,7 +59,8 @@ export function recaptchaEnterprise (options: RecaptchaEnterpriseOptions): Captc
 
 function rethrow (error: Error): never {
   const status = statusOf(error)
-  if (status === null || !OUR_FAULT.includes(status)) throw error
+  // A bad answer of a visitor is told with 200; 400 speaks of the key or the project.
+  if (status !== 400 && !isOurFault(status)) throw error
   throw new INVALID_OPTION(`captcha.apiKey, captcha.projectId or captcha.siteKey is wrong: reCAPTCHA Enterprise answered ${status}`)
 }
 

@@ -1,6 +1,6 @@
 import { CAPTCHA_UNAVAILABLE, INVALID_OPTION } from '../errors.js'
 import type { Captcha } from '../../types/ports.js'
-import { askProvider, statusOf } from './ask-provider.js'
+import { askProvider, isOurFault, statusOf } from './ask-provider.js'
 import type { Reply } from './ask-provider.js'
 import { judge, refused } from './judge.js'
 import type { Demands } from './judge.js'
@@ -32,7 +32,7 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
     async verify (answer, { ip, signal }) {
       if (answer === '') return refused('missing-input-response')
       const body = new URLSearchParams({ ...fixed, response: answer, ...(ip === null ? {} : { remoteip: ip }) })
-      const reply = await askProvider({ url, body, timeoutMs, signal }).catch(asReply)
+      const reply = await askProvider({ url, body, statuses: [200, 400], timeoutMs, signal }).catch((error) => asReply(error, name))
       const codes = codesOf(reply, name)
       if (reply['success'] !== true || codes.length > 0) return refused(codes.find((code) => code !== secret))
       return judge({ hostname: reply['hostname'], solvedAt: reply['challenge_ts'], action: reply['action'], score: reply['score'] }, settings)
@@ -41,8 +41,11 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
 }
 
 // The answer is all that a visitor chooses in a question: a bad one is his fault, and no failure of the provider.
-function asReply (error: Error): Reply {
-  if (statusOf(error) === 400) return { success: false, 'error-codes': ['bad-request'] }
+// Nor is it an outage where nobody answers such questions: then the address or the secret is wrong.
+function asReply (error: Error, name: string): Reply {
+  const status = statusOf(error)
+  if (status === 400) return { success: false, 'error-codes': ['bad-request'] }
+  if (isOurFault(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered ${status}`)
   throw error
 }
 

@@ -5,6 +5,8 @@ export interface Question {
   headers?: Record<string, string>
   /** Posted, if it is there: an address ends up in logs, so what is secret goes here. A text as it is, with a `content-type` of the caller's. */
   body?: URLSearchParams | string
+  /** Statuses whose answer is read; 200 alone by default. */
+  statuses?: readonly number[]
   /** The only media type that the answer may have, such as `application/json`; its parameters do not count. */
   mediaType: string
   /** A longer answer is not read to its end. */
@@ -14,11 +16,13 @@ export interface Question {
   signal: AbortSignal
 }
 
+export interface Answer { status: number, text: string }
+
 /**
  * One bounded HTTP exchange: no redirect is followed (ASVS 5.0 15.3.2), nothing is asked a second time.
- * Resolves to the text of a 200; rejects with what went wrong, without the address, the body and the answer.
+ * Rejects with what went wrong, without the address, the body and the answer.
  */
-export async function ask (question: Question): Promise<string> {
+export async function ask (question: Question): Promise<Answer> {
   const { peer, signal, timeoutMs } = question
   const exchange = new AbortController()
   const stop = () => exchange.abort(new Error(`nobody waits for ${peer} any more`))
@@ -35,13 +39,15 @@ export async function ask (question: Question): Promise<string> {
     })
 }
 
-async function exchangeOnce ({ peer, url, headers, body, mediaType, maxBytes }: Question, signal: AbortSignal): Promise<string> {
+async function exchangeOnce ({ peer, url, headers, body, statuses = [200], mediaType, maxBytes }: Question, signal: AbortSignal): Promise<Answer> {
   const content = body === undefined ? {} : { method: 'POST', body }
-  const response = await fetch(url, { ...content, headers: { accept: mediaType, ...headers }, redirect: 'error', signal })
-  if (response.status !== 200) throw Object.assign(new Error(`${peer} answered ${response.status}`), { status: response.status })
+  const response = await fetch(url, { ...content, headers: { accept: mediaType, ...headers }, redirect: 'manual', signal })
+  const { status } = response
+  const refuse = (text: string) => Object.assign(new Error(`${peer} answered ${text}`), { status })
+  if (!statuses.includes(status)) throw refuse(String(status))
   const type = response.headers.get('content-type') ?? ''
-  if (type.split(';', 1)[0]!.trim().toLowerCase() !== mediaType) throw new Error(`${peer} answered something else than ${mediaType}`)
-  return await readCapped(response, maxBytes, peer)
+  if (type.split(';', 1)[0]!.trim().toLowerCase() !== mediaType) throw refuse(`something else than ${mediaType}`)
+  return { status, text: await readCapped(response, maxBytes, peer) }
 }
 
 async function readCapped ({ body }: Response, maxBytes: number, peer: string): Promise<string> {

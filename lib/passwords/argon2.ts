@@ -4,7 +4,7 @@ import { ARGON2_LIMITS, isComputable, parseArgon2 } from './argon2-encoding.js'
 import type { Argon2Parameters } from './argon2-encoding.js'
 import { INSTALL_ARGON2, loadArgon2 } from './argon2-library.js'
 import type { Argon2Library } from './argon2-library.js'
-import { checkInteger } from './limits.js'
+import { checkInteger, refuseUnknown } from './limits.js'
 
 export interface Argon2idOptions {
   /** KiB, at least 8 for each lane, at most 262144; 19456 (19 MiB) by default. */
@@ -24,7 +24,9 @@ const OWN_OUTPUT_BYTES = 32
  * OWASP's Password Storage Cheat Sheet. Stored hashes are PHC strings; what they ask for is bounded.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, also where the package is not installed
  */
-export function argon2id ({ memoryCost = 19_456, timeCost = 2, parallelism = 1 }: Argon2idOptions = {}): Hasher {
+export function argon2id (options: Argon2idOptions = {}): Hasher {
+  refuseUnknown('argon2id', options, ['memoryCost', 'timeCost', 'parallelism'])
+  const { memoryCost = 19_456, timeCost = 2, parallelism = 1 } = options
   checkOptions({ memoryCost, timeCost, parallelism })
   const argon2 = load()
   const parse = (stored: string) => {

@@ -3,7 +3,7 @@ import type { Hasher } from '../../types/ports.js'
 import { COSTS, encodePrehashed, needsPrehash, parseBcrypt, prehash } from './bcrypt-encoding.js'
 import { createBcryptThreads } from './bcrypt-threads.js'
 import { createBcryptVerifier, defaultThreads } from './bcrypt-verifier.js'
-import { checkInteger } from './limits.js'
+import { checkInteger, refuseUnknown } from './limits.js'
 
 export interface BcryptOptions {
   /** log2 of the rounds, 4 to 16; 12 by default (a quarter of a second). */
@@ -18,7 +18,9 @@ export interface BcryptOptions {
  * Plain bcrypt hashes of other software verify as they did there.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`
  */
-export function bcrypt ({ cost = 12, threads = defaultThreads() }: BcryptOptions = {}): Hasher {
+export function bcrypt (options: BcryptOptions = {}): Hasher {
+  refuseUnknown('bcrypt', options, ['cost', 'threads'])
+  const { cost = 12, threads = defaultThreads() } = options
   checkInteger('bcrypt: cost', cost, COSTS)
   checkInteger('bcrypt: threads', threads, { min: 1, max: 256 })
   const pool = createBcryptThreads({ threads })

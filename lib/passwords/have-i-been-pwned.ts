@@ -34,7 +34,7 @@ export function haveIBeenPwned (options: HaveIBeenPwnedOptions = {}): BreachedPa
   return {
     async isBreached (password, signal) {
       const hash = createHash('sha1').update(password).digest('hex').toUpperCase()
-      const answer = await ask({ peer: 'the list of breached passwords', url: url + hash.slice(0, 5), headers, mediaType: 'text/plain', maxBytes: MAX_BYTES, timeoutMs, signal })
+      const { text: answer } = await ask({ peer: 'the list of breached passwords', url: url + hash.slice(0, 5), headers, mediaType: 'text/plain', maxBytes: MAX_BYTES, timeoutMs, signal })
       return countOf(hash.slice(5), answer) >= minCount
     }
   }

@@ -10,9 +10,11 @@ export function withoutSecrets (error: unknown, ...secrets: string[]): Error {
   return Object.assign(new Error(text), { stack: `${text}\n${places}` })
 }
 
+// In whatever case, since hex and percent signs have two.
 function quotes (text: string, secret: string): boolean {
+  const bytes = Buffer.from(secret)
   // encodeURIComponent throws where a surrogate is alone.
-  const wellFormed = Buffer.from(secret).toString()
-  const escaped = JSON.stringify(secret).slice(1, -1)
-  return secret !== '' && [secret, escaped, encodeURIComponent(wellFormed)].some((form) => text.includes(form))
+  const forms = [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(bytes.toString()), bytes.toString('hex'), bytes.toString('base64').replace(/=+$/, ''), bytes.toString('base64url'), [...bytes].join(',')]
+  const searched = text.toLowerCase().replaceAll(' ', '')
+  return secret !== '' && forms.some((form) => searched.includes(form.toLowerCase().replaceAll(' ', '')))
 }

@@ -29,13 +29,14 @@ export interface AccountGuardSettings {
   networkOf: (ip: string) => string
 }
 
-interface Taken { key: string, id: string }
+interface Taken { key: string, id: string, of: string }
 
 const IGNORED = /[\p{M}\p{Default_Ignorable_Code_Point}\s]/gu
 
 /**
- * One text for all usernames that some database might take for the same: without case, accents, width, spaces and invisible
- * characters. A count that two accounts share is harmless; an account with two counts would be guessed at twice the speed.
+ * One text for usernames that a database may take for the same: without case, accents, width, spaces and invisible
+ * characters. An account with two counts would be guessed at twice the speed. Where two accounts share one, the success of
+ * one forgets no failures of the other.
  */
 export function toCountedName (username: string): string {
   return username.normalize('NFKD').replace(IGNORED, '').toUpperCase().toLowerCase().normalize('NFKD').replace(IGNORED, '')
@@ -49,9 +50,9 @@ export function toCountedName (username: string): string {
 export function createAccountGuard (settings: AccountGuardSettings): AccountGuard {
   const { rules, attempts, pseudonym, captcha, isKnownAddress, networkOf } = settings
 
-  async function take (key: string, taken: Taken[]) {
-    const attempt = await attempts.take(key, rules)
-    if (attempt.isAllowed) taken.push({ key, id: attempt.id })
+  async function take (key: string, of: string, taken: Taken[]) {
+    const attempt = await attempts.take(key, rules, of)
+    if (attempt.isAllowed) taken.push({ key, id: attempt.id, of })
     return attempt
   }
 
@@ -61,12 +62,14 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
 
   async function enter (who: Guarded, taken: Taken[]): Promise<void> {
     const name = toCountedName(who.username)
-    const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), taken)
-    const isSolved = who.captcha !== undefined && captcha.isWanted(failures) &&
-      await captcha.check(who.captcha.answer, { ip: who.ip, failures }) === 'solved'
+    const of = await pseudonym('name', who.username)
+    const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), of, taken)
+    // An answer that is not needed yet lets its sender in where the count does not.
+    const isAsked = who.captcha !== undefined && (captcha.isWanted(failures) || (!isAllowed && who.captcha.answer !== undefined))
+    const isSolved = isAsked && await captcha.check(who.captcha?.answer, { ip: who.ip, failures }) === 'solved'
     if (isAllowed) return
     if (!await isEntitled(who, isSolved)) throw limited(waitMs)
-    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip ?? '')}`), taken)
+    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip ?? '')}`), of, taken)
     if (!own.isAllowed) throw limited(own.waitMs)
   }
 
@@ -77,7 +80,7 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
       try {
         await enter(who, taken)
         const result = await evaluate()
-        if (result !== null) await Promise.all(taken.map(({ key }) => attempts.reset(key)))
+        if (result !== null) await Promise.all(taken.map(({ key, id, of }) => attempts.reset(key, id, of)))
         return result
       } catch (error) {
         await Promise.all(taken.map(({ key, id }) => attempts.giveBack(key, id)))

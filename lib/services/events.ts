@@ -16,10 +16,20 @@ export function createEvents (hooks: AuthHooks, logger: Logger): Emit {
     try {
       await hook(event)
     } catch (error) {
-      logger.error({ err: error, event: name }, 'an event hook failed')
+      report(error, name)
+    } finally {
+      calls--
+      isTold = false
     }
-    calls--
-    isTold = false
+  }
+
+  // Whoever is called to log a foreign error may fail at it, too: its message may be a getter that throws.
+  function report (error: unknown, event: string): void {
+    try {
+      logger.error({ err: error, event }, 'an event hook failed')
+    } catch {
+      logger.error({ event }, 'an event hook failed, with an error that cannot be logged')
+    }
   }
 
   function drop (name: string): void {

@@ -25,20 +25,22 @@ export function createAttempts ({ redis, namespace, localRules, logger, monotoni
   const shared = createRedisAttempts({ client: redis, namespace })
   const ask = createAsk(logger, monotonicNow)
 
-  async function takeLocal (key: string, rules: AttemptRules) {
-    const attempt = await local.take(key, localRules ?? rules)
+  async function takeLocal (key: string, rules: AttemptRules, of?: string) {
+    const attempt = await local.take(key, localRules ?? rules, of)
     return { ...attempt, id: LOCAL + attempt.id }
   }
 
   return {
-    take: (key, rules) => ask(() => shared.take(key, rules), () => takeLocal(key, rules)),
+    take: (key, rules, of) => ask(() => shared.take(key, rules, of), () => takeLocal(key, rules, of)),
     async giveBack (key, id) {
       if (id.startsWith(LOCAL)) await local.giveBack(key, id.slice(LOCAL.length))
       else await ask(() => shared.giveBack(key, id), nothing)
     },
-    async reset (key) {
-      await local.reset(key)
-      await ask(() => shared.reset(key), nothing)
+    // What the attempt was not counted in has nothing of it to take back.
+    async reset (key, id = null, of) {
+      const isLocal = id?.startsWith(LOCAL) === true
+      await local.reset(key, isLocal ? id.slice(LOCAL.length) : null, of)
+      await ask(() => shared.reset(key, isLocal ? null : id, of), nothing)
     },
     // What was claimed here before Redis went, or while it was away, stays claimed here.
     claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)

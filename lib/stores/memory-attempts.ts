@@ -1,12 +1,22 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { AttemptRules, AttemptStore, Now } from '../../types/ports.js'
 
-interface Counter { failures: number, untilMs: number, by: string, forgetAtMs: number }
+interface Counter {
+  failures: number
+  untilMs: number
+  /** The attempt that began the wait. */
+  by: string
+  /** Whose the attempts are. */
+  of: string
+  forgetAtMs: number
+}
 
 /** Counters that keys share once there is no room for more of their own. */
 const SHARED_COUNTERS = 1024
 
-const NONE: Counter = { failures: 0, untilMs: 0, by: '', forgetAtMs: 0 }
+const SEVERAL = '*'
+
+const NONE: Counter = { failures: 0, untilMs: 0, by: '', of: '', forgetAtMs: 0 }
 
 /**
  * Counters and claims of this process, bounded. Strangers never push a counter out (CVE-2024-21662 was that): over `max`
@@ -45,8 +55,12 @@ export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: n
     if (counter.failures === 0) counters.delete(name)
   }
 
+  async function giveBack (key: string, id: string): Promise<void> {
+    lower(key, (counter) => { if (counter.by === id) counter.untilMs = 0 })
+  }
+
   return {
-    async take (key, rules) {
+    async take (key, rules, of = '') {
       const at = now()
       const id = randomUUID()
       const { counters, name, counter } = find(key)
@@ -56,16 +70,15 @@ export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: n
       if (counter !== null) counter.untilMs = at + waitMs
       if (waitMs > 0) return { isAllowed: false, failures, waitMs, id }
       counters.delete(name)
-      counters.set(name, counted(counter ?? NONE, rules, at, id))
+      counters.set(name, counted(counter ?? { ...NONE, of }, rules, { at, id, of }))
       return { isAllowed: true, failures, waitMs: 0, id }
     },
-    async giveBack (key, id) {
-      lower(key, (counter) => { if (counter.by === id) counter.untilMs = 0 })
-    },
-    async reset (key) {
-      // Of a shared counter a success takes back its own attempt only: the other failures are not its own to forget.
-      if (find(key).isOwn) own.delete(key)
-      else lower(key, (counter) => { counter.untilMs = 0 })
+    giveBack,
+    async reset (key, id = null, of = '') {
+      const { isOwn, counter } = find(key)
+      // Of a counter that keys share a success takes back its own attempt only.
+      if (isOwn && (counter === null || counter.of === of)) own.delete(key)
+      else if (id !== null) await giveBack(key, id)
     },
     async claim (key, ttlMs) {
       const at = now()
@@ -79,10 +92,11 @@ export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: n
   }
 }
 
-function counted ({ failures, untilMs, by }: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, at: number, id: string): Counter {
+function counted (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, of }: { at: number, id: string, of: string }): Counter {
+  const { failures, untilMs, by } = counter
   const waitMs = failures + 1 < free ? 0 : Math.min(maxDelayMs, delayMs * 2 ** (failures + 1 - free))
   const wait = waitMs === 0 ? { untilMs, by } : { untilMs: at + waitMs, by: id }
-  return { failures: failures + 1, ...wait, forgetAtMs: at + Math.max(forgetMs, waitMs + 1000) }
+  return { failures: failures + 1, ...wait, of: counter.of === of ? of : SEVERAL, forgetAtMs: at + Math.max(forgetMs, waitMs + 1000) }
 }
 
 function sharedName (key: string): string {
