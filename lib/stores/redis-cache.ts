@@ -1,16 +1,16 @@
 import type { Digest, TokenCache } from '../../types/ports.js'
 import { afterArrivals, withDeadline } from '../concurrency/deadline.js'
 import { TOMBSTONE } from './cache-record.js'
+import { followConnection } from './redis-connection.js'
+import type { Connection, ConnectionListener } from './redis-connection.js'
 
 /** What the cache asks of an ioredis client. */
-export interface RedisCommands {
+export interface RedisCommands extends Connection {
   get (key: string, done: (error: Error | null | undefined, value?: string | null) => void): unknown
   get (key: string): Promise<string | null>
   set (key: string, value: string, px: 'PX', ttlMs: number): Promise<unknown>
   del (key: string): Promise<unknown>
   eval (script: string, keys: 1, key: string, ...args: (string | number)[]): Promise<unknown>
-  on (event: 'ready' | 'close' | 'end', listener: () => void): unknown
-  readonly status: string
 }
 
 // Sent whole each time (EVAL), so that a SCRIPT FLUSH or a failover cannot make them unknown; misses are rare.
@@ -38,6 +38,25 @@ export interface RedisCacheSettings {
 export function createRedisCache ({ client, namespace, readTimeoutMs, close }: RedisCacheSettings): TokenCache {
   const keyOf = (digest: Digest) => `${namespace}t:${digest}`
   const expired = () => new Error(`Redis did not answer within ${readTimeoutMs} ms`)
+  const listeners: ConnectionListener[] = []
+  let isConnected = false
+  // Counts losses and replacements: what was asked before one may be answered by a server that lacks the latest tombstones.
+  let epoch = 0
+
+  const { moved } = followConnection(client, (connected) => {
+    if (isConnected) epoch++
+    isConnected = connected
+    for (const listener of listeners) listener(connected)
+  })
+
+  const replaced = () => new Error('Redis was replaced while it was asked')
+
+  function noted (error: Error): Error {
+    if (isElsewhere(error)) moved()
+    return error
+  }
+
+  const send = <Answer>(command: Promise<Answer>) => command.catch((error): never => { throw noted(error) })
 
   return {
     get (digest, done) {
@@ -49,32 +68,42 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
         done(error, value)
       }
       const cancel = afterArrivals(readTimeoutMs, () => finish(expired(), null))
-      client.get(keyOf(digest), (error, value) => {
-        if (isForeign(error)) finish(null, FOREIGN)
-        else finish(error ?? null, value ?? null)
-      })
+      const since = epoch
+      try {
+        client.get(keyOf(digest), (error, value) => {
+          if (isForeign(error)) finish(null, FOREIGN)
+          else if (error) finish(noted(error), null)
+          else if (since !== epoch) finish(replaced(), null)
+          else finish(null, value ?? null)
+        })
+      } catch (error) {
+        // ioredis throws where a Cluster has no node for the slot.
+        finish(error as Error, null)
+      }
     },
     async getOrLease (digest, lease, leaseMs) {
-      const value = client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs)
+      const since = epoch
+      const command = send(client.eval(GET_OR_LEASE, 1, keyOf(digest), lease, leaseMs))
         .catch((error) => isForeign(error) ? FOREIGN : Promise.reject(error))
-      return String(await withDeadline(value, { timeoutMs: readTimeoutMs, expired }))
+      const value = await withDeadline(command, { timeoutMs: readTimeoutMs, expired })
+      if (since !== epoch) throw replaced()
+      return String(value)
     },
     async fill (digest, lease, value, ttlMs) {
-      await client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs)
+      await send(client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs))
     },
     async tombstone (digests, ttlMs) {
-      await inChunks(digests, (digest) => client.set(keyOf(digest), TOMBSTONE, 'PX', ttlMs))
+      await inChunks(digests, (digest) => send(client.set(keyOf(digest), TOMBSTONE, 'PX', ttlMs)))
     },
     async drop (digests) {
-      await inChunks(digests, (digest) => client.del(keyOf(digest)))
+      await inChunks(digests, (digest) => send(client.del(keyOf(digest))))
     },
     async holdsTombstone (digest) {
-      return await client.get(keyOf(digest)) === TOMBSTONE
+      return await send(client.get(keyOf(digest))) === TOMBSTONE
     },
     onConnection (listener) {
-      client.on('ready', () => listener(true))
-      client.on('close', () => listener(false))
-      if (client.status === 'ready') listener(true)
+      listeners.push(listener)
+      if (isConnected) listener(true)
     },
     close
   }
@@ -85,6 +114,11 @@ const FOREIGN = ''
 
 function isForeign (error: Error | null | undefined): boolean {
   return error?.message.includes('WRONGTYPE') === true
+}
+
+/** A Cluster's answer that another server has the key's slot. Our client does not go there: see redis-client.ts. */
+function isElsewhere (error: Error): boolean {
+  return /\b(MOVED|ASK) /.test(error.message)
 }
 
 async function inChunks (digests: readonly Digest[], send: (digest: Digest) => Promise<unknown>): Promise<void> {

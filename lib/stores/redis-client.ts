@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis'
-import type { Cluster, RedisOptions } from 'ioredis'
+import type { Cluster, ClusterOptions, RedisOptions } from 'ioredis'
 import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../../types/ports.js'
 import { INVALID_OPTION } from '../errors.js'
@@ -20,11 +20,28 @@ const DEFAULTS = {
   connectTimeout: 1000,
   enableAutoPipelining: true,
   lazyConnect: true,
+  // A server that hangs closes no connection: after so long without an answer it is connected anew, to another where there is one.
+  socketTimeout: 5000,
+  sentinelCommandTimeout: 1000,
+  // It can end the client for good: a failover that is told while it connects is taken for the end of the connection.
+  failoverDetector: false,
   connectionName: 'fastify-token-auth',
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 2000) * (0.75 + 0.5 * Math.random()),
   // After a failover the old master answers READONLY until the client looks for the new one.
   reconnectOnError: (error: Error) => error.message.startsWith('READONLY')
 } satisfies RedisOptions
+
+/**
+ * What a Cluster gets besides. A redirected read would be answered by a server that is not known to have the latest
+ * tombstones, and a replica may lack them at any time. The map is asked for at times, as a master that hangs says nothing.
+ */
+const CLUSTER = {
+  maxRedirections: 0,
+  scaleReads: 'master',
+  clusterNodeRetryStrategy: null,
+  slotsRefreshTimeout: 1000,
+  slotsRefreshInterval: 5000
+} satisfies ClusterOptions
 
 export type RedisClient = Redis | Cluster
 
@@ -61,6 +78,10 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
     client.disconnect()
     throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise a write that was queued while Redis was away is replayed later`)
   }
+  if (client.options.role !== 'master') {
+    client.disconnect()
+    throw new INVALID_OPTION('redis.role must be master: a replica may lack the latest revocations')
+  }
   if (!Number.isInteger(client.options.db)) {
     client.disconnect()
     throw new INVALID_OPTION('redis.url must end with the number of a database, as in redis://localhost:6379/0, or with none')
@@ -70,10 +91,13 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
 
 function duplicate (client: RedisClient): RedisClient {
   const settings = { ...DEFAULTS, ...SAFE }
-  if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate(settings)
+  if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate({ ...settings, role: 'master' })
   const { retryStrategy, ...redisOptions } = settings
   const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings
-  return client.duplicate([], { clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })
+  const cluster = client.duplicate([], { ...CLUSTER, clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })
+  // Until it has seen the slots ioredis lets commands wait, whatever `enableOfflineQueue` says.
+  cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
+  return cluster
 }
 
 /** Whether the value is an ioredis client (of whatever copy of the package). */

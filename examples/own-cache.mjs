@@ -1,0 +1,60 @@
+// A token cache of your own, shown to keep the promise that a revoked token stays dead: node examples/own-cache.mjs
+import { exploreTokenCache, tokenCacheContract } from 'fastify-token-auth/testing'
+
+/** The whole of it: a Map with times. */
+function createMapCache () {
+  const entries = new Map()
+
+  function read (digest) {
+    const entry = entries.get(digest)
+    if (entry === undefined || entry.until <= Date.now()) return null
+    return entry.value
+  }
+
+  const write = (digest, value, ttlMs) => entries.set(digest, { value, until: Date.now() + ttlMs })
+
+  return {
+    get: (digest, done) => done(null, read(digest)),
+    async getOrLease (digest, lease, leaseMs) {
+      const value = read(digest)
+      if (value !== null) return value
+      write(digest, lease, leaseMs)
+      return lease
+    },
+    async fill (digest, lease, value, ttlMs) {
+      if (read(digest) === lease) write(digest, value, ttlMs)
+    },
+    async tombstone (digests, ttlMs) {
+      for (const digest of digests) write(digest, 'R', ttlMs)
+    },
+    async drop (digests) {
+      for (const digest of digests) entries.delete(digest)
+    },
+    holdsTombstone: async (digest) => read(digest) === 'R',
+    onConnection: (listener) => listener(true),
+    close: async () => entries.clear()
+  }
+}
+
+for (const { run } of tokenCacheContract) await run({ createCache: createMapCache })
+console.log(`${tokenCacheContract.length} checks of the contract hold`)
+
+const { schedules, orders, violations } = await exploreTokenCache({ createCache: createMapCache })
+console.log(`${schedules} schedules, for ${orders} orders of their steps: ${violations.length} violations`)
+
+// A mistake that no ordinary test shows: the fill does not look whether its lease still stands.
+function createCarelessCache () {
+  const cache = createMapCache()
+  return {
+    ...cache,
+    async fill (digest, _lease, value, ttlMs) {
+      await cache.drop([digest])
+      await cache.getOrLease(digest, value, ttlMs)
+    }
+  }
+}
+
+const careless = await exploreTokenCache({ createCache: createCarelessCache, stopAtFirst: true })
+console.log(`without comparing the lease, after ${careless.schedules} schedules:`)
+for (const { schedule, message } of careless.violations) console.log([...schedule, message].join('\n'))
+if (violations.length > 0 || careless.violations.length === 0) process.exitCode = 1

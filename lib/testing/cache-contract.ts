@@ -1,0 +1,106 @@
+import { deepEqual, equal } from 'node:assert/strict'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Digest, TokenCache } from '../../types/ports.js'
+
+export interface CacheUnderTest {
+  /** Called once per check; may give the same cache again. It is not closed. */
+  createCache (): TokenCache | Promise<TokenCache>
+  /** Lets `ms` milliseconds go by for the cache; by default it waits so long, and 20 ms more. */
+  passTime? (ms: number): void | Promise<void>
+}
+
+/** One thing that every cache must do. `run` rejects with an `AssertionError` where it does not. */
+export interface CacheCheck {
+  name: string
+  run (subject: CacheUnderTest): Promise<void>
+}
+
+type Check = (cache: TokenCache, passTime: (ms: number) => void | Promise<void>) => Promise<void>
+
+const TOMBSTONE = 'R'
+let digests = 0
+
+/** As long as a digest, and new also to a cache that remembers earlier runs. */
+const newDigest = (): Digest => `${Date.now()}-${Math.random()}-${digests++}`.padEnd(43, '-').slice(-43)
+
+const wait = (ms: number) => pause(ms + 20)
+
+function get (cache: TokenCache, digest: Digest): Promise<string | null> {
+  return new Promise((resolve, reject) => cache.get(digest, (error, value) => error === null ? resolve(value) : reject(error)))
+}
+
+async function filled (cache: TokenCache, digest: Digest, ttlMs: number): Promise<void> {
+  await cache.getOrLease(digest, 'L1', 1000)
+  await cache.fill(digest, 'L1', 'V1', ttlMs)
+}
+
+const CHECKS: Record<string, Check> = {
+  'answers null for what it does not hold': async (cache) => {
+    equal(await get(cache, newDigest()), null)
+  },
+  'gives the lease to the first reader and shows it to the second': async (cache) => {
+    const digest = newDigest()
+    equal(await cache.getOrLease(digest, 'L1', 1000), 'L1')
+    equal(await cache.getOrLease(digest, 'L2', 1000), 'L1')
+    equal(await get(cache, digest), 'L1')
+  },
+  'gives the lease to one of many readers at once': async (cache) => {
+    const digest = newDigest()
+    const leases = Array.from({ length: 20 }, (_, index) => `L${index}`)
+    const shown = await Promise.all(leases.map((lease) => cache.getOrLease(digest, lease, 1000)))
+    deepEqual([...new Set(shown)], [await get(cache, digest)])
+  },
+  'fills for the holder of the lease only': async (cache) => {
+    const digest = newDigest()
+    await cache.fill(digest, 'L1', 'V-without-lease', 1000)
+    equal(await get(cache, digest), null)
+    await cache.getOrLease(digest, 'L1', 1000)
+    await cache.fill(digest, 'L2', 'V-of-another', 1000)
+    equal(await get(cache, digest), 'L1')
+    await cache.fill(digest, 'L1', 'V1', 1000)
+    equal(await cache.getOrLease(digest, 'L3', 1000), 'V1')
+  },
+  'refuses a fill after a tombstone, an eviction or the end of the lease': async (cache, passTime) => {
+    const [revoked, evicted, slow] = [newDigest(), newDigest(), newDigest()]
+    for (const digest of [revoked, evicted]) await cache.getOrLease(digest, 'L1', 1000)
+    await cache.getOrLease(slow, 'L1', 20)
+    await cache.tombstone([revoked], 1000)
+    await cache.drop([evicted])
+    await passTime(30)
+    for (const digest of [revoked, evicted, slow]) await cache.fill(digest, 'L1', 'V1', 1000)
+    equal(await get(cache, revoked), TOMBSTONE)
+    equal(await get(cache, evicted), null)
+    equal(await get(cache, slow), null)
+  },
+  'keeps a tombstone over a value, a lease and another tombstone': async (cache) => {
+    const digests = [newDigest(), newDigest(), newDigest()] as const
+    await filled(cache, digests[0], 1000)
+    await cache.getOrLease(digests[1], 'L1', 1000)
+    await cache.tombstone(digests, 1000)
+    await cache.tombstone(digests, 1000)
+    for (const digest of digests) equal(await cache.getOrLease(digest, 'L2', 1000), TOMBSTONE)
+    equal(await cache.holdsTombstone(digests[0]), true)
+    equal(await cache.holdsTombstone(newDigest()), false)
+  },
+  'forgets every entry when its time is over': async (cache, passTime) => {
+    const [value, tombstone] = [newDigest(), newDigest()]
+    await filled(cache, value, 20)
+    await cache.tombstone([tombstone], 20)
+    await passTime(30)
+    equal(await get(cache, value), null)
+    equal(await get(cache, tombstone), null)
+  },
+  'writes the tombstones of a revocation of 1 200 tokens': async (cache) => {
+    const digests = Array.from({ length: 1200 }, newDigest)
+    await cache.tombstone(digests, 5000)
+    equal(await get(cache, digests[1199] as Digest), TOMBSTONE)
+    await cache.drop(digests)
+    equal(await get(cache, digests[1199] as Digest), null)
+  }
+}
+
+/** What every `TokenCache` must do, for any test runner to loop over. The cache must hold 1 200 entries. */
+export const tokenCacheContract: readonly CacheCheck[] = Object.entries(CHECKS).map(([name, check]) => ({
+  name,
+  run: async ({ createCache, passTime = wait }) => await check(await createCache(), passTime)
+}))

@@ -1,0 +1,37 @@
+import type { Step, TakenStep } from './scheduler.js'
+
+/** Whether two steps of different processes lead to the same, in either order. */
+export type Independent = (one: Step, other: Step) => boolean
+
+/** Bits of a number that JavaScript can shift. */
+const MOST_STEPS = 30
+
+/**
+ * How many orders of the same steps one schedule stands for: those that swapping neighbours which are
+ * independent leads to. Counts the linear extensions of the order that the dependent ones keep.
+ */
+export function countOrders (taken: readonly TakenStep[], independent: Independent): number {
+  if (taken.length > MOST_STEPS) throw new Error(`the orders of more than ${MOST_STEPS} steps cannot be counted: use fewer, or no \`independent\``)
+  const before = taken.map((one, index) => mustPrecede(taken, index, one, independent))
+  const counts = new Map<number, number>([[0, 1]])
+  // Sets of steps as bits. A Map hands out what is added meanwhile, smaller sets first.
+  for (const [done, count] of counts) {
+    for (const [index, needed] of before.entries()) {
+      const bit = 1 << index
+      if ((done & bit) !== 0 || (done & needed) !== needed) continue
+      counts.set(done | bit, (counts.get(done | bit) ?? 0) + count)
+    }
+  }
+  return counts.get((1 << taken.length) - 1) as number
+}
+
+function mustPrecede (taken: readonly TakenStep[], index: number, { step, enabledBy }: TakenStep, independent: Independent): number {
+  const earlier = taken.slice(0, index).map((other, at) => ({ at, step: other.step }))
+  return earlier
+    .filter((other) => other.at === enabledBy || areDependent(other.step, step, independent))
+    .reduce((bits, { at }) => bits | (1 << at), 0)
+}
+
+export function areDependent (one: Step, other: Step, independent: Independent): boolean {
+  return one.process === other.process || !independent(one, other)
+}

@@ -1,0 +1,16 @@
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import type { TokenCache } from '../../lib/index.js'
+import { tokenCacheContract } from '../../lib/testing/index.js'
+
+export const newDigest = () => randomBytes(32).toString('base64url')
+
+export function get (cache: TokenCache, digest: string): Promise<string | null> {
+  return new Promise((resolve, reject) => cache.get(digest, (error, value) => error === null ? resolve(value) : reject(error)))
+}
+
+/** What every cache must do, one test each. `passTime` lets `ms` milliseconds go by for the cache; without it they are waited for. */
+export function contract (t: Test, cache: TokenCache, passTime?: (ms: number) => void | Promise<void>): void {
+  const subject = { createCache: () => cache, ...(passTime === undefined ? {} : { passTime }) }
+  for (const { name, run } of tokenCacheContract) t.test(name, () => run(subject))
+}

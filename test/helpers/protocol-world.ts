@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto'
+import { createAdminService } from '../../lib/services/admin.js'
+import { createAnnounce } from '../../lib/services/announce.js'
+import { createTokenMinter } from '../../lib/services/issue.js'
+import { createLastUsed } from '../../lib/services/last-used.js'
+import { createLoginService } from '../../lib/services/login.js'
+import { createPasswordService } from '../../lib/services/passwords.js'
+import { createSessionService } from '../../lib/services/sessions.js'
+import type { SessionService } from '../../lib/services/sessions.js'
+import { createCachedTokenStore } from '../../lib/stores/cached-token-store.js'
+import type { CachedTokenStore } from '../../lib/stores/cached-token-store.js'
+import { UNSEALED } from '../../lib/stores/seal.js'
+import { createTombstones } from '../../lib/stores/tombstones.js'
+import type { Tombstones } from '../../lib/stores/tombstones.js'
+import { createTokenFormat, digestOf } from '../../lib/tokens/token.js'
+import type { Digest, TokenReader, TokenRecord } from '../../lib/index.js'
+import type { Wrap } from '../../lib/testing/index.js'
+import { CACHE_TTL_MS, wrapPorts } from './protocol-bench.js'
+import type { Ports, ProtocolBench, State } from './protocol-bench.js'
+
+/** Two servers, which share nothing but the ports. */
+export interface World {
+  state: State
+  ports: Ports
+  bench: ProtocolBench
+  a: CachedTokenStore
+  b: CachedTokenStore
+  /** Digests of the tokens that logins with the old password have got. */
+  granted: Digest[]
+}
+
+/** How a broken variant differs: in the ports, whose calls are steps already, or in who reads through them. */
+export interface Breakage {
+  steps?: (ports: Ports, wrap: Wrap, bench: ProtocolBench) => Ports
+  store?: (store: CachedTokenStore) => CachedTokenStore
+}
+
+const asItIs = <Part>(part: Part): Part => part
+
+export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Breakage = {}): Promise<World> {
+  const { steps = asItIs, store = asItIs } = broken
+  const ports = steps(wrapPorts(wrap, bench.ports), wrap, bench)
+  const server = (leaseOwner: string, find: TokenReader['find']) => store(createCachedTokenStore({
+    cache: ports.cache, gate: bench.gate, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, now: Date.now, leaseOwner, jitter: () => 0
+  }))
+  const state = await bench.nextState()
+  return { state, ports: { ...ports, ...ofOneSchedule(ports, state) }, bench, a: server('a', ports.reader.find), b: server('b', ports.findOnB), granted: [] }
+}
+
+// Schedules share the tables. A deletion that is asked for again also returns what others have deleted lately, and its
+// tombstones would come between the steps of their schedules.
+function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): Pick<Ports, 'sessions' | 'revocations'> {
+  const own = new Set(digests)
+  return {
+    sessions: {
+      ...sessions,
+      login: async (userId, hash, token) => {
+        own.add(token.digest)
+        return await sessions.login(userId, hash, token)
+      }
+    },
+    revocations: {
+      ...revocations,
+      deleteUser: async (userId) => {
+        const revoked = await revocations.deleteUser(userId)
+        return { ...revoked, digests: revoked.digests.filter((digest) => own.has(digest)) }
+      }
+    }
+  }
+}
+
+export function read (server: CachedTokenStore, digest: Digest): Promise<TokenRecord | null> {
+  return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
+}
+
+/** A read that must not be accepted. */
+export async function refuse (server: CachedTokenStore, digest: Digest): Promise<void> {
+  if (await read(server, digest) !== null) throw new Error('a revoked token is accepted')
+}
+
+export type Services = ReturnType<typeof createServices>
+
+/** The real services, with passwords that are hashed in no time, on ports of their own: those of a process that is going to crash differ. */
+export function createServices ({ users, reader, sessions, revocations, cache }: Ports, { bench, a }: World) {
+  const tombstones = followCache({ cache, bench, recent: async () => [] })
+  const hash = async (password: string) => `hash of ${password}`
+  const verify = async (password: string, stored: string | null) => stored === await hash(password)
+  const parts = {
+    users,
+    reader,
+    sessions,
+    revocations,
+    cache,
+    checker: {
+      hash,
+      verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
+      needsUpgrade: () => false,
+      isBusy: false,
+      close: async () => {}
+    },
+    guard: { run: async <Result>(_who: unknown, evaluate: () => Promise<Result>) => await evaluate() },
+    upgrades: { offer () {}, close: async () => {} },
+    policy: { check: async () => {} },
+    minter: createTokenMinter({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
+    announce: createAnnounce({ writeTombstones: tombstones.write, revocations, revocation: 'strict', emit () {} }),
+    emit () {},
+    randomBytes,
+    pseudonym: async () => '',
+    canonicalize: (username: string) => username,
+    resolveFresh: a.resolveFresh,
+    retentionMs: 0
+  }
+  const log = () => {}
+  return {
+    sessions: createSessionService(parts) as SessionService,
+    passwords: createPasswordService(parts),
+    admin: createAdminService(parts),
+    logins: createLoginService(parts),
+    lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, logger: { info: log, warn: log, error: log } })
+  }
+}
+
+/** What a server does at its start. Of all that was revoked lately it is shown what this schedule revoked. */
+export async function restart ({ ports: { cache, revocations }, bench, state }: World): Promise<void> {
+  const tombstones = followCache({ cache, bench, recent: () => revocations.recentOf(state.userId) })
+  tombstones.start()
+  await tombstones.ready
+}
+
+function followCache ({ cache, bench: { gate }, recent }: { cache: Ports['cache'], bench: ProtocolBench, recent: () => Promise<Digest[]> }): Tombstones {
+  return createTombstones({
+    cache: { ...cache, onConnection: (listener) => listener(true) },
+    // This one's distrust would be everybody's, since the schedules share a gate; their cache is never away.
+    gate: { ...gate, distrust () {} },
+    recentlyRevoked: async () => ({ digests: await recent(), next: null }),
+    cacheTtlMs: CACHE_TTL_MS
+  })
+}
+
+export async function login ({ logins }: Services, { state: { username }, granted }: World): Promise<void> {
+  const { token } = await logins.login({ username, password: 'old', origin: { ip: null, userAgent: null, requestId: null } })
+  granted.push(digestOf(token))
+}
+
+/** A login where a user may have one token. */
+export async function loginCrowded (world: World): Promise<void> {
+  await login(createServices({ ...world.ports, sessions: world.ports.crowded }, world), world)
+}

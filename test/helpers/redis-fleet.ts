@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+import { until } from './counting.js'
+
+export const HOST = '127.0.0.1'
+
+/** What a server gets besides its port, as in redis.conf. */
+export interface ServerConfig { port: number, isSentinel?: boolean, lines: string[] }
+
+export interface Fleet {
+  /** One command to one server, also to a replica. */
+  ask (port: number, command: string, ...args: (string | number)[]): Promise<any>
+  /** SIGKILL. */
+  kill (port: number): void
+  /** SIGSTOP: its connections stay open, and nothing is answered. */
+  freeze (port: number): void
+  thaw (port: number): void
+  /** The servers that answer: neither killed nor frozen. */
+  living (): number[]
+}
+
+// The shell outlives a test process that dies: it reads the end of its input then, and ends the servers.
+const SHELL = `cd "$1" || exit 1
+for file in *.conf; do
+  case $file in sentinel-*) set -- --sentinel ;; *) set -- ;; esac
+  "$REDIS_SERVER_BIN" "$PWD/$file" "$@" >/dev/null 2>&1 &
+  pids="$pids $!"
+  echo "$file $!"
+done
+read -r end
+kill -9 $pids
+wait
+rm -rf "$PWD"`
+
+/** Ports that nobody listens on. */
+export async function freePorts (count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, HOST))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+/** Starts servers in a directory of their own. They end with the test, or with its process. */
+export async function startFleet (t: Test, configs: ServerConfig[]): Promise<Fleet> {
+  const dir = await mkdtemp(join(tmpdir(), 'fta-redis-'))
+  for (const { port, isSentinel = false, lines } of configs) {
+    const common = [`port ${port}`, `bind ${HOST}`, `dir ${dir}`, 'daemonize no']
+    await writeFile(join(dir, `${isSentinel ? 'sentinel' : 'server'}-${port}.conf`), [...common, ...lines, ''].join('\n'))
+  }
+  const env = { REDIS_SERVER_BIN: 'redis-server', ...process.env }
+  const shell = spawn('sh', ['-c', SHELL, 'sh', dir], { stdio: ['pipe', 'pipe', 'ignore'], detached: true, env })
+  const exited = once(shell, 'exit')
+  t.teardown(async () => {
+    shell.stdin.end()
+    await exited
+  })
+
+  const pids = new Map<number, number>()
+  for await (const line of createInterface(shell.stdout)) {
+    const [, port, pid] = /-(\d+)\.conf (\d+)$/.exec(line)!
+    pids.set(Number(port), Number(pid))
+    if (pids.size === configs.length) break
+  }
+  const frozen = new Set<number>()
+  const signal = (port: number, name: NodeJS.Signals) => { process.kill(pids.get(port)!, name) }
+
+  async function ask (port: number, command: string, ...args: (string | number)[]): Promise<any> {
+    const client = new Redis(port, HOST, { lazyConnect: true, readOnly: true, retryStrategy: () => null, enableReadyCheck: false, commandTimeout: 2000 })
+    client.on('error', () => {})
+    try {
+      return await client.call(command, ...args)
+    } finally {
+      client.disconnect()
+    }
+  }
+
+  const isUp = (port: number) => ask(port, 'PING').then(() => true, () => false)
+  for (const { port } of configs) await until(() => isUp(port), `redis-server answers on ${port}`)
+
+  return {
+    ask,
+    kill (port) {
+      signal(port, 'SIGKILL')
+      pids.delete(port)
+    },
+    freeze (port) {
+      signal(port, 'SIGSTOP')
+      frozen.add(port)
+    },
+    thaw (port) {
+      signal(port, 'SIGCONT')
+      frozen.delete(port)
+    },
+    living: () => [...pids.keys()].filter((port) => !frozen.has(port))
+  }
+}
+
+/** A field of INFO or CLUSTER INFO. */
+export function field (info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
+}
+
+/** Cuts replicas off: they keep what they have, and get nothing more. Their master must live. */
+export async function cutReplication ({ ask }: Fleet, master: number, replicas: number[]): Promise<void> {
+  // Their master knows no password, so it refuses them when they connect again.
+  for (const replica of replicas) await ask(replica, 'CONFIG', 'SET', 'masterauth', 'wrong')
+  await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica')
+  const isCut = async (port: number) => field(await ask(port, 'INFO', 'replication'), 'master_link_status') === 'down'
+  for (const replica of replicas) await until(() => isCut(replica), 'the replica is cut off')
+}
+
+/** Resolves when every replica of the master has what the master has. */
+export async function replicated ({ ask }: Fleet, master: number): Promise<void> {
+  const info = await ask(master, 'INFO', 'replication')
+  const ahead = Number(field(info, 'master_repl_offset'))
+  for (let i = 0; i < Number(field(info, 'connected_slaves')); i++) {
+    const port = Number(/port=(\d+)/.exec(field(info, `slave${i}`)!)![1])
+    await until(async () => Number(field(await ask(port, 'INFO', 'replication'), 'slave_repl_offset')) >= ahead, 'the replica has what its master has')
+  }
+}

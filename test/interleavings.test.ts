@@ -1,0 +1,194 @@
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Digest } from '../lib/index.js'
+import { exploreInterleavings } from '../lib/testing/index.js'
+import type { Exploration, InterleavingReport } from '../lib/testing/index.js'
+import { until } from './helpers/counting.js'
+import { CONTROLS, DELETE_WITH_LEASES } from './helpers/broken-stores.js'
+import { CONCURRENCY, openProtocolBench } from './helpers/protocol-bench.js'
+import type { ProtocolBench, State } from './helpers/protocol-bench.js'
+import { ACTORS, checkEnd, countGranted, independent, lateReader } from './helpers/protocol-processes.js'
+import type { ActorName } from './helpers/protocol-processes.js'
+import { crashAndRevoke, revoke, REVOKERS } from './helpers/protocol-revokers.js'
+import { createWorld, loginCrowded, refuse } from './helpers/protocol-world.js'
+import type { Breakage, World } from './helpers/protocol-world.js'
+import { createReplayedFill } from './helpers/replayed-fill.js'
+
+interface Race {
+  actors: ActorName[]
+  isCrashing?: boolean
+}
+
+interface Variant extends Race {
+  revoker: string
+  broken?: Breakage
+}
+
+async function explore (bench: ProtocolBench, { revoker: name, actors, isCrashing = false, broken = {} }: Variant, more: Partial<Exploration<World>> = {}): Promise<InterleavingReport> {
+  const revoker = REVOKERS[name]!
+  return await exploreInterleavings<World>({
+    setup: (wrap) => createWorld(bench, wrap, broken),
+    processes: {
+      ...Object.fromEntries(actors.map((actor) => [actor, ACTORS[actor]])),
+      [name]: (world) => isCrashing ? crashAndRevoke(revoker, world) : revoke(revoker, world),
+      'late reader': { after: name, run: lateReader }
+    },
+    check: (world) => checkEnd(revoker, world),
+    independent,
+    concurrency: CONCURRENCY,
+    maxSchedules: 20_000,
+    ...more
+  })
+}
+
+/**
+ * Against every way to revoke. A login that displaces a token says nothing of those that others have ended. A crash comes after
+ * the commit: before it, nothing has happened.
+ */
+const RACES: (Race & { except?: string })[] = [
+  { actors: ['reader A', 'reader B'] },
+  { actors: ['reader A', 'eviction'] },
+  { actors: ['reader A', 'eviction'], isCrashing: true },
+  { actors: ['reader A', 'last use'] },
+  { actors: ['reader A', 'refresh'] },
+  { actors: ['reader A', 'login'] },
+  { actors: ['reader A', 'dying logout'], except: 'maxPerUser trim' }
+]
+
+/** More at once, against those that differ most; against every one with `INTERLEAVINGS=all`, which takes some minutes. */
+const LARGE_RACES: (Race & { revokers: string[] })[] = [
+  { actors: ['reader A', 'second reader A'], revokers: ['logout'] },
+  { actors: ['reader A', 'reader B'], isCrashing: true, revokers: ['logout'] },
+  { actors: ['reader A', 'reader B', 'eviction'], revokers: ['logout'] },
+  { actors: ['reader A', 'last use', 'eviction'], revokers: ['logout'] },
+  { actors: ['reader A', 'refresh', 'flush'], revokers: [] },
+  { actors: ['reader A', 'refresh'], isCrashing: true, revokers: ['logout'] },
+  { actors: ['reader A', 'login', 'flush'], revokers: ['logout', 'change-password'] },
+  { actors: ['reader A', 'login'], isCrashing: true, revokers: ['logout', 'change-password'] },
+  { actors: ['reader A', 'second reader A', 'eviction'], revokers: [] }
+]
+
+/** With one process there is one server, and no crash that leaves the cache behind. */
+const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
+  { actors: ['reader A', 'eviction'] },
+  { actors: ['reader A', 'refresh'] },
+  { actors: ['reader A', 'login'] },
+  { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
+]
+
+const isForAll = process.env['INTERLEAVINGS'] === 'all'
+const total = { schedules: 0, orders: 0 }
+
+async function hold (t: Test, bench: ProtocolBench, revoker: string, race: Race): Promise<void> {
+  const { schedules, orders, violations } = await explore(bench, { revoker, ...race })
+  const name = [...race.actors, race.isCrashing === true ? `${revoker} with a crash` : revoker].join(', ')
+  t.same(violations, [], `${name}: ${schedules} schedules for ${orders} orders`)
+  total.schedules += schedules
+  total.orders += orders
+}
+
+/** As people are shown it. */
+function show ({ violations: [first] }: InterleavingReport): string {
+  return [...first!.schedule, first!.message].join(' > ')
+}
+
+t.test('with Redis', async (t) => {
+  const bench = await openProtocolBench(t)
+
+  for (const revoker of Object.keys(REVOKERS)) {
+    t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+      const races = RACES.filter(({ except }) => except !== revoker)
+      const large = LARGE_RACES.filter(({ revokers }) => isForAll || revokers.includes(revoker))
+      for (const race of [...races, ...large]) await hold(t, bench, revoker, race)
+    })
+  }
+
+  t.test('of two logins at once where one session is allowed, one has a token that lives, in any order', async (t) => {
+    const { schedules, violations } = await exploreInterleavings<World>({
+      setup: (wrap) => createWorld(bench, wrap),
+      processes: { 'reader A': ACTORS['reader A'], 'crowded login': loginCrowded, 'other login': loginCrowded },
+      check: async (world) => {
+        await refuse(world.a, world.state.digest)
+        const live = await countGranted(world)
+        if (live !== 1) throw new Error(`${live} tokens are accepted`)
+      },
+      independent,
+      concurrency: CONCURRENCY
+    })
+    t.same(violations, [], `${schedules} schedules`)
+  })
+
+  t.test('what ends all sessions waits for a logout that is under way in the database, and tells the cache of its token too', async (t) => {
+    const { ports: { revocations, sessions }, pool } = bench
+    const token = { digest: randomBytes(32).toString('base64url'), ttlMs: 60_000, ip: null, userAgent: null, label: null, scopes: null }
+    const ends: Record<string, (state: State) => Promise<Digest[]>> = {
+      user: async ({ userId }) => (await revocations.user(userId, 'logout_all')).digests,
+      setPassword: async ({ userId }) => (await revocations.setPassword(userId, 'new')).digests,
+      setActive: async ({ userId }) => (await revocations.setActive(userId, false)).digests,
+      deleteUser: async ({ userId }) => (await revocations.deleteUser(userId)).digests,
+      changePassword: async ({ userId, otherSessionId: sessionId }) =>
+        (await sessions.changePassword({ userId, sessionId, verifiedHash: 'hash of old', newHash: 'new', token }))!.revoked
+    }
+    for (const [name, end] of Object.entries(ends)) {
+      const state = await bench.nextState()
+      const logout = await pool.connect()
+      await logout.query('begin')
+      await logout.query('update auth_tokens set revoked_at = now(), revoke_reason = \'logout\' where id = $1', [state.sessionId])
+      const ended = end(state)
+      await until(async () => (await pool.query('select 1 from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\'')).rows.length > 0, 'it waits for the row')
+      await logout.query('commit')
+      logout.release()
+      t.same((await ended).sort(), [...state.digests].sort(), name)
+    }
+  })
+
+  t.test('schedules that are left out are swaps of independent steps: counted, they are as many as brute force runs', async (t) => {
+    for (const race of [{ actors: ['reader A', 'eviction'], isCrashing: true }, { actors: ['reader A', 'last use'] }] satisfies Race[]) {
+      const reduced = await explore(bench, { revoker: 'logout', ...race })
+      const all = await explore(bench, { revoker: 'logout', ...race }, { independent: () => false })
+      t.equal(reduced.orders, all.schedules)
+      t.ok(reduced.schedules < all.schedules / 2)
+      t.same(all.violations, [])
+    }
+  })
+
+  for (const [name, control] of Object.entries(CONTROLS)) {
+    t.test(`control: ${name} is caught`, async (t) => {
+      const reduced = await explore(bench, control, { stopAtFirst: true })
+      t.not(reduced.violations.length, 0, `${reduced.schedules} schedules`)
+      const bruteForce = await explore(bench, control, { independent: () => false, concurrency: 1, stopAtFirst: true })
+      t.not(bruteForce.violations.length, 0)
+      t.comment(`${name}: ${show(bruteForce)}`)
+    })
+  }
+
+  t.test('leases alone hold too: DEL is the mistake only where fills do not compare', async (t) => {
+    const { violations } = await explore(bench, { revoker: 'logout', actors: ['reader A', 'eviction'], broken: DELETE_WITH_LEASES })
+    t.same(violations, [])
+  })
+
+  t.test('control: default ioredis settings are caught, because a fill is replayed into the Redis that comes back empty', async (t) => {
+    const replay = await createReplayedFill(t, bench)
+    const caught = await replay({ settings: 'default', fill: 'unconditional' })
+    t.not(caught.violations.length, 0)
+    t.comment(`default ioredis settings: ${show(caught)}`)
+    t.same((await replay({ settings: 'ours', fill: 'unconditional' })).violations, [], 'with our settings the fill is lost')
+    t.same((await replay({ settings: 'default', fill: 'with lease' })).violations, [], 'with a lease it is refused')
+  })
+})
+
+t.test('with the in-process cache', async (t) => {
+  const bench = await openProtocolBench(t, 'memory')
+  for (const revoker of Object.keys(REVOKERS)) {
+    t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+      const races = IN_PROCESS_RACES.filter(({ revokers }) => isForAll || revokers === undefined || revokers.includes(revoker))
+      for (const race of races) await hold(t, bench, revoker, race)
+    })
+  }
+})
+
+t.test('the number of schedules', async (t) => {
+  t.ok(total.schedules > 5000)
+  t.comment(`${total.schedules} schedules for ${total.orders} orders`)
+})
