@@ -240,6 +240,26 @@ t.test('a channel that is cut as a token ends costs cache.near.ttl at most', asy
   t.equal(await b.get(token), 401)
 })
 
+t.test('a read that a logout on another server overtakes is answered once, and not kept', async (t) => {
+  const { pool } = countingPool(t, database.url, { max: 2 })
+  await pool.query(`create function pass_gate() returns boolean stable language plpgsql
+    as 'begin perform pg_advisory_xact_lock_shared(4711); return true; end'`)
+  const { a, b, redis, namespace, warm, cost } = await createPair(t, { users: { activeWhen: 'active and pass_gate()' }, autoMigrate: false }, { users: {}, autoMigrate: true })
+  const [token, marker] = [await session(a), await session(a)]
+  await warm(b, marker)
+  const client = await pool.connect()
+  t.teardown(() => client.release(true))
+  await client.query('select pg_advisory_lock(4711)')
+  const reading = b.get(token)
+  await until(async () => (await client.query("select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'")).rowCount === 1, 'PostgreSQL is being asked')
+  t.equal(await logout(a, token), 204)
+  await redis.publish(`${namespace}n`, digestOf(marker))
+  await until(async () => String(await cost(b, marker)) === 'get', 'the message about the logout has arrived, as a later one has')
+  await client.query('select pg_advisory_unlock(4711)')
+  t.equal(await reading, 200, 'it began before the logout')
+  t.equal(await b.get(token), 401)
+})
+
 t.test('messages that make no sense are ignored', async (t) => {
   const { a, b, redis, namespace, warm, cost } = await createPair(t)
   const token = await session(a)

@@ -59,7 +59,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
   const gate = createSemaphore({ ...hashing, concurrency, overloaded: () => Object.assign(new OVERLOADED(), { retryAfterSeconds: RETRY_AFTER_SECONDS }) })
   const builtIn = createBuiltInVerifiers({ findArgon2 })
-  const dummy = createDummyHash({ hasher: { ...hasher, hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
+  const dummy = createDummyHash({ hasher: { hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
   const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
   const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
   const underWay = createUnderWay()
@@ -100,7 +100,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
       isClosed = true
       await underWay.settled()
       const parts = [hasher, ...verifiers, ...builtIn]
-      const warn = (error: unknown) => logger.warn({ err: error }, 'a password hasher could not be closed')
+      const warn = (error: unknown) => logger.warn({ err: withoutSecrets(error) }, 'a password hasher could not be closed')
       await Promise.all(parts.map((part) => inTime(() => part.close?.()).catch(warn)))
     }
   }

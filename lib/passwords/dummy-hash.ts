@@ -8,7 +8,7 @@ export interface DummyHash {
 }
 
 /** A hash that no password matches, as strong as the hasher makes them now: what unknown users are verified against. */
-export function createDummyHash ({ hasher, randomBytes }: { hasher: Hasher, randomBytes: RandomBytes }): DummyHash {
+export function createDummyHash ({ hasher, randomBytes }: { hasher: Pick<Hasher, 'hash'>, randomBytes: RandomBytes }): DummyHash {
   let making: Promise<string> | null = null
   let made: string | null = null
 

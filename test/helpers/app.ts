@@ -3,8 +3,10 @@ import bcryptjs from 'bcryptjs'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions, LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
+import { withDeadline } from '../../lib/concurrency/deadline.js'
 import { authPlugin } from '../../lib/index.js'
 import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
+import { lastingKeys } from './leftovers.js'
 import { checkPublished } from './published.js'
 import { redisUrl, uniqueNamespace } from './services.js'
 
@@ -59,10 +61,21 @@ export function testOptions (databaseUrl: string, options: Partial<AuthPluginOpt
   }
 }
 
-/** A server with the plugin and a protected route GET /protected, closed when the test ends. */
+const CLOSE_MS = 30_000
+
+// Of a Redis of the test's own, nothing may be left to ask. Throws, since an assertion in a teardown is none.
+async function closeCleanly (app: FastifyInstance, { redis, cache }: AuthPluginOptions): Promise<void> {
+  await withDeadline(app.close(), { timeoutMs: CLOSE_MS, expired: () => new Error(`close() did not resolve within ${CLOSE_MS} ms`) })
+  const { url, db = 0 } = (redis ?? {}) as { url?: unknown, db?: unknown }
+  if (cache?.namespace === undefined || url !== redisUrl() || db !== 0) return
+  const lasting = await lastingKeys(cache.namespace)
+  if (lasting.length > 0) throw new Error(`keys without an end: ${lasting.join(', ')}`)
+}
+
+/** A server with the plugin and a protected route GET /protected, closed when the test ends: then no key of its namespace may be there for ever. */
 export async function createApp (t: Test, options: AuthPluginOptions, { server = {}, routes }: AppOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(server)
-  t.teardown(() => app.close())
+  t.teardown(() => closeCleanly(app, options))
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'test', version: '1' } } })
   await app.register(authPlugin, options)
   app.get('/protected', { onRequest: app.authenticate }, async ({ user, auth }) => ({ user, auth }))
