@@ -283,6 +283,25 @@ t.test('the upgrade of a hash', async (t) => {
     t.equal(changed.statusCode, 200)
     t.notOk(isFirst)
   })
+
+  t.test('that meets another change each time is given up', async (t) => {
+    let username = ''
+    const hasher: Hasher = {
+      ...fastHasher,
+      async verify (password, hash) {
+        const isRight = await fastHasher.verify(password, hash)
+        if (username !== '') await storeHash(username, await fastHasher.hash(PASSWORD))
+        return isRight
+      }
+    }
+    const app = await createApp(t, options({ hasher }))
+    const name = (await createUser(app)).username
+    const token = await login(app, name)
+    username = name
+    t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode, 401)
+    const changed = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'another long password' } })
+    t.equal(changed.json().code, 'FST_TOKEN_AUTH_WRONG_PASSWORD')
+  })
 })
 
 t.test('new passwords', async (t) => {
@@ -427,16 +446,18 @@ t.test('events', async (t) => {
   })
 
   t.test('a hook that throws, rejects or hangs changes no answer', async (t) => {
+    const lines: string[] = []
     const throwing = () => { throw new Error('the hook is broken') }
     const unspeakable = () => { throw Object.defineProperty(new Error(), 'message', { get () { throw new Error('not even that') } }) }
     const app = await createApp(t, options({
       hooks: { onLogin: unspeakable, onLoginFailed: async () => throwing(), onRevoked: () => new Promise(() => {}), onLogout: () => new Promise(() => {}), onTokenRefused: throwing }
-    }))
+    }), { server: { logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } } })
     const { username } = await createUser(app)
     const token = await login(app, username)
     t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: 'wrong' } })).statusCode, 401)
     t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
     t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
+    await until(() => lines.some((line) => line.includes('an error that cannot be logged')), 'it is told as well as it can')
   })
 
   t.test('a hook that always hangs does not fill the memory', async (t) => {

@@ -378,8 +378,8 @@ test('a body is posted, and the answer has the media type that was asked for, wh
   const question = { peer: 'the peer', mediaType: 'application/json', maxBytes: 16, timeoutMs: 1000, signal: waiting() }
   const form = new URLSearchParams({ a: 'b c' })
   const { url, seen } = await peer(t, plain('{"success":true}', 'Application/JSON; charset=utf-8'))
-  t.equal(await ask({ ...question, url, body: form }), '{"success":true}')
-  t.equal(await ask({ ...question, url, body: '{}', headers: { 'content-type': 'application/json' } }), '{"success":true}')
+  t.same(await ask({ ...question, url, body: form }), { status: 200, text: '{"success":true}' })
+  t.same(await ask({ ...question, url, body: '{}', headers: { 'content-type': 'application/json' } }), { status: 200, text: '{"success":true}' })
   t.match(seen[0], { method: 'POST', url: '/range', body: 'a=b+c', headers: { 'content-type': /^application\/x-www-form-urlencoded/ } })
   t.match(seen[1], { method: 'POST', url: '/range', body: '{}', headers: { 'content-type': 'application/json' } })
   for (const other of ['text/html', 'application/jsonp']) {

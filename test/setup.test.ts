@@ -233,6 +233,7 @@ t.test('options', async (t) => {
     t.match(await refusal(t, { database: {}, users: { columns: ['id'] } }), { message: 'users.columns must be an object, got an array' })
     t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object, got true' })
     t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object, got 5' })
+    t.match(await refusal(t, { database: {}, password: 'of the database' }), { message: 'password must be an object, got a string' })
     t.match(await refusal(t, { database: {}, password: false }), { message: 'password must be an object, got false' })
     t.throws(() => readOptions([] as never), { message: 'options must be an object, got an array' })
   })

@@ -225,6 +225,19 @@ t.test('while Redis is away', async (t) => {
     t.equal((await call('POST', '/auth/logout-all', { token: fourth })).statusCode, 204, 'finishes what was pending')
   })
 
+  await t.test('health finds out by itself that a Redis which hung answers again', async (t) => {
+    const token = await login(strict, (await createUser(strict)).username)
+    const misses = () => failures.filter(({ operation }) => operation === 'get').length
+    redis.freeze()
+    t.teardown(redis.thaw)
+    for (let i = 0; i < 5; i++) t.equal(await statusOf(token, strict), 200)
+    const before = misses()
+    await until(async () => (await strict.tokenAuth.health()).cache !== 'up' && misses() > before, 'health has asked in vain')
+    redis.thaw()
+    await until(async () => (await strict.tokenAuth.health()).cache === 'up', 'it is used again')
+    t.equal(await statusOf(token, strict), 200)
+  })
+
   async function createAndLogin () {
     const user = await createUser(strict)
     await login(strict, user.username)

@@ -26,7 +26,7 @@ export interface AccountGuardSettings {
   captcha: CaptchaGuard
   isKnownAddress: TokenReader['isKnownAddress']
   /** The network that an address stands for. */
-  networkOf: (ip: string) => string
+  networkOf: (ip: string | null) => string
 }
 
 interface Taken { key: string, id: string, of: string }
@@ -69,7 +69,7 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
     const isSolved = isAsked && await captcha.check(who.captcha?.answer, { ip: who.ip, failures }) === 'solved'
     if (isAllowed) return
     if (!await isEntitled(who, isSolved)) throw limited(waitMs)
-    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip ?? '')}`), of, taken)
+    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip)}`), of, taken)
     if (!own.isAllowed) throw limited(own.waitMs)
   }
 

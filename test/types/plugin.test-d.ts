@@ -8,7 +8,7 @@ import pg from 'pg'
 import { expectAssignable, expectError, expectNotAssignable, expectType } from 'tsd'
 import authPlugin, { authPlugin as named, bcrypt, createPGlitePool, errors, migrations, PreparedClient, scanningPattern } from 'fastify-token-auth'
 import * as all from 'fastify-token-auth'
-import type { AuthEvents, Authenticate, AuthPluginOptions, AuthSession, Hasher, Health, OpenApiParts, Session, TokenAuth, TokenGrant, UserId } from 'fastify-token-auth'
+import type { AuthEvents, LoginFailure, Authenticate, AuthPluginOptions, AuthSession, Hasher, Health, OpenApiParts, Session, TokenAuth, TokenGrant, UserId } from 'fastify-token-auth'
 import type { EXPORTS } from './exports.js'
 
 expectType<typeof EXPORTS[number]>({} as keyof typeof all)
@@ -54,7 +54,7 @@ app.register(authPlugin, {
   hooks: {
     onLogin: (event) => { expectType<AuthEvents['login']>(event) },
     onLoginFailed: ({ reason, userId }) => {
-      expectType<'unknown_user' | 'wrong_password' | 'inactive' | 'captcha' | 'rate_limited'>(reason)
+      expectType<LoginFailure>(reason)
       expectType<UserId | null>(userId)
     },
     onCacheError: ({ error }) => { expectType<Error>(error) }

@@ -22,5 +22,7 @@ class Puzzle implements Captcha {
   }
 }
 expectAssignable<AuthPluginOptions>({ database: {}, captcha: new Puzzle() })
-expectNotAssignable<Captcha>({ verify: async () => true })
+expectAssignable<Captcha>({ verify: async () => true, when: 'after-failures' })
+expectAssignable<AuthPluginOptions>({ database: {}, captcha: async (answer, { ip }) => answer === ip })
+expectNotAssignable<Captcha>({ verify: async () => 'yes' })
 expectError<CaptchaVerdict>({ ok: false })
