@@ -65,6 +65,7 @@ t.test('what the host gives stays as it was', async (t) => {
   await redis.ping()
   // Its one connection is open, and stays.
   const pool = new pg.Pool({ connectionString: database.url, max: 1, idleTimeoutMillis: 0 })
+  pool.on('error', () => {})
   t.teardown(() => pool.end())
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
   const client = await pool.connect()

@@ -65,6 +65,8 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   const database = await createDatabase()
   // Nobody pulls the plug here, and thousands of commits need not wait for the disk.
   const pool = new pg.Pool({ connectionString: database.url, Client: PreparedClient, max: CONCURRENCY, options: '-c synchronous_commit=off' })
+  // The database may be dropped while the last of its connections is still closing.
+  pool.on('error', () => {})
   const redis = new Redis(redisUrl(), { enableAutoPipelining: true })
   t.teardown(async () => {
     redis.disconnect()
