@@ -131,7 +131,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       await near.close()
       await cache.close()
       // A statement that hangs keeps its connection; the host's shutdown does not wait for it.
-      await withDeadline(closeDatabase(), deadline).catch(ignore)
+      await Promise.allSettled([withDeadline(closeDatabase(), deadline)])
     }
   }
 }
@@ -153,8 +153,6 @@ function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenC
     close: async () => { redis.disconnect() }
   })
 }
-
-function ignore (): void {}
 
 /** The same port with a deadline on every call. */
 function timed<Port extends object> (port: Port, deadline: DeadlineSettings): Port {
