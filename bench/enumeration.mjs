@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import Fastify from 'fastify'
 import pg from 'pg'
 import { argon2id, authPlugin, bcrypt } from '../dist/lib/index.js'
+import { withDatabase } from './common.mjs'
 
 const RIGHT = 'correct horse battery'
 const WRONG = 'correct horse staples'
@@ -47,11 +48,7 @@ function readOptions () {
 }
 
 async function compare (options) {
-  const name = `fta_bench_${randomBytes(6).toString('hex')}`
-  const url = new URL(process.env.DATABASE_URL)
-  await execute(url.href, `CREATE DATABASE ${name}`)
-  url.pathname = `/${name}`
-  await measure(url.href, options).finally(() => execute(process.env.DATABASE_URL, `DROP DATABASE ${name} WITH (FORCE)`))
+  await withDatabase((url) => measure(url, options))
 }
 
 async function measure (databaseUrl, options) {
@@ -141,12 +138,6 @@ async function serve ({ hasher, cost }) {
 function pbkdf2Hash () {
   const salt = randomBytes(11).toString('hex')
   return `pbkdf2_sha256$${PBKDF2_ITERATIONS}$${salt}$${pbkdf2Sync(RIGHT, salt, PBKDF2_ITERATIONS, 32, 'sha256').toString('base64')}`
-}
-
-async function execute (connectionString, sql) {
-  const client = new pg.Client({ connectionString })
-  await client.connect()
-  await client.query(sql).finally(() => client.end())
 }
 
 function shuffle (values) {

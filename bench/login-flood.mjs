@@ -9,8 +9,8 @@ import fs from 'node:fs/promises'
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
-import pg from 'pg'
 import { argon2id, authPlugin, bcrypt } from '../dist/lib/index.js'
+import { percentile, withDatabase } from './common.mjs'
 
 const HASHERS = { 'bcrypt(12)': () => bcrypt(), 'argon2id()': () => argon2id() }
 const LOGINS = 64
@@ -25,11 +25,7 @@ else await compare()
 
 async function compare () {
   for (const hasher of Object.keys(HASHERS)) {
-    const name = `fta_bench_${randomBytes(6).toString('hex')}`
-    const url = new URL(process.env.DATABASE_URL)
-    await execute(url.href, `CREATE DATABASE ${name}`)
-    url.pathname = `/${name}`
-    await measureHasher(hasher, url.href).finally(() => execute(process.env.DATABASE_URL, `DROP DATABASE ${name} WITH (FORCE)`))
+    await withDatabase((url) => measureHasher(hasher, url))
   }
 }
 
@@ -125,17 +121,6 @@ function probeOnRequest () {
     const [stat, lookup] = await Promise.all([probe(() => until, () => fs.stat('.')), probe(() => until, () => dns.lookup('localhost'))])
     process.send({ stat, lookup })
   }
-}
-
-async function execute (connectionString, sql) {
-  const client = new pg.Client({ connectionString })
-  await client.connect()
-  await client.query(sql).finally(() => client.end())
-}
-
-function percentile (times, share) {
-  const sorted = times.toSorted((one, other) => one - other)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
 }
 
 function print (hasher, idle, loaded) {

@@ -7,8 +7,8 @@ import { once } from 'node:events'
 import http from 'node:http'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import pg from 'pg'
 import { authPlugin } from '../dist/lib/index.js'
+import { execute, percentile } from './common.mjs'
 
 const TTL_MS = 1000
 /** Tokens that are ended at once, and requests at once that ask for each: more of them measure the queues of a busy machine. */
@@ -171,17 +171,6 @@ async function serve ({ databaseUrl, namespace, ...redis }) {
     process.send({ tokens })
   })
   process.send({ port: app.server.address().port })
-}
-
-async function execute (connectionString, sql) {
-  const client = new pg.Client({ connectionString })
-  await client.connect()
-  await client.query(sql).finally(() => client.end())
-}
-
-function percentile (times, share) {
-  const sorted = times.toSorted((one, other) => one - other)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
 }
 
 function round (value) {

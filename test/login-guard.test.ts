@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import { sql } from 'kysely'
 import type { AuthPluginOptions, Hasher } from '../lib/index.js'
 import { caller, countingHasher, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from './helpers/app.js'
+import { watchRedis } from './helpers/counting.js'
 import { openKysely } from './helpers/kysely.js'
 import { startServer } from './helpers/processes.js'
 import { createRedisServer } from './helpers/redis-server.js'
@@ -316,6 +317,17 @@ t.test('without Redis each process counts by itself, and stricter', async (t) =>
 })
 
 t.test('accountLimit: false counts nothing', async (t) => {
-  const app = await createApp(t, guarded({ accountLimit: false }))
+  const options = guarded({ accountLimit: false })
+  const app = await createApp(t, options)
+  const { redis, take } = await watchRedis(t, options.cache!.namespace!)
   t.same(await statuses(app, 10, { username: 'nobody' }), Array(10).fill(401))
+  t.same(await take(), [], 'and asks Redis nothing')
+  t.same(await redis.keys(`${options.cache!.namespace}a:*`), [])
+})
+
+t.test('accountLimit: false still counts for a captcha, and makes nobody wait', async (t) => {
+  const captcha = { when: 'after-failures' as const, afterFailures: 2, verify: async (answer: string) => answer.startsWith('solved') }
+  const app = await createApp(t, guarded({ accountLimit: false, captcha }))
+  t.same(await statuses(app, 3, { username: 'nobody' }), [401, 401, 403])
+  t.same(await statuses(app, 10, (i) => ({ username: 'nobody', captchaToken: `solved ${i}` })), Array(10).fill(401))
 })

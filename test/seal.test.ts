@@ -1,34 +1,22 @@
 import { hash } from 'node:crypto'
-import { Kysely, PostgresDialect } from 'kysely'
 import t from 'tap'
 import type { Test } from 'tap'
-import { readTableMap } from '../lib/options.js'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
-import { migrateUp } from '../lib/stores/migrations/index.js'
 import { createPseudonyms } from '../lib/stores/pseudonyms.js'
 import { createSeal } from '../lib/stores/seal.js'
 import { createSecret } from '../lib/stores/secret.js'
-import { createSql } from '../lib/stores/sql.js'
-import { createTables } from '../lib/stores/tables.js'
 import type { TokenRecord } from '../types/ports.js'
-import { countingPool, until } from './helpers/counting.js'
-import { createDatabase } from './helpers/services.js'
+import { until } from './helpers/counting.js'
+import { openMigrated } from './helpers/migrated.js'
 
 const record: TokenRecord = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
 
 async function openDatabase (t: Test) {
-  const { url, drop } = await createDatabase()
-  t.teardown(drop)
-  const { pool, statements } = countingPool(t, url)
-  const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
-  const map = readTableMap({})
-  await migrateUp(db, map)
-  statements.length = 0
-  const open = () => createSecret({ sql: createSql(db), tables: createTables(map), deadline: { timeoutMs: 5000, expired: () => new Error('too late') } })
+  const { pool, statements, tables, sql } = await openMigrated(t)
   return {
-    open,
+    open: () => createSecret({ sql, tables, deadline: { timeoutMs: 5000, expired: () => new Error('too late') } }),
     statements,
     hide: () => pool.query('alter table auth_tokens_secret rename to away'),
     show: () => pool.query('alter table away rename to auth_tokens_secret')

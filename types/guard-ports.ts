@@ -89,4 +89,4 @@ export interface AttemptStore {
  * What stands for a text that may not be kept (a typed username may be a password): HMAC-SHA-256 under a key
  * that all servers share and Redis does not know, base64url. One text has another pseudonym for each purpose.
  */
-export type Pseudonym = (purpose: 'account' | 'address' | 'captcha' | 'name', text: string) => Promise<string>
+export type Pseudonym = (purpose: 'account' | 'address' | 'captcha' | 'name' | 'spelling', text: string) => Promise<string>

@@ -18,7 +18,8 @@ export type Reply = Record<string, unknown>
 const MAX_BYTES = 64 * 1024
 
 /**
- * Posts a form or JSON and reads a JSON object, which is no success without a 200. It does so once: an answer is good for one question, so a second try would be refused.
+ * Posts a form or JSON and reads a JSON object, which is no success without a 200. It does so once: an answer is good for
+ * one question, so a second try would be refused.
  * @throws `FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE`, with what went wrong as its cause
  */
 export async function askProvider ({ body, headers, ...question }: ProviderQuestion): Promise<Reply> {

@@ -42,6 +42,9 @@ export function toCountedName (username: string): string {
   return username.normalize('NFKD').replace(IGNORED, '').toUpperCase().toLowerCase().normalize('NFKD').replace(IGNORED, '')
 }
 
+/** Where nothing is limited and no captcha asks for the failures, none are counted. */
+export const UNGUARDED: AccountGuard = { run: (_who, evaluate) => evaluate() }
+
 /**
  * Slows down guessing at one account, known or not, from wherever it comes (ASVS 5.0 6.3.1; NIST SP 800-63B 3.2.2): an attempt is
  * counted before its password is looked at, so that parallel ones cannot overshoot. Over the limit it is not locked: who
@@ -62,7 +65,7 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
 
   async function enter (who: Guarded, taken: Taken[]): Promise<void> {
     const name = toCountedName(who.username)
-    const of = await pseudonym('name', who.username)
+    const of = await pseudonym('spelling', who.username)
     const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), of, taken)
     // An answer that is not needed yet lets its sender in where the count does not.
     const isAsked = who.captcha !== undefined && (captcha.isWanted(failures) || (!isAllowed && who.captcha.answer !== undefined))

@@ -60,7 +60,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
     return user.active ? user as Verified : { reason: 'inactive', user }
   }
 
-  async function begin ({ username, password, origin }: LoginInput, token: ReturnType<TokenMinter['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
+  async function begin ({ username, password }: Pick<LoginInput, 'username' | 'password'>, token: ReturnType<TokenMinter['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
     const user = await verify(username, password)
     if ('reason' in user) return user
     const issued = await sessions.login(user.id, user.passwordHash, token.request)
@@ -69,7 +69,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
       return issued
     }
     // The hash was upgraded, or the password changed, since it was read.
-    return triesLeft > 0 ? await begin({ username, password, origin }, token, triesLeft - 1) : { reason: 'wrong_password', user }
+    return triesLeft > 0 ? await begin({ username, password }, token, triesLeft - 1) : { reason: 'wrong_password', user }
   }
 
   async function report ({ reason, user }: Refused, { username, origin: { ip, requestId } }: LoginInput, detail: string | null = null): Promise<void> {

@@ -46,15 +46,10 @@ const pending = () => new PASSWORD_CHANGE_PENDING()
 export function createPasswordService (settings: PasswordSettings): PasswordService {
   const { users, sessions, revocations, checker, guard, policy, minter, announce, emit } = settings
 
-  async function find (userId: UserId): Promise<Credentials> {
-    const user = await users.findById(userId)
-    if (user === null) throw new INVALID_TOKEN()
-    return user
-  }
-
   // The hash of the current password, once that is shown to be known.
   async function verifyCurrent ({ userId, currentPassword, origin: { ip } }: ChangePasswordInput): Promise<Credentials & { passwordHash: string }> {
-    const user = await find(userId)
+    const user = await users.findById(userId)
+    if (user === null) throw new INVALID_TOKEN()
     const verified = await guard.run({ username: user.username, ip }, async () => {
       const verdict = await checker.verify(currentPassword, user.passwordHash)
       return verdict === 'right' ? user : null

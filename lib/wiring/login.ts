@@ -5,7 +5,7 @@ import { createPasswordChecker } from '../passwords/checker.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import { createPasswordPolicy } from '../passwords/policy.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
-import { createAccountGuard } from '../services/account-guard.js'
+import { createAccountGuard, UNGUARDED } from '../services/account-guard.js'
 import type { AccountGuard } from '../services/account-guard.js'
 import { createCaptchaGuard } from '../services/captcha-guard.js'
 import { createUpgrades } from '../services/upgrades.js'
@@ -25,26 +25,30 @@ export interface LoginParts {
 /** For a captcha after failures these are counted without a limit, too. */
 const UNLIMITED = { free: Number.MAX_SAFE_INTEGER, delayMs: 0, maxDelayMs: 0, forgetMs: 86_400_000 }
 
-export function openLoginParts (logger: Logger, settings: Settings, { users, reader, attempts, pseudonym }: Stores): LoginParts {
+export function openLoginParts (logger: Logger, settings: Settings, stores: Stores): LoginParts {
   const { verifiers, hashing, randomBytes } = settings
   const checker = createPasswordChecker({ hasher: settings.hasher ?? bcrypt(), verifiers, hashing, randomBytes, logger })
-  const captcha = createCaptchaGuard({ captcha: settings.captcha, claim: attempts.claim, pseudonym, logger, monotonicNow: () => performance.now() })
-  const upgrades = createUpgrades({ checker, rehash: users.rehash, logger })
+  const upgrades = createUpgrades({ checker, rehash: stores.users.rehash, logger })
   return {
     checker,
     policy: createPasswordPolicy({ ...settings.password, logger }),
-    guard: createAccountGuard({
-      rules: settings.accountLimit?.shared ?? UNLIMITED,
-      attempts,
-      pseudonym,
-      captcha,
-      isKnownAddress: reader.isKnownAddress,
-      networkOf: addressKey
-    }),
+    guard: openGuard(logger, settings, stores),
     upgrades,
     async close () {
       await upgrades.close()
       await checker.close()
     }
   }
+}
+
+function openGuard (logger: Logger, { accountLimit, captcha }: Settings, { reader, attempts, pseudonym }: Stores): AccountGuard {
+  if (accountLimit === null && captcha === null) return UNGUARDED
+  return createAccountGuard({
+    rules: accountLimit?.shared ?? UNLIMITED,
+    attempts,
+    pseudonym,
+    captcha: createCaptchaGuard({ captcha, claim: attempts.claim, pseudonym, logger, monotonicNow: () => performance.now() }),
+    isKnownAddress: reader.isKnownAddress,
+    networkOf: addressKey
+  })
 }
