@@ -176,6 +176,7 @@ interface Replicated {
 }
 
 const isEntry = (value: string | null) => value?.[0] === 'V'
+const isTombstone = (value: string | null) => value?.[0] === 'R'
 
 /** A token whose key has a replica. */
 async function replicatedSession ({ namespace }: World, redis: Pick<Replicated, 'masterOf' | 'replicaOf'>, server: FastifyInstance) {
@@ -198,7 +199,7 @@ async function loseTombstone (t: Test, world: World, redis: Replicated, server: 
   await redis.cut(master)
   t.equal((await caller(server)('POST', '/auth/logout', { token })).statusCode, 204)
   const loggedOutAt = performance.now()
-  t.equal(await redis.ask(master, 'GET', key), 'R', 'the master has acknowledged the tombstone')
+  t.ok(isTombstone(await redis.ask(master, 'GET', key)), 'the master has acknowledged the tombstone')
   t.ok(isEntry(await redis.ask(replica, 'GET', key)), 'its replica has the entry and no tombstone')
   t.equal(await status(server, token), 401, 'which is not asked')
   return { token, master, loggedOutAt, promoted: async () => await redis.ask(replica, 'GET', key) }
@@ -213,7 +214,7 @@ async function rewritten (t: Test, world: World, redis: Replicated): Promise<voi
   const load = startLoad({ servers: [left], live: [await session(left)] })
   load.revoked(token)
   await redis.fail(master)
-  await until(async () => await promoted() === 'R', 'the tombstone is written again')
+  await until(async () => isTombstone(await promoted()), 'the tombstone is written again')
   await trusted([left])
   const before = load.dead[401] ?? 0
   await until(() => (load.dead[401] ?? 0) > before + 20, 'the revoked token is refused')
@@ -280,7 +281,7 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     }
     const call = caller(app)
     await until(async () => (await call('POST', '/auth/logout', { token: live })).statusCode === 204, 'the map is up to date')
-    t.equal(await cluster.ask(await cluster.masterOf(keyOf(live)), 'GET', keyOf(live)), 'R')
+    t.ok(isTombstone(await cluster.ask(await cluster.masterOf(keyOf(live)), 'GET', keyOf(live))))
     t.equal(await status(app, live), 401)
   })
 
@@ -305,7 +306,7 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     t.equal(reply.statusCode, 503)
     t.equal(await status(app, token), 401, 'PostgreSQL knows')
     await cluster.healthy()
-    await until(async () => await cluster.ask(await cluster.masterOf(key), 'GET', key) === 'R', 'the tombstone is in the promoted replica')
+    await until(async () => isTombstone(await cluster.ask(await cluster.masterOf(key), 'GET', key)), 'the tombstone is in the promoted replica')
     await trusted([app])
     t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
     t.equal(await status(app, token), 401)
@@ -395,7 +396,7 @@ t.test('a server that stays connected to a replica while it is promoted, as behi
     const { bystander, token, world, cache, promoted } = await promote(t)
     t.equal(await status(bystander, token), 200, 'nobody has told it')
     const another = await world.open({ cache })
-    t.equal(await promoted(), 'R', 'a server that starts writes recent tombstones first')
+    t.ok(isTombstone(await promoted()), 'a server that starts writes recent tombstones first')
     t.equal(await status(bystander, token), 401)
     t.equal(await status(another, token), 401)
   })

@@ -16,7 +16,7 @@ import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
 import { UNSEALED } from '../lib/stores/seal.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
-import { codeOf, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
+import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
 import { createTombstones } from '../lib/stores/tombstones.js'
 import { digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from './helpers/app.js'
@@ -241,7 +241,7 @@ t.test('a key of another type is garbage, and no reason to leave Redis alone', a
   for (let i = 0; i < 10; i++) t.equal((await caller(host)('GET', '/protected', { token })).statusCode, 200)
   t.equal((await host.tokenAuth.health()).cache, 'up')
   t.equal((await caller(host)('POST', '/auth/logout', { token })).statusCode, 204)
-  t.equal(await redis.get(`${namespace}t:${digestOf(token)}`), 'R')
+  t.equal(await redis.get(`${namespace}t:${digestOf(token)}`), `R${digestOf(token)}`)
 })
 
 t.test('a Redis URL whose database is no number is refused', async (t) => {
@@ -342,6 +342,8 @@ t.test('a driver\'s error loses its values, and keeps what helps', async (t) => 
   t.equal(withoutValues(null).message, 'the database refused the statement')
   t.equal(withoutValues(new Error('')).message, 'the database refused the statement')
   t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
+  for (const error of [{ code: '57P01' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
+  for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
 })
 
 t.test('a cache\'s error loses its command', async (t) => {

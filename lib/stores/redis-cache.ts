@@ -58,6 +58,11 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
 
   const send = <Answer>(command: Promise<Answer>) => command.catch((error): never => { throw noted(error) })
 
+  async function acknowledged (command: Promise<unknown>): Promise<void> {
+    const answer = await send(command)
+    if (answer !== 'OK') throw new Error('Redis did not acknowledge a tombstone')
+  }
+
   return {
     get (digest, done) {
       let isOver = false
@@ -74,7 +79,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
           if (isForeign(error)) finish(null, FOREIGN)
           else if (error) finish(noted(error), null)
           else if (since !== epoch) finish(replaced(), null)
-          else finish(null, value ?? null)
+          else finish(null, value == null ? null : read(digest, value))
         })
       } catch (error) {
         // ioredis throws where a Cluster has no node for the slot.
@@ -87,19 +92,19 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
         .catch((error) => isForeign(error) ? FOREIGN : Promise.reject(error))
       const value = await withDeadline(command, { timeoutMs: readTimeoutMs, expired })
       if (since !== epoch) throw replaced()
-      return String(value)
+      return read(digest, String(value))
     },
     async fill (digest, lease, value, ttlMs) {
       await send(client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs))
     },
     async tombstone (digests, ttlMs) {
-      await inChunks(digests, (digest) => send(client.set(keyOf(digest), TOMBSTONE, 'PX', ttlMs)))
+      await inChunks(digests, (digest) => acknowledged(client.set(keyOf(digest), tombstoneOf(digest), 'PX', ttlMs)))
     },
     async drop (digests) {
       await inChunks(digests, (digest) => send(client.del(keyOf(digest))))
     },
     async holdsTombstone (digest) {
-      return await send(client.get(keyOf(digest))) === TOMBSTONE
+      return await send(client.get(keyOf(digest))) === tombstoneOf(digest)
     },
     onConnection (listener) {
       listeners.push(listener)
@@ -109,8 +114,18 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
   }
 }
 
-/** What stands for a key that holds no text at all: garbage, from a Redis that answers well. */
+/** What stands for a key that holds no text at all, or another token's tombstone: garbage, from a Redis that answers well. */
 const FOREIGN = ''
+
+/** Names the token, as an entry does: a crossed reply must refuse no other. */
+function tombstoneOf (digest: Digest): string {
+  return TOMBSTONE + digest
+}
+
+function read (digest: Digest, value: string): string {
+  if (value[0] !== TOMBSTONE) return value
+  return value === tombstoneOf(digest) ? TOMBSTONE : FOREIGN
+}
 
 function isForeign (error: Error | null | undefined): boolean {
   return error?.message.includes('WRONGTYPE') === true

@@ -23,13 +23,28 @@ const DEFAULTS = {
   // A server that hangs closes no connection: after so long without an answer it is connected anew, to another where there is one.
   socketTimeout: 5000,
   sentinelCommandTimeout: 1000,
+  // A server that loads its snapshot guesses how long that takes; its guess is not waited for.
+  maxLoadingRetryTime: 1000,
   // It can end the client for good: a failover that is told while it connects is taken for the end of the connection.
   failoverDetector: false,
   connectionName: 'fastify-token-auth',
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 2000) * (0.75 + 0.5 * Math.random()),
-  // After a failover the old master answers READONLY until the client looks for the new one.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY')
 } satisfies RedisOptions
+
+const REPEATED_MS = 100
+
+/**
+ * After a failover the old master answers READONLY until the client looks for the new one. One of the answers that arrive
+ * together is enough: for each that says so ioredis would add a listener to the connection, and Node.js warn of a leak.
+ */
+function onceReadOnly (): (error: Error) => boolean {
+  let lastAt = -Infinity
+  return ({ message }) => {
+    if (!message.startsWith('READONLY') || performance.now() - lastAt < REPEATED_MS) return false
+    lastAt = performance.now()
+    return true
+  }
+}
 
 /**
  * What a Cluster gets besides. A redirected read would be answered by a server that is not known to have the latest
@@ -70,7 +85,7 @@ export function openSubscriber (client: RedisClient, logger: Logger): Redis {
 
 // Read back from the client: ioredis lets the URL's query win over the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
-  const settings: RedisOptions = { ...DEFAULTS, ...options, ...SAFE }
+  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE }
   const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
   for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
     const given = options[name] === undefined ? client.options[name] : options[name]
@@ -90,7 +105,7 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
 }
 
 function duplicate (client: RedisClient): RedisClient {
-  const settings = { ...DEFAULTS, ...SAFE }
+  const settings = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...SAFE }
   if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate({ ...settings, role: 'master' })
   const { retryStrategy, ...redisOptions } = settings
   const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Redis } from 'ioredis'
 import t from 'tap'
 import { until } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
+import { crossReplies, failToSave, freeMemory, isBusyWithAScript, isStillLoading, limitMemory, loseClients, nothing, scribble } from './redis-faults.js'
 import { complaintsOf, runRow } from './row.js'
 import type { Row } from './row.js'
 import { createWorld, keyOf, read } from './world.js'
@@ -18,20 +18,6 @@ const PENDING = '503 REVOCATION_PENDING'
 const SILENT = { ...WELL, logout: PENDING }
 /** It comes back, or is slow: whether it acknowledges in time depends on the instant. */
 const UNSURE = { ...WELL, logout: ['204', PENDING] }
-
-const nothing = () => {}
-const limitMemory = async (admin: Redis, maxmemory: string, policy: string) => { await admin.config('SET', 'maxmemory', maxmemory, 'maxmemory-policy', policy) }
-const freeMemory = async (admin: Redis) => await limitMemory(admin, '0', 'noeviction')
-
-/** What no server writes: no text, other shapes and versions, an entry without a seal, another type. */
-const GARBAGE = ['', 'garbage', 'V', 'V{}', 'Vnull', `V${'x'.repeat(43)}{"v":1}`, 'RR', '\0', '0'.repeat(100_000)]
-
-async function scribble (admin: Redis, keys: string[]): Promise<void> {
-  await Promise.all(keys.map(async (key, index) => {
-    if (index % 5 === 4) return await admin.multi().del(key).lpush(key, 'garbage').pexpire(key, 5000).exec()
-    return await admin.set(key, GARBAGE[index % GARBAGE.length]!, 'PX', 5000)
-  }))
-}
 
 const rows: Row[] = [
   {
@@ -85,7 +71,11 @@ const rows: Row[] = [
   },
   {
     name: 'a replica, which answers READONLY to writes',
-    inject: async ({ admin }) => { await admin.replicaof('127.0.0.1', 1) },
+    inject: async ({ admin, asked, other }, { id }) => {
+      const tokens = await Promise.all(Array.from({ length: 20 }, () => other.tokenAuth.issueToken(id)))
+      await admin.replicaof('127.0.0.1', 1)
+      await Promise.all(tokens.map(({ token }) => read(asked, token)))
+    },
     heal: ({ admin }) => admin.replicaof('NO', 'ONE'),
     answers: SILENT
   },
@@ -152,13 +142,38 @@ const rows: Row[] = [
   },
   {
     name: 'refuses the credentials',
-    inject: async ({ admin, asked, other }) => {
-      await admin.config('SET', 'requirepass', 'another')
-      await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-      for (const server of [asked, other]) await until(async () => (await server.tokenAuth.health()).cache !== 'up', 'the loss is seen')
+    inject: async (world) => {
+      await world.admin.config('SET', 'requirepass', 'another')
+      await loseClients(world)
     },
     heal: ({ admin }) => admin.config('SET', 'requirepass', ''),
     answers: SILENT
+  },
+  {
+    name: 'has as many clients as it may',
+    inject: async (world) => {
+      await world.admin.config('SET', 'maxclients', '1')
+      await loseClients(world)
+    },
+    heal: ({ admin }) => admin.config('SET', 'maxclients', '10000'),
+    answers: SILENT
+  },
+  {
+    name: 'cannot save, and answers MISCONF to writes',
+    inject: failToSave,
+    async heal ({ admin, redis }) {
+      await admin.config('SET', 'save', '')
+      await rm(join(redis.dir, 'dump.rdb'), { recursive: true })
+    },
+    answers: SILENT
+  },
+  { name: 'is still loading', ...isStillLoading(), answers: UNSURE },
+  { name: 'is busy with a script', ...isBusyWithAScript(), answers: SILENT },
+  {
+    name: 'replies that arrive crossed',
+    inject: crossReplies,
+    heal: ({ redisWay }) => redisWay.pass(),
+    answers: WELL
   },
   {
     name: 'reset in the middle of a reply',
@@ -172,5 +187,10 @@ const rows: Row[] = [
 ]
 
 t.test('Redis', async (t) => {
+  const warnings: Error[] = []
+  const warned = (warning: Error) => { if (!/^(DeprecationWarning|ExperimentalWarning)$/.test(warning.name)) warnings.push(warning) }
+  process.on('warning', warned)
   for (const row of rows) await t.test(row.name, (t) => runRow(t, world, row))
+  process.removeListener('warning', warned)
+  t.same(warnings, [], 'Node.js warns of nothing')
 })

@@ -15,7 +15,8 @@ export interface RedisServer {
   port: number
   /** Where it looks for `dump.rdb` when it starts. */
   dir: string
-  start (): Promise<void>
+  /** Resolves when it has loaded what is there, and answers. */
+  start (...args: string[]): Promise<void>
   /** SIGKILL: everything in it is gone. */
   kill (): Promise<void>
   freeze (): void
@@ -52,8 +53,8 @@ export async function createRedisServer (t: Test): Promise<RedisServer> {
     url,
     port,
     dir,
-    async start () {
-      const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
+    async start (...more) {
+      const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir, ...more]
       child = spawn(process.env['REDIS_SERVER_BIN'] ?? 'redis-server', args, { stdio: 'ignore' })
       const probe = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
       probe.on('error', () => {})

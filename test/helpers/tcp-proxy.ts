@@ -18,12 +18,14 @@ export interface TcpProxy {
   delay (ms: number): void
   /** Breaks every connection, old or new, after so many more bytes of replies: in the middle of one. */
   cutReplies (bytes: number): void
+  /** What arrives of replies at once goes through this. */
+  alterReplies (alter: (chunk: Buffer) => Buffer): void
   readonly connections: number
 }
 
-interface Conditions { isCut: boolean, delayMs: number, replyBytes: number, frozen: Promise<void> | null, thaw: () => void }
+interface Conditions { isCut: boolean, delayMs: number, replyBytes: number, alter: (chunk: Buffer) => Buffer, frozen: Promise<void> | null, thaw: () => void }
 
-const HEALTHY: Conditions = { isCut: false, delayMs: 0, replyBytes: Infinity, frozen: null, thaw () {} }
+const HEALTHY: Conditions = { isCut: false, delayMs: 0, replyBytes: Infinity, alter: (chunk) => chunk, frozen: null, thaw () {} }
 
 /** A TCP proxy on a port of its own, to cut, freeze and delay what is between a server and Redis or PostgreSQL. */
 export async function createTcpProxy (t: Test, target: { port: number, host?: string }): Promise<TcpProxy> {
@@ -69,7 +71,8 @@ export async function createTcpProxy (t: Test, target: { port: number, host?: st
     pairs.add(pair)
     upstream.on('close', () => pairs.delete(pair))
     carry(client, upstream, (chunk) => { if (!upstream.destroyed) upstream.write(chunk) })
-    carry(upstream, client, (chunk) => {
+    carry(upstream, client, (arrived) => {
+      const chunk = conditions.alter(arrived)
       if (!client.destroyed) client.write(chunk.subarray(0, Math.min(chunk.length, pair.replyBytes)))
       pair.replyBytes -= chunk.length
       // end(), not destroy(): the bytes before the cut do arrive.
@@ -100,6 +103,7 @@ export async function createTcpProxy (t: Test, target: { port: number, host?: st
     },
     delay: (delayMs) => become({ delayMs }),
     cutReplies: (replyBytes) => become({ replyBytes }),
+    alterReplies: (alter) => become({ alter }),
     get connections () { return pairs.size }
   }
 }
