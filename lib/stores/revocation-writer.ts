@@ -22,7 +22,7 @@ interface EndedRow {
  * Every way to end tokens. What was ended before, within the time a cache may still repeat it, is
  * returned again: a call that is retried writes the tombstones that its first try could not.
  */
-export function createRevocationWriter ({ run, transaction }: Sql, tables: Tables, { windowMs }: { windowMs: number }): RevocationWriter {
+export function createRevocationWriter ({ read, run, transaction }: Sql, tables: Tables, { windowMs }: { windowMs: number }): RevocationWriter {
   const { tokens, users, column } = tables
 
   async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason): Promise<EndedRow | undefined> {
@@ -53,7 +53,7 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
     async session (userId, sessionId, reason) {
       return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason))
     },
-    recentOf: (userId) => run((db) => recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs)),
+    recentOf: (userId) => read((db) => recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs)),
     user: (userId, reason) => transaction((db) => endUser(db, userId, reason)),
     setPassword: (userId, hash) => transaction(async (db) =>
       await updateUser(db, userId, sql`${column('passwordHash')} = ${hash}`)

@@ -19,19 +19,19 @@ export interface SecretSettings {
   deadline: DeadlineSettings
 }
 
-export function createSecret ({ sql: { run }, tables, deadline }: SecretSettings): Secret {
+export function createSecret ({ sql: { read }, tables, deadline }: SecretSettings): Secret {
   let key: Uint8Array | null = null
   let reading: Promise<Uint8Array> | null = null
 
-  async function read (): Promise<Uint8Array> {
-    const { rows: [row] } = await run((db) => sql<{ value: Uint8Array }>`select value from ${tables.secret}`.execute(db))
-    if (row === undefined) throw new MISSING_TABLES('The secret table has no row')
+  async function readKey (): Promise<Uint8Array> {
+    const { rows: [row] } = await read((db) => sql<{ value: Uint8Array }>`select value from ${tables.secret}`.execute(db))
+    if (row === undefined) throw new MISSING_TABLES('The secret table has no row: take the migration 0003_token_auth_secret back and apply it again')
     return row.value
   }
 
   async function readInTime (): Promise<Uint8Array> {
     try {
-      key = await withDeadline(read(), deadline)
+      key = await withDeadline(readKey(), deadline)
       return key
     } catch (error) {
       reading = null

@@ -1,17 +1,21 @@
 import type { Kysely, Transaction } from 'kysely'
-import { isRetryable, toOwnError } from './pg-errors.js'
+import { isLost, isRetryable, toOwnError } from './pg-errors.js'
+
+type Work<Db, Result> = (db: Db) => Promise<Result>
 
 /** How every store speaks to the database: errors become ours, and what surely did nothing is tried once more. */
 export interface Sql {
   readonly db: Kysely<any>
-  run<Result> (work: (db: Kysely<any>) => Promise<Result>): Promise<Result>
-  transaction<Result> (work: (db: Transaction<any>) => Promise<Result>): Promise<Result>
+  /** What changes nothing, so that it is tried once more, too, if its connection breaks. */
+  read<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  run<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  transaction<Result> (work: Work<Transaction<any>, Result>): Promise<Result>
 }
 
 export function createSql (db: Kysely<any>): Sql {
-  async function run<Result> (work: (db: Kysely<any>) => Promise<Result>): Promise<Result> {
+  async function attempt<Result> (work: Work<Kysely<any>, Result>, isWorthAnother: (error: unknown) => boolean): Promise<Result> {
     try {
-      return await work(db).catch((error) => isRetryable(error) ? work(db) : Promise.reject(error))
+      return await work(db).catch((error) => isWorthAnother(error) ? work(db) : Promise.reject(error))
     } catch (error) {
       throw toOwnError(error)
     }
@@ -19,7 +23,8 @@ export function createSql (db: Kysely<any>): Sql {
 
   return {
     db,
-    run,
-    transaction: (work) => run((db) => db.transaction().execute(work))
+    read: (work) => attempt(work, (error) => isRetryable(error) || isLost(error)),
+    run: (work) => attempt(work, isRetryable),
+    transaction: (work) => attempt((db) => db.transaction().execute(work), isRetryable)
   }
 }

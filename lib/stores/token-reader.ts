@@ -20,7 +20,7 @@ const KNOWN_MS = 30 * 86_400_000
 /** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
 const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
 
-export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs }: { idleTtlMs: number | null }): TokenReader {
+export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idleTtlMs }: { idleTtlMs: number | null }): TokenReader {
   const { tokens } = tables
   const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`
   const findText = named(sql`select t.id as sid, t.scopes, ${tables.viewColumns}, ${epochMs(sql`t.created_at`)} as iat, ${epochMs(sql`t.expires_at`)} as exp,
@@ -31,22 +31,22 @@ export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs
 
   return {
     async find (digest) {
-      const { rows } = await run((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])))
+      const { rows } = await read((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])))
       return rows[0] === undefined ? null : toFound(rows[0], tables)
     },
     async list (userId) {
-      const { rows } = await run((db) => sql<Session>`select id, created_at as "createdAt", last_used_at as "lastUsedAt",
+      const { rows } = await read((db) => sql<Session>`select id, created_at as "createdAt", last_used_at as "lastUsedAt",
         expires_at as "expiresAt", host(ip) as ip, user_agent as "userAgent", label, scopes
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
       return rows
     },
     async liveDigests (userId) {
-      const { rows } = await run((db) => sql<{ digest: Buffer }>`select digest from ${tokens} t
+      const { rows } = await read((db) => sql<{ digest: Buffer }>`select digest from ${tokens} t
         where user_id = ${userId} and ${isLive}`.execute(db))
       return rows.map(toDigest)
     },
     async recentlyRevoked (windowMs, after, limit) {
-      const { rows } = await run((db) => sql<{ id: string, digest: Buffer }>`select id, digest from ${tokens}
+      const { rows } = await read((db) => sql<{ id: string, digest: Buffer }>`select id, digest from ${tokens}
         where revoked_at > ${ago(windowMs)} and ${after === null ? sql`true` : sql`id > ${after}`}
         order by id limit ${sql.lit(limit)}`.execute(db))
       return { digests: rows.map(toDigest), next: rows.length < limit ? null : rows[limit - 1]!.id }
@@ -62,7 +62,7 @@ export function createTokenReader ({ run, db }: Sql, tables: Tables, { idleTtlMs
     async isKnownAddress (username, ip) {
       const network = networkOf(ip)
       if (network === null) return false
-      const { rows } = await run((db) => sql<{ isKnown: boolean }>`select exists (
+      const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
         where u.username = ${username} and t.ip <<= ${network}::inet and t.created_at > ${ago(KNOWN_MS)}
         and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db))

@@ -6,10 +6,10 @@ import { isUniqueViolation } from './pg-errors.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 
-export function createUserStore ({ run }: Sql, tables: Tables): UserStore {
+export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
   // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
   async function findOne (condition: RawBuilder<unknown>): Promise<Credentials | null> {
-    const { rows } = await run((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
+    const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
       from ${tables.usersView} u where ${condition} limit 2`.execute(db))
     return rows.length === 1 ? rows[0]! : null
   }
