@@ -453,13 +453,16 @@ t.test('the database at start', async (t) => {
     t.match(error.message, 'npx fastify-token-auth migrate --up')
   })
 
-  t.test('a missing tokens table, and a column of it, stop the start by name', async (t) => {
+  t.test('a missing tokens table, a column of it, and the row of the secret stop the start by name', async (t) => {
     const half = await createDatabase()
     t.teardown(half.drop)
     await createApp(t, testOptions(half.url))
     const pool = openPool(t, { connectionString: half.url })
     await pool.query('alter table auth_tokens drop column scopes')
     t.match(await refusal(t, testOptions(half.url)), { message: 'The tokens table is not as expected: column "scopes" does not exist' })
+    await pool.query('alter table auth_tokens add column scopes text')
+    await pool.query('delete from auth_tokens_secret')
+    t.match(await refusal(t, testOptions(half.url)), { message: 'The secret table has no row: take the migration 0003_token_auth_secret back and apply it again' })
     await pool.query('drop table auth_tokens')
     t.match(await refusal(t, testOptions(half.url, { autoMigrate: false })), { message: 'The tokens table is not as expected: relation "auth_tokens" does not exist' })
   })

@@ -32,6 +32,8 @@ export interface Services {
   tokenAuth: TokenAuth
   forRoutes: Omit<RouteSettings, 'ipLimit'>
   emit: Emit
+  /** Begins what need not wait until the last request has been answered. */
+  prepareClose (): Promise<void>
   close (): Promise<void>
 }
 
@@ -90,6 +92,10 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
       login: createLoginService(common),
       passwords,
       sessions
+    },
+    async prepareClose () {
+      // Nobody waits for it here: `close` does. A connection that is kept alive may hold that up for longer than the process has.
+      lastUsed.flush()
     },
     async close () {
       await lastUsed.close()

@@ -60,8 +60,8 @@ async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, m
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
   }
   await checkTables(db, tables)
-  // If it fails now, the first use reads it: no reason not to start.
-  await Promise.allSettled([secret.load()])
+  // If it cannot be read now, the first use reads it: no reason not to start.
+  await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
 }
 
 function refuseUnreachable (error: unknown): never {
