@@ -17,6 +17,7 @@ import { startRedisCluster } from './helpers/redis-cluster.js'
 import type { RedisCluster } from './helpers/redis-cluster.js'
 import { cutReplication, field, freePorts, HOST, replicated, startFleet } from './helpers/redis-fleet.js'
 import { startRedisSentinel } from './helpers/redis-sentinel.js'
+import { say } from './helpers/say.js'
 import { createDatabase, redisUrl, uniqueNamespace } from './helpers/services.js'
 
 // They wait for timeouts of Redis most of the time.
@@ -155,7 +156,7 @@ async function underLoad (t: Test, { open }: World, { begin, failedOver }: Outag
   const before = load.logouts[204] ?? 0
   await until(() => (load.logouts[204] ?? 0) > before + 10, 'logouts succeed again')
   await load.stop()
-  t.comment(`failover ${Math.round(failedOverAt - startedAt)} ms, trusted again ${Math.round(recoveredAt - failedOverAt)} ms later; ${load.requests()} requests: ` +
+  say(`failover ${Math.round(failedOverAt - startedAt)} ms, trusted again ${Math.round(recoveredAt - failedOverAt)} ms later; ${load.requests()} requests: ` +
     `live ${JSON.stringify(load.live)}, revoked ${JSON.stringify(load.dead)}, logouts ${JSON.stringify(load.logouts)}`)
   t.match(Object.keys(load.live), /^200(,503)?$/, 'a live token is accepted, or nobody can tell')
   t.match(Object.keys(load.dead), /^401(,503)?$/, 'a revoked token is never accepted')
@@ -388,7 +389,7 @@ t.test('a server that stays connected to a replica while it is promoted, as behi
     t.equal(await status(bystander, token), 200, 'nobody has told it')
     await until(async () => await status(bystander, token) === 401, 'the entry ends')
     const staleMs = Math.round(performance.now() - loggedOutAt)
-    t.comment(`accepted for ${staleMs} ms after the logout, with cache.ttl ${CACHE_TTL_MS} ms`)
+    say(`accepted for ${staleMs} ms after the logout, with cache.ttl ${CACHE_TTL_MS} ms`)
     t.ok(staleMs < CACHE_TTL_MS + LEASE_AND_SLACK_MS)
   })
 

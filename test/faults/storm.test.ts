@@ -16,7 +16,7 @@ t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) =>
   for (const settings of SHORT) {
     await t.test(`${settings.mode}, seed ${settings.seed}`, async (t) => {
       const report = await runStorm(t, services, settings)
-      await publish(t, report)
+      await publish(report)
       t.same(report.violations.map(({ rule, because }) => `${rule}: ${because}`), [])
       t.same(report.troubles, [])
       t.ok(report.faults.length > 0, 'there were faults')

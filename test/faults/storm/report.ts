@@ -1,7 +1,7 @@
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Test } from 'tap'
+import { say } from '../../helpers/say.js'
 import { explain } from './checker.js'
 import type { Verdict } from './checker.js'
 import type { Operation } from './history.js'
@@ -26,17 +26,17 @@ function count (names: string[]): string {
 }
 
 /** Prints what happened, and every violation with what led to it. Of a storm with violations the history is kept as a file. */
-export async function publish (t: Test, report: StormReport): Promise<void> {
+export async function publish (report: StormReport): Promise<void> {
   const { mode, seed, history, faults, stormMs, recoveryMs, boundMs, violations, maxStalenessMs, troubles } = report
   const storm = history.filter(({ final }) => final !== true)
-  t.comment(`${mode}, seed ${seed}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, then ${history.length - storm.length} to look at the result; ` +
+  say(`${mode}, seed ${seed}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, then ${history.length - storm.length} to look at the result; ` +
     `${faults.length} faults; ${violations.length + troubles.length} violations; longest staleness ${Math.round(maxStalenessMs)} ms of ${boundMs} allowed; recovered in ${Math.round(recoveryMs)} ms`)
-  t.comment(`  operations: ${count(storm.map(({ kind, outcome }) => `${kind} ${outcome}`))}`)
-  t.comment(`  faults: ${count(faults.map(({ name }) => name))}`)
-  for (const trouble of troubles) t.comment(trouble)
-  for (const violation of violations.slice(0, 5)) t.comment(explain(history, violation))
+  say(`  operations: ${count(storm.map(({ kind, outcome }) => `${kind} ${outcome}`))}`)
+  say(`  faults: ${count(faults.map(({ name }) => name))}`)
+  for (const trouble of troubles) say(trouble)
+  for (const violation of violations.slice(0, 5)) say(explain(history, violation))
   if (violations.length === 0) return
   const file = join(await mkdtemp(join(tmpdir(), 'fta-storm-')), `${mode}-${seed}.json`)
   await writeFile(file, JSON.stringify({ mode, seed, faults, violations, history }))
-  t.comment(`the history is in ${file}`)
+  say(`the history is in ${file}`)
 }

@@ -6,7 +6,6 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { authPlugin } from '../../../lib/index.js'
-import type { AuthPluginOptions } from '../../../lib/index.js'
 import { fastHasher } from '../../helpers/app.js'
 import { compile } from '../../helpers/compile.js'
 import { createPostgresServer } from '../../helpers/postgres-server.js'
@@ -14,12 +13,13 @@ import type { PostgresServer } from '../../helpers/postgres-server.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
 import { check } from './checker.js'
-import type { CheckerSettings } from './checker.js'
 import { closeClients, perform, runClient } from './clients.js'
 import type { Storm, StormUser } from './clients.js'
 import { createCluster } from './cluster.js'
 import type { Cluster } from './cluster.js'
 import type { Operation } from './history.js'
+import { CACHE_TTL_MS, optionsOf } from './modes.js'
+import type { Mode } from './modes.js'
 import { startNemesis } from './nemesis.js'
 import { createRandom } from './random.js'
 import type { StormReport } from './report.js'
@@ -30,12 +30,6 @@ const USERS = 10
 const MAX_PER_USER = 6
 /** Recovery is unaided, and comes within this time. */
 const RECOVERY_MS = 10_000
-/** A loaded machine may be late by so much in what has a bound. */
-const SLACK_MS = 1000
-const LEASE_MS = 2000
-const NEAR_TTL_MS = 1000
-
-export type Mode = 'strict' | 'bounded' | 'near'
 
 export interface Services { redis: RedisServer, postgres: PostgresServer, code: string }
 
@@ -48,31 +42,18 @@ export async function startServices (t: Test): Promise<Services> {
   return services
 }
 
-/** Life of a cached token. Long, where no bound depends on it: what is wrong stays to be seen. */
-const CACHE_TTL_MS: Record<Mode, number> = { strict: 60_000, bounded: 2000, near: 60_000 }
-
-/** Each mode: the servers' options, and how stale an accept may be. */
-function optionsOf (mode: Mode, cacheTtlMs: number): { options: Partial<AuthPluginOptions>, bounds: Pick<CheckerSettings, 'boundMs' | 'resurrectionMs'> } {
-  const boundMs = cacheTtlMs + LEASE_MS + SLACK_MS
-  const cache = { ttl: cacheTtlMs, namespace: `${mode}:` }
-  if (mode === 'strict') return { options: { cache }, bounds: { boundMs: 0, resurrectionMs: boundMs } }
-  if (mode === 'bounded') return { options: { cache, revocation: 'bounded' }, bounds: { boundMs, resurrectionMs: boundMs } }
-  return {
-    options: { cache: { ...cache, near: { ttl: NEAR_TTL_MS } } },
-    bounds: { boundMs: NEAR_TTL_MS + SLACK_MS, resurrectionMs: boundMs + NEAR_TTL_MS }
-  }
-}
-
 export interface StormSettings {
   mode: Mode
   seed: number
   operations: number
   /** Life of a cached token; each mode has its own. */
   cacheTtlMs?: number
+  /** Called at each tenth of the operations. */
+  onProgress?: (percent: number) => void
 }
 
 /** Runs a storm, heals everything, looks whether all that was answered lasts, and checks the history. */
-export async function runStorm (t: Test, services: Services, { mode, seed, operations, cacheTtlMs = CACHE_TTL_MS[mode] }: StormSettings): Promise<StormReport> {
+export async function runStorm (t: Test, services: Services, { mode, seed, operations, cacheTtlMs = CACHE_TTL_MS[mode], onProgress = () => {} }: StormSettings): Promise<StormReport> {
   const { options, bounds } = optionsOf(mode, cacheTtlMs)
   const database = `storm_${mode}`
   const users = await createUsers(services.postgres, database)
@@ -94,8 +75,8 @@ export async function runStorm (t: Test, services: Services, { mode, seed, opera
   const storm: Storm = { cluster, users, tokens: [], history: [], ended: [] }
   const startedAt = performance.now()
   const nemesis = startNemesis({ cluster, ...services, namespace: options.cache!.namespace!, database }, seed)
-  await Promise.all(Array.from({ length: CLIENTS }, (_, index) =>
-    runClient(storm, createRandom(seed * 1000 + index), () => storm.history.length >= operations)))
+  const isOver = countDown(storm, operations, onProgress)
+  await Promise.all(Array.from({ length: CLIENTS }, (_, index) => runClient(storm, createRandom(seed * 1000 + index), isOver)))
   const stormMs = performance.now() - startedAt
   await nemesis.stop()
   const { recoveryMs, health } = await recover(cluster)
@@ -109,6 +90,16 @@ export async function runStorm (t: Test, services: Services, { mode, seed, opera
     ...(recoveryMs > RECOVERY_MS ? [`the servers needed ${Math.round(recoveryMs)} ms to recover: ${health.join(' ')}`] : [])
   ]
   return { mode, seed, ...storm, faults: nemesis.faults, stormMs, recoveryMs, boundMs: bounds.boundMs, ...verdict, troubles }
+}
+
+function countDown ({ history }: Storm, operations: number, onProgress: (percent: number) => void): () => boolean {
+  let told = 0
+  return () => {
+    const percent = Math.floor(10 * history.length / operations) * 10
+    if (percent > told) onProgress(percent)
+    told = percent
+    return history.length >= operations
+  }
 }
 
 async function createUsers (postgres: PostgresServer, database: string): Promise<StormUser[]> {
