@@ -24,23 +24,26 @@ export function withDeadline<Result> (work: Promise<Result>, { timeoutMs, expire
 
 /** A timer that fires so much too late has waited for this process itself. */
 const STALL_MS = 10
+/** What an answer needs at least when the stall is over, and what was asked is only sent now. */
+const GRACE_MS = 50
 const MOST_EXTENSIONS = 3
 
 /**
  * Calls back after `timeoutMs`, but not for the time that this process was too busy to send, or to read what has arrived:
- * after a stall it waits anew, three times at most. Returns how to cancel it.
+ * after a stall it waits on for as long as that was, three times at most and never longer than `timeoutMs`. Returns how to cancel it.
  */
 export function afterArrivals (timeoutMs: number, callback: () => void): () => void {
   let timer: NodeJS.Timeout
   let turn: NodeJS.Immediate | undefined
-  function wait (extensions: number): void {
-    const due = performance.now() + timeoutMs
+  function wait (ms: number, extensions: number): void {
+    const due = performance.now() + ms
     timer = setTimeout(() => {
-      if (extensions > 0 && performance.now() - due > STALL_MS) wait(extensions - 1)
+      const lateMs = performance.now() - due
+      if (extensions > 0 && lateMs > STALL_MS) wait(Math.min(Math.max(lateMs, GRACE_MS), timeoutMs), extensions - 1)
       else turn = setImmediate(callback)
-    }, timeoutMs)
+    }, ms)
   }
-  wait(MOST_EXTENSIONS)
+  wait(timeoutMs, MOST_EXTENSIONS)
   return () => {
     clearTimeout(timer)
     clearImmediate(turn)

@@ -1,5 +1,7 @@
 import type { CacheGate } from './cache-gate.js'
 import type { Digest, FoundToken, Now, TokenCache, TokenRecord } from '../../types/ports.js'
+import { withDeadline } from '../concurrency/deadline.js'
+import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createNextBatch } from '../concurrency/next-batch.js'
 import { decodeRecord, encodeRecord, TOMBSTONE } from './cache-record.js'
 import type { Seal } from './seal.js'
@@ -21,6 +23,8 @@ export interface CachedTokenStoreSettings {
   seal: Seal
   /** Asks SQL, bounded in number and time. */
   find: (digest: Digest) => Promise<FoundToken | null>
+  /** Of a request that finds nothing in the cache, since it may wait for another's look-up before its own. Without it: as long as those take. */
+  deadline?: DeadlineSettings
   ttlMs: number
   now: Now
   /** Unique to this process, so that its leases are told from all others. */
@@ -31,8 +35,9 @@ export interface CachedTokenStoreSettings {
 
 /** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
 export function createCachedTokenStore (settings: CachedTokenStoreSettings): CachedTokenStore {
-  const { cache, gate, seal, find, now } = settings
+  const { cache, gate, seal, find, deadline, now } = settings
   const joinMiss = createNextBatch(readThrough)
+  const awaitMiss = (digest: Digest) => deadline === undefined ? joinMiss(digest) : withDeadline(joinMiss(digest), deadline)
   let leases = 0
 
   // By our clock an entry may look ended that by the database's is not: then SQL decides.
@@ -75,7 +80,7 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
   return {
     resolve (digest, done) {
       // Cloned: callers who shared a run must not share the object that becomes their request.user.
-      const miss = () => { joinMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
+      const miss = () => { awaitMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
       if (!gate.admits()) return miss()
       cache.get(digest, (error, value) => {
         if (error !== null) {

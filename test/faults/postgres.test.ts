@@ -96,11 +96,12 @@ function rowsOf (postgres: PostgresServer, admin: DatabaseAdmin): Row[] {
   return [
     { name: 'stopped', inject: () => postgres.stop(), heal: () => postgres.start(), answers: AWAY },
     { name: 'crashed', inject: () => postgres.crash(), heal: () => postgres.start(), answers: AWAY },
-    { name: 'frozen', inject: () => postgres.freeze(), heal: () => postgres.thaw(), answers: AWAY },
+    { name: 'frozen', inject: () => postgres.freeze(), heal: () => postgres.thaw(), isSilent: true, answers: AWAY },
     {
       name: 'half open: connections stand, and nothing arrives',
       inject: async ({ postgresWay }) => postgresWay.freeze(),
       heal: ({ postgresWay }) => postgresWay.pass(),
+      isSilent: true,
       answers: AWAY
     },
     {
@@ -143,6 +144,7 @@ function rowsOf (postgres: PostgresServer, admin: DatabaseAdmin): Row[] {
       name: 'frozen, and Redis too',
       inject: async ({ redis }) => { redis.freeze(); await postgres.freeze() },
       heal: async ({ redis }) => { redis.thaw(); await postgres.thaw() },
+      isSilent: true,
       answers: NOTHING
     },
     ...[-10, 10].map((minutes): Row => ({
