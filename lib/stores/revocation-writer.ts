@@ -18,18 +18,26 @@ interface EndedRow {
   recent: boolean
 }
 
+export interface RevocationWriterSettings {
+  /** How far back a call that is made again looks for what was ended before: for as long as any server's cache may repeat it. */
+  windowMs: number
+  /** The same for users who are gone already. By default `windowMs`; shorter, since it takes them all. */
+  deletedWindowMs?: number
+}
+
 /**
  * Every way to end tokens. What was ended before, within the time a cache may still repeat it, is
  * returned again: a call that is retried writes the tombstones that its first try could not.
  */
-export function createRevocationWriter ({ read, run, transaction }: Sql, tables: Tables, { windowMs }: { windowMs: number }): RevocationWriter {
+export function createRevocationWriter ({ read, run, transaction }: Sql, tables: Tables, { windowMs, deletedWindowMs = windowMs }: RevocationWriterSettings): RevocationWriter {
   const { tokens, users, column } = tables
 
   async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason): Promise<EndedRow | undefined> {
-    const { rows } = await run((db) => sql<EndedRow>`update ${tokens}
-      set revoked_at = coalesce(revoked_at, now()), revoke_reason = coalesce(revoke_reason, ${reason})
-      where ${condition} and (revoked_at is not null or expires_at > now())
-      returning id, user_id, digest, revoke_reason, revoked_at = now() as ended, revoked_at > ${ago(windowMs)} as recent`.execute(db))
+    const { rows } = await run((db) => sql<EndedRow>`with held as (
+        select id, revoked_at is null as is_live from ${tokens} where ${condition} and (revoked_at is not null or expires_at > now()) for no key update)
+      update ${tokens} t set revoked_at = coalesce(t.revoked_at, clock_timestamp()), revoke_reason = coalesce(t.revoke_reason, ${reason})
+      from held where t.id = held.id
+      returning t.id, t.user_id, t.digest, t.revoke_reason, held.is_live as ended, t.revoked_at > ${ago(windowMs)} as recent`.execute(db))
     return rows[0]
   }
 
@@ -76,7 +84,7 @@ export function createRevocationWriter ({ read, run, transaction }: Sql, tables:
       const { ended, digests } = await endUser(db, userId, 'user_deleted')
       const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
       if (deleted !== undefined) return { found: true, ended, userId, digests }
-      return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, windowMs) }
+      return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, deletedWindowMs) }
     })
   }
 }
@@ -86,12 +94,20 @@ function toRevoked (row: EndedRow | undefined): Revoked {
   return { found: true, ended: row.ended ? 1 : 0, userId: row.user_id, digests: row.recent ? [toDigest(row)] : [] }
 }
 
-/** Revokes a user's live tokens. */
-export async function revokeAll (db: Kysely<any>, { tokens }: Tables, userId: UserId, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
-  const { rows } = await sql<{ id: string, digest: Buffer }>`update ${tokens} set revoked_at = now(), revoke_reason = ${reason}
-    where user_id = ${userId} and revoked_at is null and expires_at > now()
-    returning id, digest`.execute(db)
+/**
+ * Revokes those whose ids are selected. Their rows are locked before the clock is read: a lock that somebody else holds for long
+ * must not make the revocation seem older than its commit.
+ */
+export async function revokeSelected (db: Kysely<any>, { tokens }: Tables, ids: RawBuilder<unknown>, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+  const { rows } = await sql<{ id: string, digest: Buffer }>`update ${tokens} set revoked_at = clock_timestamp(), revoke_reason = ${reason}
+    where id = any(array(${ids} for no key update)) returning id, digest`.execute(db)
   return rows
+}
+
+/** Revokes a user's live tokens. */
+export async function revokeAll (db: Kysely<any>, tables: Tables, userId: UserId, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+  return await revokeSelected(db, tables, sql`select id from ${tables.tokens}
+    where user_id = ${userId} and revoked_at is null and expires_at > now() order by id`, reason)
 }
 
 /** Digests of tokens that were ended within the time a cache may still repeat them, by whomever. */

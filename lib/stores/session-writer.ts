@@ -1,9 +1,9 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { INVALID_TOKEN } from '../errors.js'
-import type { Digest, IssuedToken, RevokeReason, SessionWriter, TokenRequest } from '../../types/ports.js'
+import type { Digest, IssuedToken, SessionWriter, TokenRequest } from '../../types/ports.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
-import { recentlyEnded, revokeAll } from './revocation-writer.js'
+import { recentlyEnded, revokeAll, revokeSelected } from './revocation-writer.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 import { toBytes, toDigest } from './token-reader.js'
@@ -80,11 +80,10 @@ async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId,
 }
 
 // The new token is never its own victim, even where its transaction began before another's that committed first.
-async function trim (db: Kysely<any>, { tokens }: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
-  const reason: RevokeReason = 'too_many'
-  const { rows } = await sql<{ digest: Buffer }>`update ${tokens} set revoked_at = now(), revoke_reason = ${reason}
-    where id in (select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now()
-      order by id = ${newId} desc, created_at desc, id desc offset ${sql.lit(maxPerUser)})
-    returning digest`.execute(db)
+async function trim (db: Kysely<any>, tables: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
+  const { tokens } = tables
+  const rows = await revokeSelected(db, tables, sql`select id from ${tokens} where revoked_at is null and id in (
+    select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now()
+    order by id = ${newId} desc, created_at desc, id desc offset ${sql.lit(maxPerUser)})`, 'too_many')
   return rows.map(toDigest)
 }

@@ -27,8 +27,8 @@ const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 5000
 
 /**
- * The longest that a revocation's transaction may take: its instant is that of its beginning, and a lock or a frozen
- * database may hold up its commit.
+ * The longest from a revocation's instant to its commit. The rows are locked by then, but statements may follow, and a server or a database may be
+ * frozen for a while.
  */
 const TRANSACTION_MS = 30_000
 

@@ -5,6 +5,7 @@ import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
+import { LONGEST_CACHE_TTL_MS } from '../option-list.js'
 import type { Settings } from '../options.js'
 import { createAttempts } from '../stores/attempts.js'
 import { ping } from '../stores/check.js'
@@ -78,7 +79,8 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const near = openNear({ ...failures, settings, redis, gate, cache: openCache(redis, settings) })
   const { cache } = near
   const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
-  const windowMs = staleWindowMs(settings.cache.ttlMs)
+  // Another server's cache may keep tokens for longer than this one's: a command's, say, which has the default.
+  const windowMs = staleWindowMs(LONGEST_CACHE_TTL_MS)
   const tables = createTables(settings.map)
   const sql = createSql(db)
   const secret = createSecret({ sql, tables, deadline })
@@ -98,7 +100,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     users: timed(createUserStore(sql, tables), deadline),
     reader,
     sessions: timed(createSessionWriter(sql, tables, { ...settings.token, windowMs }), ending),
-    revocations: timed(createRevocationWriter(sql, tables, { windowMs }), ending),
+    revocations: timed(createRevocationWriter(sql, tables, { windowMs, deletedWindowMs: staleWindowMs(settings.cache.ttlMs) }), ending),
     cache,
     gate,
     tombstones,
@@ -108,6 +110,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       seal: redis === null ? UNSEALED : createSeal(secret),
       // The place is kept until the statement has settled, also after the deadline.
       find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
+      deadline,
       ttlMs: settings.cache.ttlMs,
       now: settings.now,
       leaseOwner: randomBytes(9).toString('base64url'),
