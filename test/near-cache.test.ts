@@ -447,8 +447,9 @@ t.test('what docs/storage.md adds to the ACL is enough', async (t) => {
 
 t.test('the entries', async (t) => {
   let at = 1000
+  let setBackMs = 0
   let isTold = true
-  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, now: () => at, isTold: () => isTold, ...more })
+  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, now: () => at - setBackMs, monotonicNow: () => at, isTold: () => isTold, ...more })
   function fill (near: ReturnType<typeof create>, digest: string, record: TokenRecord | null = recordOf(digest)) {
     const read = near.begin(digest)
     if (read !== null) near.settle(read, record)
@@ -465,6 +466,18 @@ t.test('the entries', async (t) => {
     t.equal(near.get(digest)?.sessionId, digest)
     at += 1
     t.equal(near.get(digest), null)
+  })
+
+  await t.test('end with their time, also where the clock is set back', async (t) => {
+    const near = create()
+    const digest = newDigest()
+    fill(near, digest)
+    at += 90
+    setBackMs = 80
+    t.not(near.get(digest), null)
+    at += 10
+    t.equal(near.get(digest), null)
+    setBackMs = 0
   })
 
   await t.test('end with the token and with its idle limit', async (t) => {
@@ -522,7 +535,7 @@ t.test('the entries', async (t) => {
 })
 
 t.test('a read that an invalidation overtakes fills nothing, and voids no other', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, monotonicNow: () => performance.now(), isTold: () => true })
   const held = new Map<string, (record: TokenRecord | null) => void>()
   const store = createNearTokenStore({
     near,
@@ -539,7 +552,7 @@ t.test('a read that an invalidation overtakes fills nothing, and voids no other'
 })
 
 t.test('a revocation ends the entry at once, and again when the cache has acknowledged; then it is told', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, monotonicNow: () => performance.now(), isTold: () => true })
   const inner = createMemoryCache({ max: 10, now: Date.now })
   const acknowledged = deferred<undefined>()
   const told: (readonly string[])[] = []

@@ -158,6 +158,7 @@ export interface TokenCache {
 export interface NearRead {
   readonly digest: Digest
   readonly startedAtMs: number
+  readonly monotonicStartedAtMs: number
 }
 
 /** Live tokens in this process, for as long as it would be told that they end. */

@@ -29,9 +29,9 @@ export interface NearSettings {
 
 /** Makes the near cache and its channel; where it is off, nothing stands in between. */
 export function openNear (parts: NearSettings): Near {
-  const { settings: { cache: { near: options, namespace }, now }, redis, cache, gate, logger } = parts
+  const { settings: { cache: { near: options, namespace }, now }, redis, cache, gate, logger, monotonicNow } = parts
   if (options === null || redis === null) return { cache, inFrontOf: (store) => store, start () {}, close: async () => {} }
-  const near: NearCache = createNearCache({ ...options, now, isTold: () => gate.isTrusted() && channel.isStanding() })
+  const near: NearCache = createNearCache({ ...options, now, monotonicNow, isTold: () => gate.isTrusted() && channel.isStanding() })
   const channel: InvalidationChannel = createNearChannel({
     subscriber: openSubscriber(redis, logger),
     publisher: redis,
