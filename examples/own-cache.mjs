@@ -1,4 +1,5 @@
 // A token cache of your own, shown to keep the promise that a revoked token stays dead: node examples/own-cache.mjs
+// The plugin has no option that takes one: this is for a fork, or a proposal.
 import { exploreTokenCache, tokenCacheContract } from 'fastify-token-auth/testing'
 
 /** The whole of it: a Map with times. */

@@ -19,7 +19,7 @@ const HOUSES: Record<string, House> = {
   'lib/concurrency': { may: WORDS, vendors: ['node:*'] },
   'lib/option-rules.ts': { may: WORDS, vendors: ['@lukeed/ms'] },
   'lib/stores': { may: TOOLS, vendors: ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache'] },
-  'lib/testing': { may: [...WORDS, 'lib/stores'], vendors: ['node:*'] },
+  'lib/testing': { may: [...TOOLS, 'lib/stores'], vendors: ['node:*'] },
   'lib/captcha': { may: [...TOOLS, 'lib/outbound'], vendors: ['node:*'] },
   'lib/services': { may: TOOLS, vendors: ['node:*'] },
   'lib/schemas': { may: WORDS, vendors: ['@sinclair/typebox'] },

@@ -3,90 +3,39 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Digest } from '../lib/index.js'
 import { exploreInterleavings } from '../lib/testing/index.js'
-import type { Exploration, InterleavingReport } from '../lib/testing/index.js'
+import type { InterleavingReport } from '../lib/testing/index.js'
 import { until } from './helpers/counting.js'
 import { CONTROLS, DELETE_WITH_LEASES } from './helpers/broken-stores.js'
 import { CONCURRENCY, openProtocolBench } from './helpers/protocol-bench.js'
 import type { ProtocolBench, State } from './helpers/protocol-bench.js'
-import { ACTORS, checkEnd, countGranted, independent, lateReader } from './helpers/protocol-processes.js'
-import type { ActorName } from './helpers/protocol-processes.js'
-import { crashAndRevoke, revoke, REVOKERS } from './helpers/protocol-revokers.js'
+import { ACTORS, countGranted, independent } from './helpers/protocol-processes.js'
+import { EVERYONE, explore, IN_PROCESS_RACES, LARGE_RACES, RACES, SAMPLE, SAMPLED_CONTROLS, SAMPLED_RACES } from './helpers/protocol-races.js'
+import type { Race } from './helpers/protocol-races.js'
+import { REVOKERS } from './helpers/protocol-revokers.js'
 import { createWorld, loginCrowded, refuse } from './helpers/protocol-world.js'
-import type { Breakage, World } from './helpers/protocol-world.js'
+import type { World } from './helpers/protocol-world.js'
 import { createReplayedFill } from './helpers/replayed-fill.js'
 import { say } from './helpers/say.js'
 
-interface Race {
-  actors: ActorName[]
-  isCrashing?: boolean
-}
-
-interface Variant extends Race {
-  revoker: string
-  broken?: Breakage
-}
-
-async function explore (bench: ProtocolBench, { revoker: name, actors, isCrashing = false, broken = {} }: Variant, more: Partial<Exploration<World>> = {}): Promise<InterleavingReport> {
-  const revoker = REVOKERS[name]!
-  return await exploreInterleavings<World>({
-    setup: (wrap) => createWorld(bench, wrap, broken),
-    processes: {
-      ...Object.fromEntries(actors.map((actor) => [actor, ACTORS[actor]])),
-      [name]: (world) => isCrashing ? crashAndRevoke(revoker, world) : revoke(revoker, world),
-      'late reader': { after: name, run: lateReader }
-    },
-    check: (world) => checkEnd(revoker, world),
-    independent,
-    concurrency: CONCURRENCY,
-    maxSchedules: 20_000,
-    ...more
-  })
-}
-
-/**
- * Against every way to revoke. A login that displaces a token says nothing of those that others have ended. A crash comes after
- * the commit: before it, nothing has happened.
- */
-const RACES: (Race & { except?: string })[] = [
-  { actors: ['reader A', 'reader B'] },
-  { actors: ['reader A', 'eviction'] },
-  { actors: ['reader A', 'eviction'], isCrashing: true },
-  { actors: ['reader A', 'last use'] },
-  { actors: ['reader A', 'refresh'] },
-  { actors: ['reader A', 'login'] },
-  { actors: ['reader A', 'dying logout'], except: 'maxPerUser trim' }
-]
-
-/** More at once, against those that differ most; against every one with `INTERLEAVINGS=all`, which takes some minutes. */
-const LARGE_RACES: (Race & { revokers: string[] })[] = [
-  { actors: ['reader A', 'second reader A'], revokers: ['logout'] },
-  { actors: ['reader A', 'reader B'], isCrashing: true, revokers: ['logout'] },
-  { actors: ['reader A', 'reader B', 'eviction'], revokers: ['logout'] },
-  { actors: ['reader A', 'last use', 'eviction'], revokers: ['logout'] },
-  { actors: ['reader A', 'refresh', 'flush'], revokers: [] },
-  { actors: ['reader A', 'refresh'], isCrashing: true, revokers: ['logout'] },
-  { actors: ['reader A', 'login', 'flush'], revokers: ['logout', 'change-password'] },
-  { actors: ['reader A', 'login'], isCrashing: true, revokers: ['logout', 'change-password'] },
-  { actors: ['reader A', 'second reader A', 'eviction'], revokers: [] }
-]
-
-/** With one process there is one server, and no crash that leaves the cache behind. */
-const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
-  { actors: ['reader A', 'eviction'] },
-  { actors: ['reader A', 'refresh'] },
-  { actors: ['reader A', 'login'] },
-  { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
-]
-
 const isForAll = process.env['INTERLEAVINGS'] === 'all'
-const total = { schedules: 0, orders: 0 }
+const total = { schedules: 0, orders: 0, sampled: 0 }
+
+function nameOf (revoker: string, { actors, isCrashing = false }: Race): string {
+  return [...actors, isCrashing ? `${revoker} with a crash` : revoker].join(', ')
+}
 
 async function hold (t: Test, bench: ProtocolBench, revoker: string, race: Race): Promise<void> {
   const { schedules, orders, violations } = await explore(bench, { revoker, ...race })
-  const name = [...race.actors, race.isCrashing === true ? `${revoker} with a crash` : revoker].join(', ')
-  t.same(violations, [], `${name}: ${schedules} schedules for ${orders} orders`)
+  t.same(violations, [], `${nameOf(revoker, race)}: ${schedules} schedules for ${orders} orders`)
   total.schedules += schedules
   total.orders += orders
+}
+
+async function holdSample (t: Test, bench: ProtocolBench, revoker: string, race: Race): Promise<void> {
+  const { schedules, violations, sample } = await explore(bench, { revoker, ...race }, { sample: SAMPLE })
+  t.same(violations, [], `${nameOf(revoker, race)}: a sample of ${schedules} schedules`)
+  t.same({ schedules, sample }, { schedules: SAMPLE.schedules, sample: SAMPLE })
+  total.sampled += schedules
 }
 
 /** As people are shown it. */
@@ -102,6 +51,10 @@ t.test('with Redis', async (t) => {
       const races = RACES.filter(({ except }) => except !== revoker)
       const large = LARGE_RACES.filter(({ revokers }) => isForAll || revokers.includes(revoker))
       for (const race of [...races, ...large]) await hold(t, bench, revoker, race)
+    })
+
+    t.test(`nothing that starts after ${revoker} has returned is accepted, in a sample of the orders of all at once`, async (t) => {
+      for (const race of SAMPLED_RACES) await holdSample(t, bench, revoker, race)
     })
   }
 
@@ -164,6 +117,13 @@ t.test('with Redis', async (t) => {
     })
   }
 
+  for (const name of SAMPLED_CONTROLS) {
+    t.test(`control: ${name} is caught by a sample of the orders of all at once`, async (t) => {
+      const sampled = await explore(bench, { ...CONTROLS[name]!, actors: EVERYONE }, { sample: SAMPLE, stopAtFirst: true })
+      t.not(sampled.violations.length, 0, `${sampled.schedules} schedules`)
+    })
+  }
+
   t.test('leases alone hold too: DEL is the mistake only where fills do not compare', async (t) => {
     const { violations } = await explore(bench, { revoker: 'logout', actors: ['reader A', 'eviction'], broken: DELETE_WITH_LEASES })
     t.same(violations, [])
@@ -191,5 +151,5 @@ t.test('with the in-process cache', async (t) => {
 
 t.test('the number of schedules', async (t) => {
   t.ok(total.schedules > 5000)
-  say(`${total.schedules} schedules run, for ${total.orders} orders of steps`)
+  say(`${total.schedules} schedules run, for ${total.orders} orders of steps, and a sample of ${total.sampled} of all at once`)
 })

@@ -1,8 +1,6 @@
 import t from 'tap'
-import { createMemoryCache } from '../lib/stores/memory-cache.js'
-import { exploreInterleavings, exploreTokenCache, tokenCacheContract } from '../lib/testing/index.js'
-import type { Exploration, InterleavingReport, Wrap } from '../lib/testing/index.js'
-import type { TokenCache } from '../lib/index.js'
+import { exploreInterleavings } from '../lib/testing/index.js'
+import type { Exploration, InterleavingReport, Sample, Wrap } from '../lib/testing/index.js'
 
 /** A counter that is read and written in two steps, as an instance of a class. */
 class Counter {
@@ -68,15 +66,21 @@ t.test('stops at the first violation, and runs one schedule again', async (t) =>
   t.ok(schedules < 6)
   t.equal(violations.length, 1)
   const again = await race({ schedule: violations[0]!.schedule })
-  t.same(again, { schedules: 1, orders: 1, violations })
+  t.same(again, { schedules: 1, orders: 1, violations, sample: null })
+  t.equal((await race({ schedule: violations[0]!.schedule.slice(0, 2) })).schedules, 1, 'who gives its beginning is shown one that begins so')
+  const tooLong = [...violations[0]!.schedule, 'bob: counter.read #2']
+  await t.rejects(race({ schedule: tooLong }), { message: 'bob: counter.read #2: cannot come now, all have ended' })
   await t.rejects(race({ schedule: ['bob: counter.write'] }), { message: 'bob: counter.write: cannot come now, only ann: counter.read, bob: counter.read' })
 })
 
-t.test('a process starts when the one it waits for has resolved, and not when that fails', async (t) => {
+t.test('a process starts when the one it waits for has resolved, and has broken a promise where it cannot', async (t) => {
   const late = { after: 'ann', run: increment }
   t.equal((await race({ processes: { ann: increment, late } })).schedules, 1)
   const { violations } = await race({ processes: { ann: async () => { throw new Error('no') }, late }, check: () => {} })
-  t.same(violations, [{ schedule: [], message: 'ann: no' }])
+  t.same(violations, [
+    { schedule: [], message: 'ann: no' },
+    { schedule: [], message: 'late: has not started, since ann has not resolved' }
+  ])
 })
 
 t.test('a rejection is a violation, whatever it rejects with', async (t) => {
@@ -87,6 +91,46 @@ t.test('a rejection is a violation, whatever it rejects with', async (t) => {
 
 t.test('a process that waits for something else is an error, not an endless test', async (t) => {
   await t.rejects(race({ processes: { ann: increment, idler: () => new Promise(() => {}) } }), { message: 'idler: waits for something that is no step' })
+})
+
+t.test('a step, a setup or a check that hangs is an error that names it, and so is a schedule without a step', async (t) => {
+  class Silent extends Counter { override ask (): void {} }
+  const setup = (wrap: Wrap): Counter => wrap('counter', new Silent())
+  const processes = { ann: (counter: Counter) => new Promise<void>((resolve) => counter.ask(() => resolve())) }
+  await t.rejects(race({ setup, processes, timeoutMs: 5 }), { message: 'ann: counter.ask: has not been answered in 5 ms' })
+  await t.rejects(race({ setup: () => new Promise(() => {}), timeoutMs: 5 }), { message: 'setup: has not ended in 5 ms' })
+  await t.rejects(race({ check: () => new Promise(() => {}), timeoutMs: 5 }), { message: 'check: has not ended in 5 ms' })
+  await t.rejects(race({ setup: () => new Counter() }), { message: 'no process has made a step: `setup` must wrap what they call' })
+})
+
+t.test('a sample runs as many schedules as it is told, the same ones for the same seed', async (t) => {
+  const seen = async (sample: Sample, concurrency = 1) => {
+    const { violations, ...report } = await race({ sample, concurrency, check: () => { throw new Error('shown') } })
+    return { report, schedules: violations.map(({ schedule }) => schedule.join()) }
+  }
+  const one = await seen({ schedules: 40, seed: 7 })
+  t.same(one.report, { schedules: 40, orders: 40, sample: { schedules: 40, seed: 7 } })
+  t.equal(new Set(one.schedules).size, 6, 'every order has its chance')
+  t.same(await seen({ schedules: 40, seed: 7 }, 4), one)
+  t.notSame((await seen({ schedules: 40, seed: 8 })).schedules, one.schedules)
+  t.equal((await seen({ schedules: 3 })).report.sample?.seed, 1)
+})
+
+t.test('a sample chooses each possible step as often as the others', async (t) => {
+  const first = new Map<string, number>()
+  const processes = { ann: increment, bob: increment, eve: increment }
+  const { violations } = await race({ processes, sample: { schedules: 600 }, check: () => { throw new Error('shown') } })
+  for (const { schedule } of violations) first.set(schedule[0]!, (first.get(schedule[0]!) ?? 0) + 1)
+  t.equal(first.size, 3)
+  for (const [label, count] of first) t.ok(count > 150 && count < 250, `${label}: ${count} of 600`)
+})
+
+t.test('a sample has as many schedules as it says, asks nothing of `independent`, and stops at the first violation', async (t) => {
+  const independent = () => { throw new Error('it is asked') }
+  t.equal((await race({ sample: { schedules: 20 }, maxSchedules: 5, independent })).schedules, 20)
+  const { schedules, violations } = await race({ sample: { schedules: 1000 }, stopAtFirst: true })
+  t.ok(schedules < 1000)
+  t.equal(violations.length, 1)
 })
 
 t.test('numbers repeated steps, takes callbacks for steps too, and lets replies be steps of their own', async (t) => {
@@ -103,47 +147,4 @@ t.test('numbers repeated steps, takes callbacks for steps too, and lets replies 
   const setup = (wrap: Wrap) => wrap('counter', new Counter(), { replies: ['ask'] })
   await race({ setup, processes, check: () => { throw new Error('shown') } }).then(({ violations }) => seen.push(violations[0]!.schedule))
   t.same(seen, [['ann: counter.write', 'ann: counter.ask', 'ann: counter.ask reply', 'ann: counter.fail', 'ann: counter.write #2']])
-})
-
-t.test('a cache that keeps the contract lets nothing in', async (t) => {
-  const { schedules, violations } = await exploreTokenCache({ createCache: () => createMemoryCache({ max: 1000, now: Date.now }) })
-  t.ok(schedules > 1000, `${schedules} schedules`)
-  t.same(violations, [])
-})
-
-t.test('a cache that does not is shown by the contract and by the schedules', async (t) => {
-  const createCache = (): TokenCache => {
-    const entries = new Map<string, string>()
-    const cache = createMemoryCache({ max: 10_000, now: Date.now })
-    return {
-      ...cache,
-      get: (digest, done) => done(null, entries.get(digest) ?? null),
-      getOrLease: async (digest, lease) => entries.get(digest) ?? lease,
-      fill: async (digest, _lease, value) => { entries.set(digest, value) },
-      tombstone: async (digests) => { for (const digest of digests) entries.set(digest, 'R') },
-      drop: async (digests) => { for (const digest of digests) entries.delete(digest) }
-    }
-  }
-  const failed: string[] = []
-  for (const { name, run } of tokenCacheContract) await run({ createCache }).catch(() => failed.push(name))
-  t.same(failed, [
-    'gives the lease to the first reader and shows it to the second',
-    'gives the lease to one of many readers at once',
-    'fills for the holder of the lease only',
-    'refuses a fill after a tombstone, an eviction or the end of the lease',
-    'keeps a tombstone over a value, a lease and another tombstone',
-    'forgets every entry when its time is over'
-  ])
-  const { violations } = await exploreTokenCache({ createCache, stopAtFirst: true })
-  t.ok(violations[0]!.schedule.includes('late reader A: cache.get'))
-  t.match(violations[0]!.message, 'accepted after the logout had returned')
-})
-
-t.test('a cache that fails is shown as such', async (t) => {
-  const cache = createMemoryCache({ max: 10, now: Date.now })
-  const createCache = (): TokenCache => ({ ...cache, getOrLease: async () => { throw new Error('it is broken') } })
-  const { violations } = await exploreTokenCache({ createCache, stopAtFirst: true })
-  t.match(violations[0]!.message, 'it is broken')
-  const silent = (): TokenCache => ({ ...cache, get: (_digest, done) => done(new Error('it does not answer'), null) })
-  await t.rejects(tokenCacheContract[0]!.run({ createCache: silent }), { message: 'it does not answer' })
 })

@@ -1,17 +1,27 @@
 import { deepEqual, equal } from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Digest, TokenCache } from '../../types/ports.js'
+import { callable } from '../option-rules.js'
+import { ask as get, checkedCache } from './checked-cache.js'
+import { optional, readOptions } from './options.js'
+import { timeout, within } from './within.js'
 
 export interface CacheUnderTest {
   /** Called once per check; may give the same cache again. It is not closed. */
   createCache (): TokenCache | Promise<TokenCache>
   /** Lets `ms` milliseconds go by for the cache; by default it waits so long, and 20 ms more. */
   passTime? (ms: number): void | Promise<void>
+  /** How long one check may take, `createCache` and `passTime` with it: then it rejects, and does not hang. 10 000 by default. */
+  timeoutMs?: number
 }
 
-/** One thing that every cache must do. `run` rejects with an `AssertionError` where it does not. */
+/** One thing that every cache must do. */
 export interface CacheCheck {
   name: string
+  /**
+   * Rejects with an `AssertionError` where the cache does not do it, with a `TypeError` where it lacks a method of the port or answers
+   * in another way, and with what the cache itself throws.
+   */
   run (subject: CacheUnderTest): Promise<void>
 }
 
@@ -24,10 +34,6 @@ let digests = 0
 const newDigest = (): Digest => `${Date.now()}-${Math.random()}-${digests++}`.padEnd(43, '-').slice(-43)
 
 const wait = (ms: number) => pause(ms + 20)
-
-function get (cache: TokenCache, digest: Digest): Promise<string | null> {
-  return new Promise((resolve, reject) => cache.get(digest, (error, value) => error === null ? resolve(value) : reject(error)))
-}
 
 async function filled (cache: TokenCache, digest: Digest, ttlMs: number): Promise<void> {
   await cache.getOrLease(digest, 'L1', 1000)
@@ -99,8 +105,18 @@ const CHECKS: Record<string, Check> = {
   }
 }
 
+async function run (check: Check, subject: CacheUnderTest): Promise<void> {
+  const { createCache, passTime, timeoutMs } = readOptions<Required<CacheUnderTest>>(subject, {
+    createCache: callable(),
+    passTime: optional(wait, callable()),
+    timeoutMs: timeout
+  })
+  const checked = (async () => await check(checkedCache(await createCache()), passTime))()
+  await within(timeoutMs, 'the cache has not answered (get must call back, all else resolve)', checked)
+}
+
 /** What every `TokenCache` must do, for any test runner to loop over. The cache must hold 1 200 entries. */
 export const tokenCacheContract: readonly CacheCheck[] = Object.entries(CHECKS).map(([name, check]) => ({
   name,
-  run: async ({ createCache, passTime = wait }) => await check(await createCache(), passTime)
+  run: async (subject) => await run(check, subject)
 }))

@@ -3,9 +3,14 @@ import { createCacheGate } from '../stores/cache-gate.js'
 import { createCachedTokenStore } from '../stores/cached-token-store.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { UNSEALED } from '../stores/seal.js'
+import { boolean, callable } from '../option-rules.js'
+import { ask, checkedCache } from './checked-cache.js'
 import { exploreInterleavings } from './explore.js'
 import type { InterleavingReport } from './explore.js'
-import type { Process, Wrap } from './scheduler.js'
+import { optional, readOptions } from './options.js'
+import type { Process } from './processes.js'
+import type { Wrap } from './scheduler.js'
+import { timeout, within } from './within.js'
 
 interface World {
   digest: Digest
@@ -16,9 +21,12 @@ interface World {
 }
 
 export interface CacheExploration {
-  /** Called for each schedule; may give the same cache again. */
+  /** Called once before all, and for each schedule; may give the same cache again. */
   createCache: () => TokenCache | Promise<TokenCache>
+  /** Stops at the first violation. */
   stopAtFirst?: boolean
+  /** How long one call of the cache may take: longer is an error, and no endless test. 10 000 by default. */
+  timeoutMs?: number
 }
 
 const TTL_MS = 60_000
@@ -26,12 +34,25 @@ const TTL_MS = 60_000
 /**
  * Runs the plugin's own reading, on two servers, against a logout and an eviction on your cache, in every order, with
  * the rows of a database that is a set in memory. A violation: a read that began after the logout had returned is accepted, or
- * the cache has failed.
+ * the cache has thrown, rejected or answered as the port does not allow.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, where an option is wrong or the cache lacks a method; an `Error`
+ * where a call is not answered; what the first `get` fails with, which is a `TypeError` where it returns a promise
  */
-export async function exploreTokenCache ({ createCache, stopAtFirst = false }: CacheExploration): Promise<InterleavingReport> {
+export async function exploreTokenCache (exploration: CacheExploration): Promise<InterleavingReport> {
+  const { createCache, stopAtFirst, timeoutMs } = readOptions<Required<CacheExploration>>(exploration, {
+    createCache: callable(),
+    stopAtFirst: optional(false, boolean()),
+    timeoutMs: timeout
+  })
+  const nextCache = async () => checkedCache(await createCache())
   let tokens = 0
+  const nextToken = () => `token-${tokens++}`.padEnd(43, '-')
+
+  // A cache that cannot be asked at all would break every schedule, and show nothing else.
+  const asked = nextCache().then((cache) => ask(cache, nextToken()))
+  await within(timeoutMs, 'the cache\'s get: has not called back', asked)
   return await exploreInterleavings<World>({
-    setup: async (wrap) => createWorld(wrap, await createCache(), `token-${tokens++}`.padEnd(43, '-')),
+    setup: async (wrap) => createWorld(wrap, await nextCache(), nextToken()),
     processes: {
       'reader A': async ({ servers, digest }) => { await resolve(servers.a, digest) },
       'reader B': async ({ servers, digest }) => { await resolve(servers.b, digest) },
@@ -47,6 +68,7 @@ export async function exploreTokenCache ({ createCache, stopAtFirst = false }: C
       if (world.failures[0] !== undefined) throw world.failures[0]
     },
     stopAtFirst,
+    timeoutMs,
     // Requests of one server share a look-up, so that their steps are not independent. A reader's name ends with its server.
     independent: (one, other) => one.port !== other.port && one.process.at(-1) !== other.process.at(-1)
   })
@@ -71,9 +93,9 @@ const refuse: Process<World> = async ({ servers, digest }) => {
   if (await resolve(servers.a, digest) !== null) throw new Error('accepted after the logout had returned')
 }
 
-// The set in memory never fails, and a failure of the cache is no error here: it is noted, and the set is asked.
+// A failure of the cache is noted by the gate, and the set is asked, which never fails: what comes here is no such thing, and a violation.
 function resolve (server: CachedTokenStore, digest: Digest): Promise<unknown> {
-  return new Promise((resolve) => server.resolve(digest, (_error, record) => resolve(record)))
+  return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }
 
 function found (sessionId: string): FoundToken {

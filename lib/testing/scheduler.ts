@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { createWrap } from './wrap.js'
 import type { WrapSettings } from './wrap.js'
+import type { Starts } from './processes.js'
+import { within } from './within.js'
 
 /** One call of a port by a process, or the arrival of its reply where that is a step of its own. */
 export interface Step {
@@ -11,12 +13,6 @@ export interface Step {
   readonly call: string
   readonly isReply: boolean
 }
-
-/** Does what one party does. It may wait for calls of wrapped ports and for nothing else. A rejection is a violation. */
-export type Process<World> = (world: World) => Promise<void>
-
-/** Processes by name; with `after`, one that starts when another has resolved. */
-export type Processes<World> = Record<string, Process<World> | { after: string, run: Process<World> }>
 
 /** The port with each of its calls made a step, when a process makes it. Name it as schedules shall show it. */
 export type Wrap = <Port extends object>(name: string, port: Port, settings?: WrapSettings) => Port
@@ -32,8 +28,8 @@ export type Choose = (possible: readonly Step[]) => string | null
 export interface Scheduler {
   wrap: Wrap
   /** Runs the processes, one step at a time; resolves to the steps taken, or to `null` where the schedule was given up. */
-  run<World> (processes: Processes<World>, world: World, choose: Choose): Promise<TakenStep[] | null>
-  /** What processes rejected with. */
+  run<World> (processes: Starts<World>, world: World, choose: Choose): Promise<TakenStep[] | null>
+  /** What processes rejected with, and which have not started because of it. */
   readonly rejections: readonly string[]
 }
 
@@ -42,13 +38,14 @@ const processNames = new AsyncLocalStorage<string>()
 
 /**
  * Lets one port call happen at a time. When it has completed, promise jobs are run until every process
- * stands before its next call or has ended: processes do nothing else that takes time.
+ * stands before its next call or has ended: processes do nothing else that takes time. A call may take `timeoutMs`.
  */
-export function createScheduler (): Scheduler {
+export function createScheduler (timeoutMs: number): Scheduler {
   const waiting = new Map<string, Gate>()
   const calls = new Map<string, number>()
   const taken: TakenStep[] = []
   const rejections: string[] = []
+  const started = new Set<string>()
   const unfinished = new Set<string>()
   let completed!: () => void
 
@@ -65,19 +62,28 @@ export function createScheduler (): Scheduler {
   async function take ({ step, enabledBy, open }: Gate): Promise<void> {
     waiting.delete(step.label)
     taken.push({ step, enabledBy })
-    await new Promise<void>((resolve) => { completed = resolve; open() })
+    await within(timeoutMs, `${step.label}: has not been answered`, new Promise<void>((resolve) => { completed = resolve; open() }))
     await settle()
   }
 
-  function start<World> (processes: Processes<World>, world: World, predecessor: string | null): void {
-    for (const [name, process] of Object.entries(processes)) {
-      const [after, run] = typeof process === 'function' ? [null, process] : [process.after, process.run]
+  function start<World> (processes: Starts<World>, world: World, predecessor: string | null): void {
+    for (const [name, { after, run }] of Object.entries(processes)) {
       if (after !== predecessor) continue
+      started.add(name)
       unfinished.add(name)
       const ended = () => { unfinished.delete(name); start(processes, world, name) }
       const failed = (error: unknown) => { unfinished.delete(name); rejections.push(`${name}: ${messageOf(error)}`) }
       processNames.run(name, () => Promise.resolve(world).then(run)).then(ended, failed)
     }
+  }
+
+  // Nothing that has not run may look like a promise that was kept.
+  function end (processes: Starts<never>): void {
+    if (unfinished.size > 0) throw new Error(`${[...unfinished].join(', ')}: waits for something that is no step`)
+    for (const [name, { after }] of Object.entries(processes)) {
+      if (!started.has(name)) rejections.push(`${name}: has not started, since ${after} has not resolved`)
+    }
+    if (taken.length + rejections.length === 0) throw new Error('no process has made a step: `setup` must wrap what they call')
   }
 
   return {
@@ -93,7 +99,7 @@ export function createScheduler (): Scheduler {
         if (gate === undefined) throw new Error(`${label}: cannot come now, only ${[...waiting.keys()].join(', ')}`)
         await take(gate)
       }
-      if (unfinished.size > 0) throw new Error(`${[...unfinished].join(', ')}: waits for something that is no step`)
+      end(processes)
       return taken
     }
   }

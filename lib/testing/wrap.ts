@@ -1,3 +1,6 @@
+import { list, refuse } from '../option-rules.js'
+import type { Rule } from '../option-rules.js'
+import { optional, readOptions } from './options.js'
 import type { Wrap } from './scheduler.js'
 
 export interface WrapSettings {
@@ -36,13 +39,19 @@ export function createWrap ({ isInProcess, arrive, completed }: WrapParts): Wrap
     }
   }
 
-  // By a proxy, so that an instance of a class keeps its methods.
-  return (name, port, { replies = [] } = {}) => new Proxy(port, {
-    get (target, key) {
-      const member = Reflect.get(target, key)
-      if (typeof member !== 'function') return member
-      const method = String(key)
-      return gated(name, method, member.bind(target), replies.includes(method))
-    }
-  })
+  return (name, port, settings = {}) => {
+    if (Object(port) !== port) refuse(`the port ${name}`, 'an object', port)
+    const methodOfPort: Rule<string> = (value, path) =>
+      typeof Reflect.get(port, value as string) === 'function' ? value as string : refuse(path, `a method of ${name}`, value)
+    const { replies } = readOptions<Required<WrapSettings>>(settings, { replies: optional([], list(methodOfPort, { min: 0 })) })
+    // By a proxy, so that an instance of a class keeps its methods.
+    return new Proxy(port, {
+      get (target, key) {
+        const member = Reflect.get(target, key)
+        if (typeof member !== 'function') return member
+        const method = String(key)
+        return gated(name, method, member.bind(target), replies.includes(method))
+      }
+    })
+  }
 }
