@@ -6,6 +6,7 @@ import { createNextBatch } from '../lib/concurrency/next-batch.js'
 import { createSemaphore } from '../lib/concurrency/semaphore.js'
 import { scanningPattern } from '../lib/index.js'
 import { createLastUsed } from '../lib/services/last-used.js'
+import { staleWindowMs } from '../lib/stores/tombstones.js'
 import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 
 function deferred<Value> () {
@@ -153,6 +154,13 @@ t.test('a batch is joined only before it starts', async (t) => {
   const later = join('a')
   runs[4]!.answer.resolve(4)
   t.equal(await later, 4)
+})
+
+t.test('tombstones last as long as an entry that was read before the commit can', async (t) => {
+  const transactionMs = 30_000
+  const leaseMs = 2000
+  // The revocation's instant may be so long before its commit; a read until then has a lease to fill in; what it fills lives for the TTL.
+  for (const ttlMs of [1000, 300_000]) t.equal(staleWindowMs(ttlMs), transactionMs + leaseMs + ttlMs)
 })
 
 t.test('last uses', async (t) => {
