@@ -4,7 +4,7 @@ import type { CheckerSettings } from './storm/checker.js'
 import { describe, outcomeOf } from './storm/history.js'
 import type { Kind, Operation } from './storm/history.js'
 
-const STRICT: CheckerSettings = { boundMs: 0, resurrectionMs: 1000, maxPerUser: 3 }
+const STRICT: CheckerSettings = { boundMs: 0, resurrectionMs: 1000, maxPerUser: 3, lifeMs: 10_000 }
 const P0 = 'first'
 const P1 = 'second'
 
@@ -32,6 +32,9 @@ const RESURRECTED = 'no accept after a refusal'
 const WINNERS = 'one change wins'
 const RECOVERS = 'everything recovers'
 const ONE_PASSWORD = 'one password is in force'
+const LIFE = 'no accept after the end of its life'
+const DELETED = 'a deleted user is gone'
+const LOST = 'no user is lost'
 
 const GOOD: Record<string, Operation[]> = {
   'a life': [first, read(0, [11, 12], 200), op('logout', [20, 30], 204, { token: 0 }), read(0, [31, 32], 401)],
@@ -51,6 +54,11 @@ const GOOD: Record<string, Operation[]> = {
   503: [first, read(0, [20, 21], 503), op('login', [20, 21], 503, { password: P0 })],
   'a session of another that is over': [first, login(1, [11, 12]), op('delete-session', [20, 21], 204, { token: 0, target: 1 }), op('delete-session', [22, 23], 404, { token: 0, target: 1 }), read(1, [24, 25], 401)],
   'an accept soon after a refusal, by a server that does not know yet': [first, op('logout', [20, 30], 503, { token: 0 }), read(0, [31, 40], 401), read(0, [900, 901], 200)],
+  'a deletion': [first, op('delete-user', [20, 30], 204), read(0, [31, 32], 401), op('login', [33, 34], 401, { password: P0 }), op('activate', [35, 36], 404), op('delete-user', [37, 38], 204)],
+  'a login beside a deletion': [op('delete-user', [20, 30], 204), login(0, [25, 35]), read(0, [40, 41], 401)],
+  'a deletion without an answer': [first, op('delete-user', [20, 30], null), read(0, [31, 32], 200), op('login', [33, 34], 401, { password: P0 }), op('login', [40, 41], 401, { password: P0, final: true })],
+  '... that was none': [first, op('delete-user', [20, 30], 503), login(1, [40, 41], { final: true })],
+  'the end of a token by its life': [first, read(0, [9999, 10_000], 200), read(0, [10_001, 10_002], 401), read(0, [10_003, 10_004], 401, { final: true }), read(0, [9990, 9991], 200, { final: true })],
   'a forged token': [op('forged', [0, 1], 401)],
   'after the storm': [first, read(0, [20, 21], 200, { final: true }), login(1, [22, 23], { final: true }), op('login', [24, 25], 401, { password: P1, final: true }), change([10, 11], 503)]
 }
@@ -93,6 +101,16 @@ const BAD: [what: string, rule: string, history: Operation[]][] = [
   ['an accept long after a refusal', RESURRECTED, [first, op('logout', [20, 30], 503, { token: 0 }), read(0, [31, 40], 401), read(0, [1041, 1042], 200)]],
   ['an accept of PostgreSQL after it refused', RESURRECTED, [first, op('logout', [20, 30], 503, { token: 0 }), op('fresh', [31, 40], 401, { token: 0 }), op('fresh', [41, 42], 200, { token: 0 })]],
   ['servers that differ after the storm', RESURRECTED, [first, op('logout', [20, 30], 503, { token: 0 }), read(0, [40, 41], 200, { final: true }), read(0, [42, 43], 401, { final: true, process: 1 })]],
+  ['an accept after the deletion of the user', ACCEPTED_LATE, [first, op('delete-user', [20, 30], 204), read(0, [31, 32], 200)]],
+  ['... of a login beside it', ACCEPTED_LATE, [op('delete-user', [20, 30], 204), login(0, [25, 35]), read(0, [40, 41], 200)]],
+  ['a login of a deleted user', DELETED, [op('delete-user', [20, 30], 204), login(0, [31, 32])]],
+  ['... whose deletion was tried again', DELETED, [op('delete-user', [20, 30], 503), op('delete-user', [31, 32], 204), login(0, [33, 34])]],
+  ['an activation of a deleted user', DELETED, [op('delete-user', [20, 30], 204), op('activate', [31, 32], 204)]],
+  ['a login of a deleted user after the storm', ONE_PASSWORD, [op('delete-user', [20, 30], 204), login(0, [31, 32], { final: true })]],
+  ['a user who is not there', LOST, [op('activate', [20, 30], 404)]],
+  ['a refusal of the password before the deletion', REFUSED_PASSWORD, [op('login', [0, 1], 401, { password: P0 }), op('delete-user', [20, 30], 204)]],
+  ['an accept after the life of the token', LIFE, [first, read(0, [13_011, 13_012], 200)]],
+  ['a refusal before it', SPURIOUS, [first, read(0, [9998, 9999], 401)]],
   ['503 after the storm', RECOVERS, [first, read(0, [20, 21], 503, { final: true })]],
   ['no answer after the storm', RECOVERS, [first, read(0, [20, 21], null, { final: true })]],
   ['a lost password', ONE_PASSWORD, [change([0, 1], 503), op('login', [20, 21], 401, { password: P0, final: true }), op('login', [20, 21], 401, { password: P1, final: true })]],
@@ -114,7 +132,7 @@ t.test('the checker keeps users apart', async (t) => {
 
 t.test('a bound allows staleness within it, which is measured', async (t) => {
   const history = [first, op('logout', [20, 30], 204, { token: 0 }), read(0, [130, 140], 200)]
-  t.match(check(history, { ...STRICT, boundMs: 100 }), { violations: [], maxStalenessMs: 100 })
+  t.match(check([...history, read(0, [28, 35], 200)], { ...STRICT, boundMs: 100 }), { violations: [], maxStalenessMs: 100, staleAccepts: 1 })
   t.same(broken(history, { boundMs: 99 }), [ACCEPTED_LATE])
   t.same(broken([...history, op('fresh', [131, 132], 200, { token: 0 })], { boundMs: 1000 }), [ACCEPTED_LATE], 'what asks PostgreSQL has no bound')
 })

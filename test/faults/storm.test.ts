@@ -1,14 +1,18 @@
 import t from 'tap'
 import { noPostgres } from '../helpers/postgres-server.js'
-import { publish } from './storm/report.js'
-import { runStorm, startServices } from './storm/storm.js'
+import { kindsOf, publish } from './storm/report.js'
+import { startServices } from './storm/services.js'
+import { runStorm } from './storm/storm.js'
 import type { StormSettings } from './storm/storm.js'
 
+const FAULTS = 12
+const KINDS = 8
+const COMMON = { mostMs: 120_000, hasLongFaults: false }
 // The long form, with seeds of its own, is `npm run test:faults`.
 const SHORT: StormSettings[] = [
-  { mode: 'strict', seed: 1, operations: 1500 },
-  { mode: 'bounded', seed: 2, operations: 700 },
-  { mode: 'near', seed: 3, operations: 700 }
+  { mode: 'strict', seed: 1, least: { operations: 1500, faults: FAULTS, kinds: KINDS }, ...COMMON },
+  { mode: 'bounded', seed: 2, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON },
+  { mode: 'near', seed: 3, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON }
 ]
 
 t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) => {
@@ -19,7 +23,9 @@ t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) =>
       await publish(report)
       t.same(report.violations.map(({ rule, because }) => `${rule}: ${because}`), [])
       t.same(report.troubles, [])
-      t.ok(report.faults.length > 0, 'there were faults')
+      const { faults, failed } = report
+      t.ok(faults.length >= FAULTS && kindsOf(faults) >= KINDS, 'it was a storm')
+      t.ok(failed.length <= faults.length / 10, `${failed.length} faults could not begin`)
     })
   }
 })

@@ -9,6 +9,8 @@ export interface CheckerSettings {
   /** How long after a refusal a token may still be accepted, because its revocation is not acknowledged yet. */
   resurrectionMs: number
   maxPerUser: number
+  /** The life of a token. */
+  lifeMs: number
 }
 
 export interface Violation {
@@ -21,6 +23,8 @@ export interface Verdict {
   violations: Violation[]
   /** The longest time from a completed revocation to the begin of a request that was accepted; 0 if there was none. */
   maxStalenessMs: number
+  /** How many such requests were accepted: within the bound, unless they are among the violations. */
+  staleAccepts: number
 }
 
 /** Statuses below 500 that an operation may answer. */
@@ -33,13 +37,16 @@ const STATUSES: Record<Kind, number[]> = {
   'logout-all': [204, 401],
   change: [200, 401, 403],
   'delete-session': [204, 401, 404],
-  deactivate: [204],
-  activate: [204]
+  deactivate: [204, 404],
+  activate: [204, 404],
+  'delete-user': [204]
 }
 /** Statuses that say that the token was accepted. */
 const ACCEPTED: Partial<Record<Kind, number[]>> = { read: [200], fresh: [200], change: [200, 403], 'delete-session': [204, 404] }
 /** What asks PostgreSQL each time: no cache, and so no bound. */
 const FRESH = new Set<Kind>(['fresh', 'change'])
+/** A token's life begins when PostgreSQL says so, and a lease later its entry may come into the cache; the machine may be late. */
+const LATE_MS = 3000
 
 export function isAccept ({ kind, status }: Operation): boolean {
   return ACCEPTED[kind]?.includes(status!) === true
@@ -52,6 +59,7 @@ export function isAccept ({ kind, status }: Operation): boolean {
 export function check (history: readonly Operation[], settings: CheckerSettings): Verdict {
   const violations: Violation[] = []
   let maxStalenessMs = 0
+  let staleAccepts = 0
   for (const operation of history) {
     if (operation.outcome === 'wrong') report('no 5xx but 503', operation, `status ${operation.status}`)
     else if (operation.kind === 'forged' && operation.outcome === 'ok') report('no accept of a token never issued', operation, 'it was accepted')
@@ -60,7 +68,7 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     if (operation.seen !== undefined && operation.seen !== operation.user) report('a token speaks for its user', operation, `it was answered for ${operation.seen}`)
   }
   for (const operations of byUser(history).values()) checkUser(readUser(operations, settings))
-  return { violations, maxStalenessMs }
+  return { violations, maxStalenessMs, staleAccepts }
 
   function report (rule: string, operation: Operation, because: string): void {
     violations.push({ rule, operation, because })
@@ -70,6 +78,7 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     for (const operation of user.operations) {
       if (operation.token !== undefined) checkToken(user, operation, operation.token)
       if (operation.password !== undefined) checkPassword(user, operation, operation.password)
+      checkPresence(user, operation)
     }
     for (const token of user.tokens) checkResurrection(user, token)
     checkWinners(user)
@@ -83,6 +92,8 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     const staleMs = operation.invokedAt - user.endedAt(token)
     const boundMs = FRESH.has(operation.kind) ? 0 : settings.boundMs
     maxStalenessMs = Math.max(maxStalenessMs, staleMs)
+    if (staleMs > 0) staleAccepts++
+    if (operation.invokedAt > user.issueOf(token)!.completedAt + settings.lifeMs + LATE_MS) report('no accept after the end of its life', operation, `it had ${settings.lifeMs} ms`)
     if (staleMs > boundMs) report('no accept after a completed revocation', operation, `it was over for ${staleMs.toFixed(1)} ms, ${boundMs} are allowed`)
   }
 
@@ -94,10 +105,17 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     if (isWrongPassword && user.mustAccept(operation)) report('no refusal of the password in force', operation, 'nobody had asked to change it or to deactivate the user')
   }
 
+  function checkPresence (user: UserHistory, operation: Operation): void {
+    const isSwitch = operation.kind === 'activate' || operation.kind === 'deactivate'
+    const isFound = operation.outcome === 'ok' && (isSwitch || operation.issued !== undefined)
+    if (isFound && operation.invokedAt > user.deletedAt) report('a deleted user is gone', operation, 'the user was deleted before')
+    if (isSwitch && operation.status === 404 && !user.mayBeDeleted(operation.completedAt)) report('no user is lost', operation, 'nobody had asked to delete the user')
+  }
+
   // A revocation that is not acknowledged lets one server refuse what another still accepts, within the bound.
   function checkResurrection (user: UserHistory, token: number): void {
     const asked = user.operations.filter((operation) => operation.token === token)
-    const refusals = asked.filter(({ kind, status }) => ACCEPTED[kind] !== undefined && status === 401)
+    const refusals = asked.filter(({ kind, status, completedAt }) => ACCEPTED[kind] !== undefined && status === 401 && completedAt < user.expiresAt(token))
     const firstEnd = (some: Operation[]) => Math.min(Infinity, ...some.map(({ completedAt }) => completedAt))
     const any = firstEnd(refusals) + settings.resurrectionMs
     const fresh = firstEnd(refusals.filter(({ kind }) => FRESH.has(kind)))
@@ -123,7 +141,8 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     const logins = user.operations.filter(({ kind, final }) => kind === 'login' && final === true)
     if (logins.length === 0) return
     const inForce = new Set(logins.filter(({ outcome }) => outcome === 'ok').map(({ password }) => password))
-    if (inForce.size !== 1) report('one password is in force', logins[0]!, `after the storm ${inForce.size} of ${logins.length} logged in`)
+    const isGone = user.deletedAt < Infinity || (inForce.size === 0 && user.mayBeDeleted(Infinity))
+    if (inForce.size !== (isGone ? 0 : 1)) report('one password is in force', logins[0]!, `after the storm ${inForce.size} of ${logins.length} logged in`)
   }
 }
 
@@ -140,7 +159,7 @@ function byUser (history: readonly Operation[]): Map<string, Operation[]> {
 /** A violation with what happened to the token or the password around it, to read. */
 export function explain (history: readonly Operation[], { rule, operation, because }: Violation): string {
   const isRelated = (other: Operation) => other.user === operation.user && other !== operation && (
-    ['logout-all', 'change', 'deactivate', 'activate'].includes(other.kind) ||
+    ['logout-all', 'change', 'deactivate', 'activate', 'delete-user'].includes(other.kind) ||
     (operation.token !== undefined && [other.token, other.issued, other.target].includes(operation.token)) ||
     (operation.password !== undefined && [other.password, other.newPassword].includes(operation.password)))
   const around = history.filter((other) => isRelated(other) && other.invokedAt <= operation.completedAt + 1000)

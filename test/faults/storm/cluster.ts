@@ -28,7 +28,8 @@ export interface Cluster {
 }
 
 export interface ClusterSettings {
-  size: number
+  /** How much the clock of each server is ahead. */
+  clocksMs: number[]
   /** The compiled sources. */
   code: string
   database: string
@@ -37,10 +38,10 @@ export interface ClusterSettings {
   options: Partial<AuthPluginOptions>
 }
 
-/** Servers over one Redis and one PostgreSQL, through a proxy each, so that one alone can be cut off. Started. */
+/** A server for each clock, over one Redis and one PostgreSQL, through a proxy each, so that one alone can be cut off. Started. */
 export async function createCluster (t: Test, settings: ClusterSettings): Promise<Cluster> {
   const crashes: string[] = []
-  const members = await Promise.all(Array.from({ length: settings.size }, (_, index) => createMember(t, index, settings, crashes)))
+  const members = await Promise.all(settings.clocksMs.map((_, index) => createMember(t, index, settings, crashes)))
   await Promise.all(members.map((member) => member.start()))
   return { members, crashes }
 }
@@ -50,6 +51,7 @@ async function createMember (t: Test, index: number, settings: ClusterSettings, 
   const postgres = await createTcpProxy(t, { port: settings.postgresPort })
   const options = {
     ...settings.options,
+    clockMs: settings.clocksMs[index],
     database: { connectionString: `postgres://postgres@127.0.0.1:${postgres.port}/${settings.database}` },
     redis: { url: `redis://127.0.0.1:${redis.port}` }
   }
@@ -61,7 +63,7 @@ async function createMember (t: Test, index: number, settings: ClusterSettings, 
     redis,
     postgres,
     async start () {
-      const started = spawn(process.execPath, [join(settings.code, 'test/helpers/server-process.js'), JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const started = spawn(process.execPath, [join(settings.code, 'test/faults/storm/server.js'), JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
       child = started
       const ended = once(started, 'exit').then(([code, signal]) => {
         if (child !== started) return

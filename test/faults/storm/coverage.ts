@@ -1,7 +1,7 @@
 import { mayAct } from './history.js'
 import type { Operation } from './history.js'
 
-const ENDING = new Set(['logout', 'logout-all', 'change', 'delete-session', 'deactivate'])
+const ENDING = new Set(['logout', 'logout-all', 'change', 'delete-session', 'deactivate', 'delete-user'])
 /** After so long nothing that had no definite answer is still under way: every statement, lock and transaction has a limit. */
 const SETTLED_MS = 30_000
 
@@ -13,7 +13,9 @@ export interface UserHistory {
   tokens: number[]
   /** When the last definite answer came that the token is over everywhere; `Infinity` if there is none. */
   endedAt (token: number): number
-  /** Whether anything that may have ended the token was asked for before `at`. */
+  /** The earliest instant of its end by its life. */
+  expiresAt (token: number): number
+  /** Whether anything that may have ended the token was asked for before `at`, or its life was over. */
   mayBeEnded (token: number, at: number): boolean
   /** Whether the password was in force, and the user active, all through the operation. */
   mustAccept (operation: Operation): boolean
@@ -21,6 +23,10 @@ export interface UserHistory {
   replacedAt (password: string): number
   /** Whether the user was inactive all through the operation. */
   wasInactive (operation: Operation): boolean
+  /** Whether the deletion of the user was asked for before `at`. */
+  mayBeDeleted (at: number): boolean
+  /** When the first definite answer came that the user is gone; `Infinity` if there is none. */
+  deletedAt: number
 }
 
 /** A definite answer that came before `at` can have no effect after it. */
@@ -30,13 +36,16 @@ function isOverBefore (operation: Operation, at: number): boolean {
 
 const earliest = (instants: number[]) => Math.min(Infinity, ...instants)
 
-export function readUser (operations: Operation[], { maxPerUser }: { maxPerUser: number }): UserHistory {
+export function readUser (operations: Operation[], { maxPerUser, lifeMs }: { maxPerUser: number, lifeMs: number }): UserHistory {
   const acting = operations.filter(mayAct)
   const issues = new Map(operations.filter(({ issued }) => issued !== undefined).map((operation) => [operation.issued!, operation]))
   const endings = acting.filter(({ kind }) => ENDING.has(kind))
   const issuing = acting.filter(({ kind }) => kind === 'login' || kind === 'change')
   const changes = acting.filter(({ kind }) => kind === 'change')
   const deactivations = acting.filter(({ kind }) => kind === 'deactivate')
+  const deletions = acting.filter(({ kind }) => kind === 'delete-user')
+  const mayBeDeleted = (at: number) => deletions.some(({ invokedAt }) => invokedAt < at)
+  const expiresAt = (token: number) => issues.get(token)!.invokedAt + lifeMs
   const activations = acting.filter(({ kind }) => kind === 'activate')
   const ended = new Map([...issues.keys()].map((token) => [token, earliest(endings.map((ending) => certainEnd(ending, token)))]))
 
@@ -57,7 +66,8 @@ export function readUser (operations: Operation[], { maxPerUser }: { maxPerUser:
   }
 
   function covers (ending: Operation, issue: Operation): boolean {
-    if (ending.kind === 'logout' || ending.kind === 'delete-session') return true
+    // A login at the same time as the deletion of its user came first and was ended, or found nobody.
+    if (['logout', 'delete-session', 'delete-user'].includes(ending.kind)) return true
     if (ending.kind === 'logout-all') return issue.completedAt < firstTry(ending)
     if (issue.completedAt < ending.invokedAt) return true
     // At the same time: whoever got in with the old password, or while the user was active, came first and was ended.
@@ -94,16 +104,20 @@ export function readUser (operations: Operation[], { maxPerUser }: { maxPerUser:
     issueOf: (token) => issues.get(token),
     tokens: [...issues.keys()],
     endedAt: (token) => ended.get(token) ?? Infinity,
-    mayBeEnded: (token, at) => endings.some((ending) => ending.invokedAt < at && mayEnd(ending, token)) || mayBeDisplaced(token, at),
+    expiresAt,
+    mayBeEnded: (token, at) => endings.some((ending) => ending.invokedAt < at && mayEnd(ending, token)) || mayBeDisplaced(token, at) || at > expiresAt(token),
     mustAccept: ({ password, invokedAt, completedAt }) => inForceSince(password!) < invokedAt &&
       !changes.some((change) => change.password === password && change.invokedAt < completedAt) &&
-      deactivations.every((deactivation) => deactivation.invokedAt > completedAt || isUndone(deactivation, invokedAt)),
+      deactivations.every((deactivation) => deactivation.invokedAt > completedAt || isUndone(deactivation, invokedAt)) &&
+      !mayBeDeleted(completedAt),
     replacedAt (password) {
       const away = changes.filter((change) => change.password === password)
       const proofs = acting.filter((operation) => operation.outcome === 'ok' && away.some((change) => change === operation || change.newPassword === operation.password))
       return earliest(proofs.map(({ completedAt }) => completedAt))
     },
     wasInactive: ({ invokedAt, completedAt }) => deactivations.some((deactivation) => isOverBefore(deactivation, invokedAt) &&
-      !activations.some((activation) => activation.invokedAt < completedAt && !isOverBefore(activation, deactivation.invokedAt)))
+      !activations.some((activation) => activation.invokedAt < completedAt && !isOverBefore(activation, deactivation.invokedAt))),
+    mayBeDeleted,
+    deletedAt: earliest(deletions.filter(({ outcome }) => outcome === 'ok').map(({ completedAt }) => completedAt))
   }
 }

@@ -1,8 +1,8 @@
 /**
- * What a client asked for. `fresh` reads with `authenticate.with({ fresh: true })`; `forged` reads with a well-formed
+ * What a client asked for, or an administrator. `fresh` reads with `authenticate.with({ fresh: true })`; `forged` reads with a well-formed
  * token that was never issued.
  */
-export type Kind = 'read' | 'fresh' | 'forged' | 'login' | 'logout' | 'logout-all' | 'change' | 'delete-session' | 'deactivate' | 'activate'
+export type Kind = 'read' | 'fresh' | 'forged' | 'login' | 'logout' | 'logout-all' | 'change' | 'delete-session' | 'deactivate' | 'activate' | 'delete-user'
 
 /**
  * `ok`: 2xx. `refused`: 4xx, nothing was done. `unavailable`: 503, it may have been done, or be done later.

@@ -7,6 +7,15 @@ export interface Step { name: string, fault: Fault, gapMs: number, lengthMs: num
 
 export interface FaultRecord { name: string, beganAt: number, endedAt: number }
 
+/** A fault that could not begin. */
+export interface FailedFault { name: string, reason: string }
+
+export interface Weather {
+  seed: number
+  /** Whether some faults last for seconds. */
+  hasLong: boolean
+}
+
 interface Lane { faults: Record<string, Fault>, gapMs: [number, number] }
 
 /** One lane has one fault at a time; faults of different lanes meet. The gaps leave time in which something works and can go wrong. */
@@ -17,36 +26,47 @@ const LANES: Record<string, Lane> = {
   server: { faults: SERVER_FAULTS, gapMs: [1500, 4000] }
 }
 
+/** Every fault there is. */
+export const FAULTS: readonly string[] = Object.values(LANES).flatMap(({ faults }) => Object.keys(faults))
+
+/** Of these some are long enough to cross the limits of a server: `lookup.timeout`, and the time after which a silent Redis is connected to anew. */
+const LASTING = /frozen|half open/
+
 /** The endless plan of a lane, as the seed has it. Every fault comes once before one comes twice. */
-export function * planLane (lane: string, seed: number): Generator<Step> {
+export function * planLane (lane: string, { seed, hasLong }: Weather): Generator<Step> {
   const { faults, gapMs } = LANES[lane]!
   const random = createRandom(seed ^ [...lane].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7))
   while (true) {
     for (const [name, fault] of random.shuffle(Object.entries(faults))) {
-      yield { name, fault, gapMs: random.between(...gapMs), lengthMs: random.pick([50, 150, 300, 500, 900]) }
+      const isLong = hasLong && LASTING.test(name) && random.next() < 0.5
+      yield { name, fault, gapMs: random.between(...gapMs), lengthMs: isLong ? random.between(2000, 7000) : random.pick([50, 150, 300, 500, 900]) }
     }
   }
 }
 
 export interface Nemesis {
+  /** Those that are over. */
   faults: FaultRecord[]
+  failed: FailedFault[]
   /** Ends every fault. */
   stop (): Promise<void>
 }
 
 /** Makes faults until it is stopped. */
-export function startNemesis (targets: FaultTargets, seed: number): Nemesis {
+export function startNemesis (targets: FaultTargets, weather: Weather): Nemesis {
   const faults: FaultRecord[] = []
+  const failed: FailedFault[] = []
   const stopping = new AbortController()
   const wait = (ms: number) => pause(ms, undefined, { signal: stopping.signal }).catch(() => {})
 
   async function runLane (lane: string): Promise<void> {
-    const random = createRandom(seed + lane.length)
-    for (const { name, fault, gapMs, lengthMs } of planLane(lane, seed)) {
+    const random = createRandom(weather.seed + lane.length)
+    for (const { name, fault, gapMs, lengthMs } of planLane(lane, weather)) {
       await wait(gapMs)
       if (stopping.signal.aborted) return
       const record = { name, beganAt: performance.now(), endedAt: NaN }
-      const heal = await attempt(() => fault(targets, random))
+      // Another lane's fault may be in the way of beginning one: then it is left out, and counted.
+      const heal = await fault(targets, random).catch((error: Error) => { failed.push({ name, reason: error.message }); return null })
       await wait(lengthMs)
       if (heal === null) continue
       await untilDone(heal)
@@ -57,6 +77,7 @@ export function startNemesis (targets: FaultTargets, seed: number): Nemesis {
   const lanes = Promise.all(Object.keys(LANES).map(runLane))
   return {
     faults,
+    failed,
     async stop () {
       stopping.abort()
       await lanes
@@ -64,16 +85,7 @@ export function startNemesis (targets: FaultTargets, seed: number): Nemesis {
   }
 }
 
-// Another lane's fault may be in the way of beginning one: then it is left out.
-async function attempt<Result> (act: () => Promise<Result>): Promise<Result | null> {
-  try {
-    return await act()
-  } catch {
-    return null
-  }
-}
-
-// ...and in the way of ending one: that must be.
+// It may be in the way of ending one, too: that must be.
 async function untilDone (heal: () => unknown): Promise<void> {
   const deadline = performance.now() + 20_000
   while (true) {

@@ -1,0 +1,82 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import pg from 'pg'
+import type { PostgresServer } from '../../helpers/postgres-server.js'
+import type { RedisServer } from '../../helpers/redis-server.js'
+import { perform } from './asking.js'
+import type { Storm } from './asking.js'
+import type { Cluster } from './cluster.js'
+import type { Operation } from './history.js'
+
+/** Recovery is unaided, and comes within this time. */
+export const RECOVERY_MS = 10_000
+
+/** Waits until every server says that it is up; how long that took, in milliseconds. */
+export async function recover ({ members }: Cluster): Promise<{ recoveryMs: number, health: string[] }> {
+  const beganAt = performance.now()
+  const healthOf = async (origin: string | null) => origin === null ? 'ended' : await fetch(`${origin}/test/health`).then(async (reply) => await reply.text(), String)
+  let health: string[] = []
+  while (performance.now() - beganAt < 3 * RECOVERY_MS) {
+    health = await Promise.all(members.map(async ({ origin }) => await healthOf(origin)))
+    if (health.every((text) => text === '{"database":"up","cache":"up"}')) break
+    await pause(20)
+  }
+  return { recoveryMs: performance.now() - beganAt, health }
+}
+
+/** Waits for what had no definite answer: it may still be under way in PostgreSQL. */
+export async function settle (postgres: PostgresServer, database: string): Promise<void> {
+  const client = new pg.Client({ connectionString: postgres.url })
+  await client.connect()
+  const deadline = performance.now() + 2 * RECOVERY_MS
+  while (performance.now() < deadline) {
+    const { rows } = await client.query('select 1 from pg_stat_activity where datname = $1 and xact_start is not null', [database])
+    if (rows.length === 0) break
+    await pause(50)
+  }
+  await client.end()
+}
+
+/** Reads every token at every server: at once, after Redis came back with a snapshot of before some logouts, and after it was flushed. Then tries every password. */
+export async function lookAtEverything (storm: Storm, redis: RedisServer): Promise<void> {
+  const { cluster: { members }, history } = storm
+  const users = storm.users.filter(({ name }) => history.some(({ user }) => user === name))
+  const anyone = members[0]!
+  const everywhere = (tokens: Issued[]) => inParallel(tokens.flatMap(({ user, issued: token }) => members.map((member) =>
+    () => perform(storm, member, { kind: 'read', user, token, final: true }))))
+  const issued = history.filter((operation): operation is Issued => operation.issued !== undefined)
+
+  await everywhere(issued)
+  const live = new Set(history.filter(({ final, status }) => final === true && status === 200).map(({ token }) => token))
+  const leaving = issued.filter(({ issued: token }) => live.has(token)).filter((_, index) => index % 2 === 0)
+  const client = new Redis(redis.url, { retryStrategy: () => 20 })
+  client.on('error', () => {})
+  await client.save()
+  await inParallel(leaving.map(({ user, issued: token }) => () => perform(storm, anyone, { kind: 'logout', user, token, final: true })))
+  await redis.kill()
+  await redis.start()
+  await rm(join(redis.dir, 'dump.rdb'), { force: true })
+  await everywhere(leaving)
+  await recover(storm.cluster)
+  await everywhere(leaving)
+
+  await client.flushall()
+  client.disconnect()
+  await inParallel(users.map(({ name: user }) => () => perform(storm, anyone, { kind: 'activate', user, final: true })))
+  await everywhere(issued)
+  await inParallel(users.flatMap(({ name: user, passwords }) => passwords.map((password) =>
+    () => perform(storm, anyone, { kind: 'login', user, password, final: true }))))
+}
+
+const AT_ONCE = 24
+
+type Issued = Operation & { issued: number }
+
+async function inParallel (tasks: (() => Promise<unknown>)[]): Promise<void> {
+  const left = [...tasks].reverse()
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    for (let task = left.pop(); task !== undefined; task = left.pop()) await task()
+  }))
+}
