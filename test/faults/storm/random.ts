@@ -1,3 +1,5 @@
+import { createRandom as createNumbers } from '../../../lib/testing/random.js'
+
 /** A source of numbers that a seed repeats. */
 export interface Random {
   /** In [0, 1). */
@@ -10,17 +12,9 @@ export interface Random {
   shuffle<Item> (items: readonly Item[]): Item[]
 }
 
-/** Mulberry32 (Tommy Ettinger, public domain): 32 bits of state are enough to choose operations and faults. */
 export function createRandom (seed: number): Random {
-  let state = seed >>> 0
-
-  function next (): number {
-    state = (state + 0x6D2B79F5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-
+  const below = createNumbers(seed)
+  const next = () => below(2 ** 32) / 2 ** 32
   const between = (least: number, most: number) => least + Math.floor(next() * (most - least + 1))
 
   return {
