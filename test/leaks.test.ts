@@ -12,6 +12,7 @@ import { caller } from './helpers/app.js'
 import { exercise, format, leavesNothing } from './helpers/leaving.js'
 import type { Setup } from './helpers/leaving.js'
 import { countListeners } from './helpers/leftovers.js'
+import { createPostgresServer, noPostgres } from './helpers/postgres-server.js'
 import { freePort } from './helpers/redis-server.js'
 import { createDatabase, redisUrl } from './helpers/services.js'
 
@@ -57,6 +58,18 @@ t.test('after close() no handle, timer, thread, connection, listener or lasting 
       t.equal(statusCode, 503)
     })
   })
+
+  await t.test('with a PostgreSQL that hangs', { skip: noPostgres }, async (t) => {
+    const postgres = await createPostgresServer(t)
+    await postgres.start()
+    const hanging = { database: { connectionString: postgres.url }, lookup: { timeout: '500ms' } }
+    await leavesNothing(t, database.url, hanging, async (app) => {
+      await exercise(app)
+      await postgres.freeze()
+      const { statusCode } = await caller(app)('GET', '/protected', { token: format.create() })
+      t.equal(statusCode, 503)
+    })
+  })
 })
 
 t.test('what the host gives stays as it was', async (t) => {
@@ -65,7 +78,6 @@ t.test('what the host gives stays as it was', async (t) => {
   await redis.ping()
   // Its one connection is open, and stays.
   const pool = new pg.Pool({ connectionString: database.url, max: 1, idleTimeoutMillis: 0 })
-  pool.on('error', () => {})
   t.teardown(() => pool.end())
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
   const client = await pool.connect()
@@ -78,10 +90,10 @@ t.test('what the host gives stays as it was', async (t) => {
     t.same(listeners(), before)
   })
 
-  // A connection that breaks while it is lent would end the process: whoever lends it, however often.
-  await t.test('a pool keeps one listener, and each of its connections one, however many servers it had', async (t) => {
+  // A connection that breaks would end the process, idle or lent: whoever lends it, however often.
+  await t.test('a pool keeps one listener of each event, and each of its connections one, however many servers it had', async (t) => {
     for (let i = 0; i < 3; i++) await leavesNothing(t, database.url, { database: pool, redis })
-    t.same(listeners(), { ...before, 'pool: acquire': 1, 'client: error': (before['client: error'] ?? 0) + 1 })
+    t.same(listeners(), { ...before, 'pool: acquire': 1, 'pool: error': 1, 'client: error': (before['client: error'] ?? 0) + 1 })
   })
   t.equal(await redis.ping(), 'PONG')
   t.equal((await pool.query('select 1 as one')).rows[0].one, 1)

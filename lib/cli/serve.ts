@@ -66,13 +66,18 @@ async function serveUntil (signalled: Promise<void>, io: Io, settings: Settings,
   const app = await open(io, settings, database)
   try {
     await app.listen({ port: settings.port, host: settings.host })
-    // Not before it listens: the password of a server that does not would never be seen.
-    const demo = settings.wantsDemo ? await createDemoUser(database.db, app.tokenAuth) : null
-    print(io.stdout, ...await toLines(app, settings, database, demo))
+    // A database that hangs meanwhile holds up no signal.
+    await Promise.race([signalled, introduce(app, io, settings, database)])
     await signalled
   } finally {
     await closeWithin(app, GRACE_MS)
   }
+}
+
+// Not before it listens: the password of a server that does not would never be seen.
+async function introduce (app: FastifyInstance, io: Io, settings: Settings, database: CliDatabase): Promise<void> {
+  const demo = settings.wantsDemo ? await createDemoUser(database.db, app.tokenAuth) : null
+  print(io.stdout, ...await toLines(app, settings, database, demo))
 }
 
 // Requests under way are answered; connections that only stand, or send no end of a request, are cut.

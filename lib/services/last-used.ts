@@ -5,6 +5,7 @@ export interface LastUsed {
   note (record: TokenRecord): void
   /** Writes what was noted. */
   flush (): Promise<void>
+  /** Waits for what is being written, and writes the rest: once, whether that succeeds or not. */
   close (): Promise<void>
 }
 
@@ -27,6 +28,7 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
   const hurried = new Set<string>()
   let timer: NodeJS.Timeout | null = null
   let writing: Promise<void> | null = null
+  let following: Promise<void> | null = null
 
   function schedule (): void {
     timer ??= setTimeout(() => { hurried.clear(); flush() }, intervalMs).unref()
@@ -53,10 +55,16 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
   function flush (): Promise<void> {
     if (timer !== null) clearTimeout(timer)
     timer = null
-    if (writing !== null) return writing.then(flush)
+    if (writing !== null) return follow(writing)
     if (uses.size === 0) return Promise.resolve()
     writing = write().finally(() => { writing = null })
     return writing
+  }
+
+  // Whoever asks meanwhile shares the next one: with a database that hangs, each of them costs its deadline.
+  function follow (writing: Promise<void>): Promise<void> {
+    following ??= writing.then(() => { following = null; return flush() })
+    return following
   }
 
   return {

@@ -7,13 +7,14 @@ import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../../types/ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { withoutValues } from './pg-errors.js'
+import { trackClients } from './track-clients.js'
 
 export interface OpenDatabase {
   db: Kysely<any>
   /** Connections there may be; 10, pg's default, where the host's Kysely doesn't tell. */
   poolSize: number
-  /** Closes what was opened here; does nothing to what the host gave. */
-  close: () => Promise<void>
+  /** Closes what was opened here; does nothing to what the host gave. A connection that hangs is cut after the time. */
+  close: (timeoutMs?: number) => Promise<void>
 }
 
 /** Statements that start so are prepared once a connection under that name. */
@@ -48,14 +49,17 @@ const SAFE_POOL = {
   application_name: 'fastify-token-auth'
 } satisfies PoolConfig
 
+const CLOSE_MS = 3000
+
 export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatabase {
   if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, close: async () => {} }
   if (isPool(option)) return { ...overPool(option), close: async () => {} }
   refuseQueryTimeout(option)
-  const pool = new pg.Pool({ ...SAFE_POOL, Client: PreparedClient, ...option })
+  const clients = trackClients(option.Client as typeof pg.Client | undefined ?? PreparedClient)
+  const pool = new pg.Pool({ ...SAFE_POOL, ...option, Client: clients.Client })
   pool.on('error', (error) => logger.warn({ err: withoutValues(error) }, 'an idle database connection broke'))
   const opened = overPool(pool)
-  return { ...opened, close: () => opened.db.destroy() }
+  return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }
 }
 
 function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: number } {
@@ -66,6 +70,8 @@ function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: n
 function prepare (pool: pg.Pool): number {
   refuseQueryTimeout(pool.options)
   listenOnce(pool, 'acquire', surviveLoss)
+  // An idle one that the server ends is the pool's own error. It has forgotten it, and connects anew when it must.
+  listenOnce(pool, 'error', ignore)
   return pool.options.max
 }
 

@@ -2,16 +2,17 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
 import { checkTables } from '../stores/check.js'
+import { checkLimits } from '../stores/check-limits.js'
 import { migrateUp } from '../stores/migrations/index.js'
 import { codeOf, isUnreachable, withoutValues } from '../stores/pg-errors.js'
-import { DATABASE_UNREACHABLE } from '../errors.js'
+import { DATABASE_UNREACHABLE, UNAVAILABLE } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
 const DATABASE_PAUSE_MS = 1000
 
 export interface Started {
-  /** Stops waiting for the database. */
+  /** Stops waiting for the database. What is under way ends with its connection. */
   close (): Promise<void>
 }
 
@@ -21,20 +22,16 @@ export interface Started {
  */
 export async function startStores (stores: Stores, settings: Settings, logger: Logger): Promise<Started> {
   const closing = new AbortController()
-  let waiting = Promise.resolve()
   try {
     await prepareDatabase(stores, settings, logger)
   } catch (error) {
     if (settings.start === 'strict' || codeOf(error) !== 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE') throw error
     logger.error({ err: error }, 'the database cannot be reached: starting without it')
-    waiting = awaitDatabase(() => prepareDatabase(stores, settings, logger), logger, closing.signal)
+    awaitDatabase(() => prepareDatabase(stores, settings, logger), logger, closing.signal)
   }
   await startCache(stores)
   return {
-    async close () {
-      closing.abort()
-      await waiting
-    }
+    async close () { closing.abort() }
   }
 }
 
@@ -48,13 +45,13 @@ async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, sign
       await prepare()
       return logger.info({}, 'the database is ready')
     } catch (error) {
-      if (codeOf(error) !== reported) logger.error({ err: error }, 'the database is not ready')
+      if (codeOf(error) !== reported && !signal.aborted) logger.error({ err: error }, 'the database is not ready')
       reported = codeOf(error)
     }
   }
 }
 
-async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, map, lookup: { timeoutMs } }: Settings, logger: Logger): Promise<void> {
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
@@ -62,6 +59,7 @@ async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, m
   await checkTables(db, tables)
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
+  await checkLimits(db, logger, { timeoutMs, expired: () => new UNAVAILABLE() })
 }
 
 function refuseUnreachable (error: unknown): never {

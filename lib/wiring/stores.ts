@@ -133,8 +133,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       await tombstones.close()
       await near.close()
       await cache.close()
-      // A statement that hangs keeps its connection; the host's shutdown does not wait for it.
-      await Promise.allSettled([withDeadline(closeDatabase(), deadline)])
+      await closeDatabase(deadline.timeoutMs)
     }
   }
 }
