@@ -31,7 +31,8 @@ export function trackClients (Client: typeof pg.Client): TrackedClients {
       // The pool forgets an idle client before its connection is closed.
       const closed = end().then(() => Promise.all(open.values()))
       await Promise.allSettled([withDeadline(closed, { timeoutMs, expired: () => new UNAVAILABLE() })])
-      for (const { connection } of open.keys()) connection.stream.destroy()
+      // pg-native's clients have none that could be cut.
+      for (const { connection } of open.keys() as Iterable<Partial<pg.Client>>) connection?.stream.destroy()
     }
   }
 }

@@ -2,10 +2,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
 import { checkTables } from '../stores/check.js'
-import { checkLimits } from '../stores/check-limits.js'
 import { migrateUp } from '../stores/migrations/index.js'
 import { codeOf, isUnreachable, withoutValues } from '../stores/pg-errors.js'
-import { DATABASE_UNREACHABLE, UNAVAILABLE } from '../errors.js'
+import { DATABASE_UNREACHABLE } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
@@ -51,7 +50,7 @@ async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, sign
   }
 }
 
-async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, map, lookup: { timeoutMs } }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, tables, secret, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
@@ -59,7 +58,7 @@ async function prepareDatabase ({ db, tables, secret }: Stores, { autoMigrate, m
   await checkTables(db, tables)
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
-  await checkLimits(db, logger, { timeoutMs, expired: () => new UNAVAILABLE() })
+  await checkLimits()
 }
 
 function refuseUnreachable (error: unknown): never {

@@ -9,6 +9,7 @@ import { LONGEST_CACHE_TTL_MS } from '../option-list.js'
 import type { Settings } from '../options.js'
 import { createAttempts } from '../stores/attempts.js'
 import { ping } from '../stores/check.js'
+import { checkLimits } from '../stores/check-limits.js'
 import { createFailureReporter } from '../stores/cache-failure.js'
 import { createCacheGate } from '../stores/cache-gate.js'
 import type { CacheGate } from '../stores/cache-gate.js'
@@ -60,6 +61,8 @@ export interface Stores {
   emit: Emit
   /** Asks the database for nothing. */
   ping (): Promise<void>
+  /** Warns of connections without time limits. */
+  checkLimits (): Promise<void>
   close (): Promise<void>
 }
 
@@ -129,6 +132,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     pseudonym: createPseudonyms(secret),
     emit,
     ping: () => withDeadline(ping(db), deadline),
+    checkLimits: () => checkLimits(db, log, deadline),
     async close () {
       await tombstones.close()
       await near.close()

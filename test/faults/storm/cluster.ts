@@ -63,7 +63,7 @@ async function createMember (t: Test, index: number, settings: ClusterSettings, 
     redis,
     postgres,
     async start () {
-      const started = spawn(process.execPath, [join(settings.code, 'test/faults/storm/server.js'), JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const started = spawn(process.execPath, [join(settings.code, 'test/helpers/server-process.js'), JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
       child = started
       const ended = once(started, 'exit').then(([code, signal]) => {
         if (child !== started) return

@@ -1,10 +1,6 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import Fastify from 'fastify'
 import pg from 'pg'
 import type { Test } from 'tap'
-import ts from 'typescript'
 import { authPlugin } from '../../../lib/index.js'
 import { fastHasher } from '../../helpers/app.js'
 import { compile } from '../../helpers/compile.js'
@@ -25,17 +21,9 @@ export interface Services {
 /** A Redis and a PostgreSQL for storms, started. */
 export async function startServices (t: Test): Promise<Services> {
   const [redis, postgres, code] = await Promise.all([createRedisServer(t), createPostgresServer(t), compile(t)])
-  await Promise.all([redis.start(), postgres.start(), compileServer(code)])
+  await Promise.all([redis.start(), postgres.start()])
   t.teardown(closeClients)
   return { redis, postgres, code }
-}
-
-async function compileServer (code: string): Promise<void> {
-  const source = await readFile(fileURLToPath(new URL('server.ts', import.meta.url)), 'utf8')
-  const { outputText } = ts.transpileModule(source, { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } })
-  const folder = join(code, 'test/faults/storm')
-  await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'server.js'), outputText)
 }
 
 /** A new database of the given name, with users, of whom the first are immortal. */
