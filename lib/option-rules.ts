@@ -13,7 +13,8 @@ export function refuse (path: string, expected: string, value: unknown, shown = 
 // Handles and functions may hold secrets, so only plain values are shown.
 function show (value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
-  if (typeof value === 'function' || (typeof value === 'object' && value !== null)) return Array.isArray(value) ? 'an array' : `a ${typeof value}`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
   return String(value)
 }
 

@@ -32,7 +32,7 @@ const MINUTE = 'a duration of at least 60 s'
 const NAME = 'a name of 1 to 63 characters'
 const PRINTABLE = '1 to 60 printable ASCII characters'
 const CAPTCHA = 'a captcha provider such as recaptcha({ secret }), or a function'
-const HOOK: [unknown, string][] = [['log', 'a function, got "log"'], [{}, 'a function, got a object']]
+const HOOK: [unknown, string][] = [['log', 'a function, got "log"'], [{}, 'a function, got an object']]
 
 /** Every option, with values it refuses and the rest of the message that says so. */
 const BAD: Record<string, [value: unknown, message: string][]> = {
@@ -91,23 +91,23 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'accountLimit.delay': [['10ms', 'a duration of at least 100 ms, got "10ms"'], ['2h', 'a duration of at most 3600 s, got "2h"']],
   'accountLimit.maxDelay': [['2d', 'a duration of at most 86400 s, got "2d"']],
   'accountLimit.forgetAfter': [['1s', 'a duration of at least 60 s, got "1s"'], ['31d', 'a duration of at most 2592000 s, got "31d"']],
-  captcha: [['secret', `${CAPTCHA}, got a string`], [{ check () {} }, `${CAPTCHA}, got a object`], [false, `${CAPTCHA}, got false`]],
-  verifiers: [['django', 'an array, got "django"'], [{}, 'an array, got a object']],
+  captcha: [['secret', `${CAPTCHA}, got a string`], [{ check () {} }, `${CAPTCHA}, got an object`], [false, `${CAPTCHA}, got false`]],
+  verifiers: [['django', 'an array, got "django"'], [{}, 'an array, got an object']],
   'hashing.concurrency': [[0, 'an integer from 1 to 256, got 0']],
   'hashing.queue': [[-1, 'an integer from 0 to 100000, got -1']],
   'hashing.maxWait': [[0, 'a duration of at least 1 ms, got 0'], ['2m', 'a duration of at most 60 s, got "2m"']],
   'password.common': [['yes', 'true or false, got "yes"']],
   'password.contextWords': [['acme', 'an array, got "acme"']],
-  'password.breached': [['pwned', 'a list of breached passwords such as haveIBeenPwned(), got a string'], [{}, 'a list of breached passwords such as haveIBeenPwned(), got a object']],
+  'password.breached': [['pwned', 'a list of breached passwords such as haveIBeenPwned(), got a string'], [{}, 'a list of breached passwords such as haveIBeenPwned(), got an object']],
   'password.check': [['strong', 'a function, got "strong"']],
   'users.canonicalize': [['lower', 'a function, got "lower"']],
-  hasher: [['bcrypt', 'a hasher such as bcrypt({ cost: 12 }), got a string'], [{ hash () {}, verify () {} }, 'a hasher such as bcrypt({ cost: 12 }), got a object']],
+  hasher: [['bcrypt', 'a hasher such as bcrypt({ cost: 12 }), got a string'], [{ hash () {}, verify () {} }, 'a hasher such as bcrypt({ cost: 12 }), got an object']],
   'password.minLength': [[7, 'an integer from 8 to 1024, got 7']],
   'password.maxLength': [[63, 'an integer from 64 to 1024, got 63']],
   start: [['lazy', "'strict' or 'degraded', got \"lazy\""]],
   autoMigrate: [['yes', 'true or false, got "yes"'], [1, 'true or false, got 1']],
   now: [[0, 'a function, got 0']],
-  randomBytes: [[Buffer.alloc(1), 'a function, got a object']],
+  randomBytes: [[Buffer.alloc(1), 'a function, got an object']],
   'hooks.onLogin': HOOK,
   'hooks.onLoginFailed': HOOK,
   'hooks.onLogout': HOOK,

@@ -15,7 +15,7 @@ async function explore (options: object) {
 const REFUSED: [string, object, string][] = [
   ['no setup', { setup: undefined }, 'setup must be a function, got undefined'],
   ['no processes', { processes: undefined }, 'processes must be an object with a process or more, got undefined'],
-  ['no process', { processes: {} }, 'processes must be an object with a process or more, got a object'],
+  ['no process', { processes: {} }, 'processes must be an object with a process or more, got an object'],
   ['a process that is none', { processes: { ann: 7 } }, 'processes.ann must be a function, or { after, run }, got 7'],
   ['a process without `run`', { processes: { ann: run, late: { after: 'ann' } } }, 'processes.late.run must be a function, got undefined'],
   ['a misspelt `after`', { processes: { ann: run, late: { afer: 'ann', run } } }, 'Unknown option "processes.late.afer"; there are: after, run'],
@@ -30,7 +30,7 @@ const REFUSED: [string, object, string][] = [
   ['a sample of nothing', { sample: { schedules: 0 } }, 'sample.schedules must be an integer from 1 to 1000000000, got 0'],
   ['a sample that is a number', { sample: 100 }, 'sample must be an object, got 100'],
   ['a seed that is none', { sample: { schedules: 1, seed: -1 } }, 'sample.seed must be an integer from 0 to 4294967295, got -1'],
-  ['a sample of one schedule', { sample: { schedules: 1 }, schedule: [] }, 'sample must be left out where there is a schedule, got a object'],
+  ['a sample of one schedule', { sample: { schedules: 1 }, schedule: [] }, 'sample must be left out where there is a schedule, got an object'],
   ['a schedule that is a text', { schedule: 'ann: port.step' }, 'schedule must be an array, got "ann: port.step"']
 ]
 
