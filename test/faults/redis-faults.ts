@@ -12,6 +12,12 @@ export const nothing = () => {}
 export const limitMemory = async (admin: Redis, maxmemory: string, policy: string) => { await admin.config('SET', 'maxmemory', maxmemory, 'maxmemory-policy', policy) }
 export const freeMemory = async (admin: Redis) => await limitMemory(admin, '0', 'noeviction')
 
+/** Until the limit is taken back nothing stays. */
+export async function evictEverything (admin: Redis): Promise<void> {
+  await limitMemory(admin, '1', 'allkeys-random')
+  await until(async () => await admin.dbsize() === 0, 'every key is evicted')
+}
+
 /** What no server writes: no text, other shapes and versions, an entry without a seal, another type. */
 const GARBAGE = ['', 'garbage', 'V', 'V{}', 'Vnull', `V${'x'.repeat(43)}{"v":1}`, 'RR', '\0', '0'.repeat(100_000)]
 
@@ -22,9 +28,20 @@ export async function scribble (admin: Redis, keys: string[]): Promise<void> {
   }))
 }
 
-export async function loseClients ({ admin, asked, other }: World): Promise<void> {
+async function loseClients ({ admin, asked, other }: World): Promise<void> {
   await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   for (const server of [asked, other]) await until(async () => (await server.tokenAuth.health()).cache !== 'up', 'the loss is seen')
+}
+
+/** With the setting it takes no client, old or new. */
+export function refusesClients (setting: string, { by, otherwise }: { by: string, otherwise: string }): Pick<Row, 'inject' | 'heal'> {
+  return {
+    async inject (world) {
+      await world.admin.config('SET', setting, by)
+      await loseClients(world)
+    },
+    heal: ({ admin }) => admin.config('SET', setting, otherwise)
+  }
 }
 
 /** `save` fails as on a full disk, and Redis takes no writes from then on. */

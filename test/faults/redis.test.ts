@@ -1,9 +1,8 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { until } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
-import { crossReplies, failToSave, freeMemory, isBusyWithAScript, isStillLoading, limitMemory, loseClients, nothing, scribble } from './redis-faults.js'
+import { crossReplies, evictEverything, failToSave, freeMemory, isBusyWithAScript, isStillLoading, limitMemory, nothing, refusesClients, scribble } from './redis-faults.js'
 import { complaintsOf, runRow } from './row.js'
 import type { Row } from './row.js'
 import { createWorld, keyOf, read } from './world.js'
@@ -87,18 +86,14 @@ const rows: Row[] = [
   },
   {
     name: 'full, and evicts every key',
-    inject: async ({ admin }) => {
-      await limitMemory(admin, '1', 'allkeys-random')
-      await until(async () => await admin.dbsize() === 0, 'every key is evicted')
-    },
+    inject: ({ admin }) => evictEverything(admin),
     heal: ({ admin }) => freeMemory(admin),
     answers: SILENT
   },
   {
     name: 'has evicted every key, tombstones too',
     inject: async ({ admin }) => {
-      await limitMemory(admin, '1', 'allkeys-random')
-      await until(async () => await admin.dbsize() === 0, 'every key is evicted')
+      await evictEverything(admin)
       await freeMemory(admin)
     },
     heal: nothing,
@@ -140,24 +135,8 @@ const rows: Row[] = [
     heal: nothing,
     answers: WELL
   },
-  {
-    name: 'refuses the credentials',
-    inject: async (world) => {
-      await world.admin.config('SET', 'requirepass', 'another')
-      await loseClients(world)
-    },
-    heal: ({ admin }) => admin.config('SET', 'requirepass', ''),
-    answers: SILENT
-  },
-  {
-    name: 'has as many clients as it may',
-    inject: async (world) => {
-      await world.admin.config('SET', 'maxclients', '1')
-      await loseClients(world)
-    },
-    heal: ({ admin }) => admin.config('SET', 'maxclients', '10000'),
-    answers: SILENT
-  },
+  { name: 'refuses the credentials', ...refusesClients('requirepass', { by: 'another', otherwise: '' }), answers: SILENT },
+  { name: 'has as many clients as it may', ...refusesClients('maxclients', { by: '1', otherwise: '10000' }), answers: SILENT },
   {
     name: 'cannot save, and answers MISCONF to writes',
     inject: failToSave,
