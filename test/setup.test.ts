@@ -10,7 +10,6 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
-import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
 import { argon2id, authPlugin, bcrypt, PreparedClient } from '../lib/index.js'
@@ -22,6 +21,7 @@ import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until } from './helpers/counting.js'
 import { freePort } from './helpers/redis-server.js'
+import { openPool } from './helpers/pool.js'
 import { createDatabase, redisUrl, uniqueNamespace } from './helpers/services.js'
 
 const database = await createDatabase()
@@ -140,14 +140,6 @@ function logTo (): { server: { logger: object }, lines: Line[], warnings: () => 
   const lines: Line[] = []
   const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
   return { server: { logger: { level: 'info', stream } }, lines, warnings: () => lines.filter(({ level }) => level >= 40).map(({ msg }) => msg) }
-}
-
-/** A pool that outlives the database it is connected to. */
-function openPool (t: Test, config: pg.PoolConfig): pg.Pool {
-  const pool = new pg.Pool(config)
-  pool.on('error', () => {})
-  t.teardown(() => pool.end())
-  return pool
 }
 
 /** Passes connections to a port on to the test's PostgreSQL. */
