@@ -469,7 +469,7 @@ t.test('a pseudonym', async (t) => {
 
 t.test('a known address', async (t) => {
   const { pool, statements, tables, sql } = await openMigrated(t)
-  const reader = createTokenReader(sql, tables, { idleTtlMs: null })
+  const reader = createTokenReader(sql, tables, { idleTtlMs: null, cacheTtlMs: 60_000 })
   const users = createUserStore(sql, tables)
   let sessions = 0
 

@@ -248,7 +248,7 @@ t.test('docs/storage.md', async (t) => {
   await owner.connect()
   t.teardown(() => owner.end())
 
-  for (const table of ['auth_tokens', 'auth_tokens_secret', 'users']) {
+  for (const table of ['auth_tokens', 'auth_tokens_secret', 'auth_tokens_caches', 'users']) {
     t.test(`has every column of ${table} with its type, and no other`, async (t) => {
       const { rows } = await owner.query(`select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
         where attrelid = $1::regclass and attnum > 0`, [table])

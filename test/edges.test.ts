@@ -10,14 +10,16 @@ import Fastify from 'fastify'
 import pg from 'pg'
 import t from 'tap'
 import { authPlugin, createPGlitePool, PreparedClient } from '../lib/index.js'
-import type { Captcha, Hasher } from '../lib/index.js'
+import type { Captcha, Hasher, StalePage } from '../lib/index.js'
 import { withoutCommand } from '../lib/stores/cache-failure.js'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
 import { UNSEALED } from '../lib/stores/seal.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
 import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
-import { createTombstones } from '../lib/stores/tombstones.js'
+import { createCatchUp } from '../lib/stores/catch-up.js'
+import { createDatabaseClock } from '../lib/stores/database-clock.js'
+import { createDoubts } from '../lib/stores/doubts.js'
 import { digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
@@ -357,17 +359,18 @@ t.test('a cache\'s error loses its command', async (t) => {
 t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {
   const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
   const rounds: (() => void)[] = []
-  const recentlyRevoked = () => new Promise<{ digests: string[], next: null }>((resolve) => { rounds.push(() => resolve({ digests: ['d'], next: null })) })
-  const tombstones = createTombstones({ cache: createMemoryCache({ max: 10, now: Date.now }), gate, recentlyRevoked, cacheTtlMs: 1000 })
-  tombstones.start()
-  tombstones.catchUp()
+  const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
+  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), gate, listStale, windowMs: 1000 })
+  catchUp.start()
+  catchUp.begin()
+  await until(() => rounds.length === 1, 'a first round')
   rounds[0]!()
   await until(() => rounds.length === 2, 'a second round')
   t.equal(gate.isTrusted(), false)
   rounds[1]!()
-  await tombstones.ready
+  await catchUp.ready
   t.equal(gate.isTrusted(), true)
-  await tombstones.close()
+  await catchUp.close()
 })
 
 t.test('a revocation that overtakes a read', async (t) => {
@@ -375,8 +378,8 @@ t.test('a revocation that overtakes a read', async (t) => {
   const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
   gate.trust()
   const record = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
-  const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, remainingMs: number } | null>) =>
-    createCachedTokenStore({ cache, gate, seal: UNSEALED, find, ttlMs: 60_000, now: Date.now, leaseOwner: 'x', jitter: () => 0 })
+  const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, asOfMs: number } | null>) =>
+    createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
   const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 
   await t.test('between the look and the lease, is seen', async (t) => {
@@ -385,14 +388,14 @@ t.test('a revocation that overtakes a read', async (t) => {
   })
 
   await t.test('between the statement and the fill, makes the fill void', async (t) => {
-    const late = store(memory, async () => { await memory.tombstone(['b'], 60_000); return { record, remainingMs: 60_000 } })
+    const late = store(memory, async () => { await memory.tombstone(['b'], 60_000); return { record, asOfMs: record.expiresAtMs - 60_000 } })
     t.same(await resolve(late, 'b'), record, 'it began before the revocation had returned')
     t.equal(await resolve(late, 'b'), null)
   })
 
   await t.test('a token in its last millisecond is not cached', async (t) => {
     let asked = 0
-    const short = store(memory, async () => { asked++; return { record, remainingMs: 0.4 } })
+    const short = store(memory, async () => { asked++; return { record, asOfMs: record.expiresAtMs - 0.4 } })
     for (let i = 0; i < 2; i++) t.same(await resolve(short, 'c'), record)
     t.equal(asked, 2)
   })

@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 import { authPlugin } from '../lib/index.js'
 import type { AuthEvents, AuthPluginOptions, TokenRecord } from '../lib/index.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
+import { createDatabaseClock } from '../lib/stores/database-clock.js'
 import { createNearCache } from '../lib/stores/near-cache.js'
 import { createNearChannel } from '../lib/stores/near-channel.js'
 import { createNearTokenStore, createTellingCache } from '../lib/stores/near-token-store.js'
@@ -197,20 +198,18 @@ t.test('600 sessions are ended on the other server, in more than one message', a
   t.same(heard.join(',').split(',').sort(), tokens.map(digestOf).sort())
 })
 
-t.test('a server that is not told refuses after cache.near.ttl, and stops at once when the clock is set back', async (t) => {
+t.test('a server that is not told refuses after cache.near.ttl', async (t) => {
   const { redis } = await watchRedis(t, uniqueNamespace())
   const dumb = await createAclUser(t, redis, '~*', '&*', '+@all', '-publish')
   const { a, b, warm } = await createPair(t, {}, { redis: dumb })
-  const [token, other] = [await session(a), await session(a)]
-  for (const each of [token, other]) await warm(b, each)
-  for (const each of [token, other]) t.equal(await logout(a, each), 204)
+  const token = await session(a)
+  await warm(b, token)
+  t.equal(await logout(a, token), 204)
   t.same([...new Set(refused(a))], ['publish'])
   t.equal(await a.get(token), 401, 'its own is gone')
   t.equal(await b.get(token), 200, 'nobody has told it')
   b.clock.aheadMs = TTL_MS
   t.equal(await b.get(token), 401)
-  b.clock.aheadMs = -TTL_MS
-  t.equal(await b.get(other), 401)
 })
 
 t.test('while the subscription is lost nothing is kept, and what was kept is forgotten', async (t) => {
@@ -375,7 +374,7 @@ t.test('while Redis is away', async (t) => {
     t.equal(await get(doomed), 401)
     statements.length = 0
     for (let i = 0; i < 2; i++) t.equal(await get(token), 200)
-    t.equal(statements.length, 2, 'the cache is not trusted, so nothing is near')
+    t.equal(statements.length, 1, 'what was near is forgotten, and looked up once')
   })
 
   await until(() => isNear(token), 'it is used again')
@@ -449,7 +448,7 @@ t.test('the entries', async (t) => {
   let at = 1000
   let setBackMs = 0
   let isTold = true
-  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, now: () => at - setBackMs, monotonicNow: () => at, isTold: () => isTold, ...more })
+  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, clock: createDatabaseClock({ now: () => at - setBackMs, monotonicNow: () => at }), isTold: () => isTold, ...more })
   function fill (near: ReturnType<typeof create>, digest: string, record: TokenRecord | null = recordOf(digest)) {
     const read = near.begin(digest)
     if (read !== null) near.settle(read, record)
@@ -535,7 +534,7 @@ t.test('the entries', async (t) => {
 })
 
 t.test('a read that an invalidation overtakes fills nothing, and voids no other', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, monotonicNow: () => performance.now(), isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isTold: () => true })
   const held = new Map<string, (record: TokenRecord | null) => void>()
   const store = createNearTokenStore({
     near,
@@ -552,7 +551,7 @@ t.test('a read that an invalidation overtakes fills nothing, and voids no other'
 })
 
 t.test('a revocation ends the entry at once, and again when the cache has acknowledged; then it is told', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, now: Date.now, monotonicNow: () => performance.now(), isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isTold: () => true })
   const inner = createMemoryCache({ max: 10, now: Date.now })
   const acknowledged = deferred<undefined>()
   const told: (readonly string[])[] = []

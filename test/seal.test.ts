@@ -3,6 +3,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
+import { createDatabaseClock } from '../lib/stores/database-clock.js'
+import { createDoubts } from '../lib/stores/doubts.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
 import { createPseudonyms } from '../lib/stores/pseudonyms.js'
 import { createSeal } from '../lib/stores/seal.js'
@@ -102,8 +104,8 @@ t.test('a cache without the key', async (t) => {
   const cache = createMemoryCache({ max: 10, now: Date.now })
   let asked = 0
   const server = (secret: ReturnType<typeof open>) => {
-    const find = async () => { asked++; return { record, remainingMs: 60_000 } }
-    const store = createCachedTokenStore({ cache, gate, seal: createSeal(secret), find, ttlMs: 60_000, now: Date.now, leaseOwner: 'x', jitter: () => 0 })
+    const find = async () => { asked++; return { record, asOfMs: Date.now() } }
+    const store = createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
     return (digest: string) => new Promise((resolve, reject) => store.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
   }
   const at = (digest: string) => new Promise((resolve) => cache.get(digest, (_error, value) => resolve(value)))

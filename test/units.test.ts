@@ -6,7 +6,7 @@ import { createNextBatch } from '../lib/concurrency/next-batch.js'
 import { createSemaphore } from '../lib/concurrency/semaphore.js'
 import { scanningPattern } from '../lib/index.js'
 import { createLastUsed } from '../lib/services/last-used.js'
-import { staleWindowMs } from '../lib/stores/tombstones.js'
+import { staleWindowMs } from '../lib/stores/stale.js'
 import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
 
 function deferred<Value> () {

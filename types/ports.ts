@@ -29,10 +29,23 @@ export interface TokenRecord {
   scopes: readonly string[] | null
 }
 
-/** A record and the life it has left by the database's clock, which bounds its time in the cache. */
+/** A record, and the instant by the database's clock at which it was true. */
 export interface FoundToken {
   record: TokenRecord
-  remainingMs: number
+  asOfMs: number
+}
+
+/** The token, or all tokens of the user, that a call was to end. */
+export type RevocationSubject = { digest: Digest } | { userId: UserId }
+
+/** Cached entries that are void, in a page of them. */
+export interface StalePage {
+  /** Tokens that have ended. */
+  revoked: Digest[]
+  /** Live tokens whose user was refreshed: the entry may be out of date. */
+  refreshed: Digest[]
+  /** Where the next page begins; `null` after the last. */
+  next: string | null
 }
 
 /** Where a new token came from and what it may do. */
@@ -72,10 +85,8 @@ export type RevokeReason =
 export interface TokenReader {
   find (digest: Digest): Promise<FoundToken | null>
   list (userId: UserId): Promise<Session[]>
-  /** Digests of a user's live tokens. */
-  liveDigests (userId: UserId): Promise<Digest[]>
-  /** Digests revoked within the last `windowMs`, in pages; `after` is the cursor of the page before. */
-  recentlyRevoked (windowMs: number, after: string | null, limit: number): Promise<{ digests: Digest[], next: string | null }>
+  /** Tokens whose entry in some server's cache may be void, the latest first; `after` is the `next` of the page before. */
+  listStale (after: string | null, limit: number): Promise<StalePage>
   /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */
   touch (sessionIds: string[], agesMs: number[]): Promise<void>
   /** Whether a session of this user began at this address (IPv6: its /64) within the last 30 days. `false` for unknown names. */
@@ -120,8 +131,18 @@ export interface RevocationWriter {
   setPassword (userId: UserId, hash: string): Promise<Revoked>
   setActive (userId: UserId, active: boolean): Promise<Revoked>
   deleteUser (userId: UserId): Promise<Revoked>
-  /** Digests of a user's tokens that were revoked within the time a cache may still repeat them. */
-  recentOf (userId: UserId): Promise<Digest[]>
+  /**
+   * What the logout-all that ended this token ended with it, for a client that repeats the call; `null`: it was ended by nothing
+   * of the kind. Ends nothing.
+   */
+  endedTogether (digest: Digest): Promise<{ userId: UserId, digests: Digest[] } | null>
+  /**
+   * What was ended of the subject within the last `sinceMs`. Waits for transactions that hold its rows, so the answer is final for
+   * them. Ends nothing.
+   */
+  findEnded (subject: RevocationSubject, sinceMs: number): Promise<Digest[]>
+  /** Declares every cached copy of the user's data void. `live`: entries to drop; `revoked`: tokens that have ended lately. */
+  refresh (userId: UserId): Promise<{ live: Digest[], revoked: Digest[] }>
 }
 
 export interface UserStore {
@@ -141,13 +162,16 @@ export interface TokenCache {
   get (digest: Digest, done: (error: Error | null, value: string | null) => void): void
   /** The value that is there; else writes `lease` for `leaseMs` and resolves to it. */
   getOrLease (digest: Digest, lease: string, leaseMs: number): Promise<string>
-  /** Writes `value` only where `lease` still stands. */
-  fill (digest: Digest, lease: string, value: string, ttlMs: number): Promise<void>
+  /**
+   * Writes `value` only where `lease` still stands. `ttlMs` counts from the instant at which the lease was written, by the cache's own clock:
+   * however late the fill comes, the entry lives no longer; if that time is over, the key ends. `leaseMs` is what `getOrLease` was given.
+   */
+  fill (digest: Digest, lease: string, value: string, ttlMs: number, leaseMs: number): Promise<void>
   /** Writes the terminal tombstone over whatever is there; resolves when all are acknowledged. */
   tombstone (digests: readonly Digest[], ttlMs: number): Promise<void>
   /** Forgets the entries; as safe as an eviction. */
   drop (digests: readonly Digest[]): Promise<void>
-  /** Which of the digests hold a tombstone. */
+  /** Whether the digest holds a tombstone. */
   holdsTombstone (digest: Digest): Promise<boolean>
   /** Calls `listener(true)` at every (re)connection and `listener(false)` at every loss; at once when connected. */
   onConnection (listener: (connected: boolean) => void): void
@@ -157,8 +181,8 @@ export interface TokenCache {
 /** A read under way whose answer the near cache may keep. */
 export interface NearRead {
   readonly digest: Digest
-  readonly startedAtMs: number
-  readonly monotonicStartedAtMs: number
+  /** When it began, by the clocks of this process. */
+  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
 }
 
 /** Live tokens in this process, for as long as it would be told that they end. */

@@ -1,5 +1,5 @@
 import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
-import type { Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import type { Digest, Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenReader, UserStore } from '../../types/ports.js'
 import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
@@ -20,10 +20,12 @@ const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
 export interface AdminSettings {
   users: UserStore
-  reader: TokenReader
+  reader: Pick<TokenReader, 'prune'>
   sessions: SessionWriter
   revocations: RevocationWriter
-  cache: Pick<TokenCache, 'drop'>
+  /** Drops entries of the cache; `false` where it has not acknowledged that yet. */
+  dropEntries: (digests: readonly Digest[]) => Promise<boolean>
+  writeTombstones: (digests: readonly Digest[]) => Promise<boolean>
   checker: Pick<PasswordChecker, 'hash'>
   policy: PasswordPolicy
   minter: TokenMinter
@@ -33,7 +35,7 @@ export interface AdminSettings {
 }
 
 export function createAdminService (settings: AdminSettings): AdminService {
-  const { users, reader, sessions, revocations, cache, checker, policy, minter, announce, canonicalize } = settings
+  const { users, reader, sessions, revocations, dropEntries, writeTombstones, checker, policy, minter, announce, canonicalize } = settings
   async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
     await announce.revoked({ userId, reason, count: ended, digests })
   }
@@ -64,8 +66,9 @@ export function createAdminService (settings: AdminSettings): AdminService {
     },
     // A dropped entry is as good as an evicted one: whoever fills it next has read SQL after this change.
     async refreshUser (userId) {
-      const digests = await reader.liveDigests(userId)
-      return await cache.drop(digests).then(() => true, () => false)
+      const { live, revoked } = await revocations.refresh(userId)
+      const isAcknowledged = await Promise.all([dropEntries(live), writeTombstones(revoked)])
+      return !isAcknowledged.includes(false)
     },
     async pruneExpired ({ batchSize, onProgress }) {
       let deleted = 0

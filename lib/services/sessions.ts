@@ -58,11 +58,11 @@ export function createSessionService ({ reader, revocations, resolveFresh, cache
     throw new INVALID_TOKEN()
   }
 
-  // A retry after 503 comes with a token that the first try ended. It may finish that, and end nothing newer.
+  // A call that is repeated after 503 comes with a token that the first one ended. It may finish that, and end nothing newer.
   async function finishLogoutAll (digest: Digest, from: From): Promise<void> {
-    const { reason, userId, digests } = await revocations.token(digest, 'revoked')
-    if (reason !== 'logout_all' || userId === null || digests.length === 0) return refuse(from)
-    await announce.revoked({ userId, reason, count: 0, digests: await revocations.recentOf(userId) })
+    const ended = await revocations.endedTogether(digest)
+    if (ended === null) return refuse(from)
+    await announce.revoked({ ...ended, reason: 'logout_all', count: 0 })
   }
 
   return {

@@ -1,13 +1,14 @@
 import type { CacheGate } from './cache-gate.js'
-import type { Digest, FoundToken, Now, TokenCache, TokenRecord } from '../../types/ports.js'
+import type { Digest, FoundToken, TokenCache, TokenRecord } from '../../types/ports.js'
+import type { UserId } from '../../types/user.js'
 import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createNextBatch } from '../concurrency/next-batch.js'
 import { decodeRecord, encodeRecord, TOMBSTONE } from './cache-record.js'
+import type { DatabaseClock } from './database-clock.js'
+import type { Doubts } from './doubts.js'
 import type { Seal } from './seal.js'
-
-/** How long a reader may take to ask SQL and fill. A fill after that is refused, never wrong. */
-export const LEASE_MS = 2000
+import { LEASE_MS } from './stale.js'
 
 export interface CachedTokenStore {
   /** The live token's record or `null`; by callback, so that a hit costs no promise of ours. */
@@ -19,6 +20,8 @@ export interface CachedTokenStore {
 export interface CachedTokenStoreSettings {
   cache: TokenCache
   gate: CacheGate
+  /** Tokens about which the cache is not believed. */
+  doubts: Pick<Doubts, 'holdsToken' | 'holdsUser'>
   /** Tells entries of servers from those of whoever else can write to the cache. */
   seal: Seal
   /** Asks SQL, bounded in number and time. */
@@ -26,7 +29,7 @@ export interface CachedTokenStoreSettings {
   /** Of a request that finds nothing in the cache, since it may wait for another's look-up before its own. Without it: as long as those take. */
   deadline?: DeadlineSettings
   ttlMs: number
-  now: Now
+  clock: DatabaseClock
   /** Unique to this process, so that its leases are told from all others. */
   leaseOwner: string
   /** In [0, 1): spreads the expiry of entries that were filled together. */
@@ -35,21 +38,27 @@ export interface CachedTokenStoreSettings {
 
 /** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
 export function createCachedTokenStore (settings: CachedTokenStoreSettings): CachedTokenStore {
-  const { cache, gate, seal, find, deadline, now } = settings
+  const { cache, gate, doubts, seal, deadline, clock } = settings
   const joinMiss = createNextBatch(readThrough)
   const awaitMiss = (digest: Digest) => deadline === undefined ? joinMiss(digest) : withDeadline(joinMiss(digest), deadline)
   let leases = 0
 
-  // By our clock an entry may look ended that by the database's is not: then SQL decides.
-  // It cannot outlive the token, since Redis removes it after the life that SQL told.
+  async function find (digest: Digest): Promise<FoundToken | null> {
+    const asked = clock.ask()
+    const found = await settings.find(digest)
+    if (found !== null) clock.learn(found.asOfMs, asked)
+    return found
+  }
+
+  // The clock may be ahead of the database's a little: of an entry that seems over SQL decides.
   function liveRecord (digest: Digest, value: string): TokenRecord | null {
     const record = decodeRecord(seal, digest, value)
-    if (record === null || record.expiresAtMs <= now()) return null
-    return record.idleAtMs === null || record.idleAtMs > now() ? record : null
+    if (record === null || endOf(record) <= clock.now() || doubts.holdsUser(record.user.id as UserId)) return null
+    return record
   }
 
   async function lease (digest: Digest, lease: string): Promise<string | null> {
-    if (!gate.isHealthy()) return null
+    if (!gate.isHealthy() || doubts.holdsToken(digest)) return null
     try {
       return await cache.getOrLease(digest, lease, LEASE_MS)
     } catch (error) {
@@ -58,11 +67,12 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
     }
   }
 
-  function fill (digest: Digest, lease: string, { record, remainingMs }: FoundToken): void {
-    const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), remainingMs))
+  // The life that is left was told after the lease was written, and counts from there: the entry is over before the token.
+  function fill (digest: Digest, lease: string, { record, asOfMs }: FoundToken): void {
+    const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), endOf(record) - asOfMs))
     const value = encodeRecord(seal, digest, record)
     if (value === null || ttlMs < 1) return
-    cache.fill(digest, lease, value, ttlMs)
+    cache.fill(digest, lease, value, ttlMs, LEASE_MS)
       .catch((error) => gate.failed('fill', error))
   }
 
@@ -81,7 +91,7 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
     resolve (digest, done) {
       // Cloned: callers who shared a run must not share the object that becomes their request.user.
       const miss = () => { awaitMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
-      if (!gate.admits()) return miss()
+      if (doubts.holdsToken(digest) || !gate.admits()) return miss()
       cache.get(digest, (error, value) => {
         if (error !== null) {
           gate.failed('get', error)
@@ -98,4 +108,8 @@ export function createCachedTokenStore (settings: CachedTokenStoreSettings): Cac
       return found?.record ?? null
     }
   }
+}
+
+function endOf ({ expiresAtMs, idleAtMs }: TokenRecord): number {
+  return Math.min(expiresAtMs, idleAtMs ?? Infinity)
 }

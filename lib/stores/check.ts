@@ -4,18 +4,19 @@ import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
 import { codeOf, isUnreachable, withoutValues } from './pg-errors.js'
 import type { Tables } from './tables.js'
 
-const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'ip', 'user_agent', 'label', 'scopes']
+const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
 
 /**
  * Reads no row, to see that the tables are there with every column in use.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
  */
-export async function checkTables (db: Kysely<any>, { users, tokens, secret, usersView, column, map }: Tables): Promise<void> {
+export async function checkTables (db: Kysely<any>, { users, tokens, secret, caches, usersView, column, map }: Tables): Promise<void> {
   const lastLogin = map.users.columns.lastLogin === null ? sql`true` : column('lastLogin')
   await check(db, sql`select 1 from ${usersView} u where false`, 'users')
   await check(db, sql`select ${lastLogin} from ${users} where false`, 'users')
   await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens')
   await check(db, sql`select value from ${secret} where false`, 'secret')
+  await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
 }
 
 /** Asks the database for nothing. */

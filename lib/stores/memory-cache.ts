@@ -19,8 +19,11 @@ export function createMemoryCache ({ max, now }: { max: number, now: Now }): Tok
       entries.set(digest, lease, { ttl: leaseMs })
       return lease
     },
-    async fill (digest, lease, value, ttlMs) {
-      if (entries.get(digest) === lease) entries.set(digest, value, { ttl: ttlMs })
+    async fill (digest, lease, value, ttlMs, leaseMs) {
+      if (entries.get(digest) !== lease) return
+      const leftMs = ttlMs - (leaseMs - entries.getRemainingTTL(digest))
+      if (leftMs > 0) entries.set(digest, value, { ttl: leftMs })
+      else entries.delete(digest)
     },
     async tombstone (digests, ttlMs) {
       for (const digest of digests) entries.set(digest, TOMBSTONE, { ttl: ttlMs })

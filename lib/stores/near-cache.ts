@@ -1,23 +1,22 @@
 import { LRUCache } from 'lru-cache'
-import type { Digest, NearCache, NearRead, Now, TokenRecord } from '../../types/ports.js'
+import type { Digest, NearCache, NearRead, TokenRecord } from '../../types/ports.js'
+import type { Asked, DatabaseClock } from './database-clock.js'
 
 export interface NearCacheSettings {
   max: number
   ttlMs: number
-  now: Now
-  /** Measures `ttlMs` too, since `now` may be set back. */
-  monotonicNow: Now
+  clock: Pick<DatabaseClock, 'now' | 'ask' | 'since'>
   /** Whether every end of a token would be heard of now. Where that ends, `clear` must be called. */
   isTold: () => boolean
 }
 
-interface Entry { record: TokenRecord, sinceMs: number, untilMs: number, monotonicUntilMs: number }
+interface Entry { record: TokenRecord, asked: Asked }
 
 /**
  * Live tokens in this process. Entries are counted from the start of the read that found them, so that none
  * outlives a revocation by more than `ttlMs`, whoever fails to tell of it.
  */
-export function createNearCache ({ max, ttlMs, now, monotonicNow, isTold }: NearCacheSettings): NearCache {
+export function createNearCache ({ max, ttlMs, clock, isTold }: NearCacheSettings): NearCache {
   const entries = new LRUCache<Digest, Entry>({ max })
   // One read of a token may fill; an invalidation takes it away. No more than there are reads under way.
   const reads = new Map<Digest, NearRead>()
@@ -26,24 +25,22 @@ export function createNearCache ({ max, ttlMs, now, monotonicNow, isTold }: Near
     get (digest) {
       const entry = entries.get(digest)
       if (entry === undefined) return null
-      const at = now()
-      if (at >= entry.sinceMs && at < entry.untilMs && monotonicNow() < entry.monotonicUntilMs) return entry.record
+      const { record, asked } = entry
+      if (clock.since(asked) < ttlMs && clock.now() < Math.min(record.expiresAtMs, record.idleAtMs ?? Infinity)) return record
       entries.delete(digest)
       return null
     },
     begin (digest) {
       if (!isTold() || reads.has(digest)) return null
-      const read = { digest, startedAtMs: now(), monotonicStartedAtMs: monotonicNow() }
+      const read = { digest, asked: clock.ask() }
       reads.set(digest, read)
       return read
     },
     settle (read, record) {
-      const { digest, startedAtMs: sinceMs, monotonicStartedAtMs } = read
+      const { digest, asked } = read
       if (reads.get(digest) !== read) return
       reads.delete(digest)
-      if (record === null) return
-      const untilMs = Math.min(sinceMs + ttlMs, record.expiresAtMs, record.idleAtMs ?? Infinity)
-      entries.set(digest, { record, sinceMs, untilMs, monotonicUntilMs: monotonicStartedAtMs + ttlMs })
+      if (record !== null) entries.set(digest, { record, asked })
     },
     drop (digests) {
       for (const digest of digests) {

@@ -19,9 +19,11 @@ if value then return value end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]`
 
-const FILL = `if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-end`
+// The lease's own life tells how long ago it was written.
+const FILL = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
+local left = ARGV[3] - (ARGV[4] - redis.call('PTTL', KEYS[1]))
+if left < 1 then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))`
 
 /** Tombstones of one revocation go out in chunks, so that 10 000 sessions don't fill the socket's buffer at once. */
 const CHUNK = 500
@@ -94,8 +96,8 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
       if (since !== epoch) throw replaced()
       return read(digest, String(value))
     },
-    async fill (digest, lease, value, ttlMs) {
-      await send(client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs))
+    async fill (digest, lease, value, ttlMs, leaseMs) {
+      await send(client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs, leaseMs))
     },
     async tombstone (digests, ttlMs) {
       await inChunks(digests, (digest) => acknowledged(client.set(keyOf(digest), tombstoneOf(digest), 'PX', ttlMs)))

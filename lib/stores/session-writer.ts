@@ -5,6 +5,7 @@ import type { Digest, IssuedToken, SessionWriter, TokenRequest } from '../../typ
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
 import { recentlyEnded, revokeAll, revokeSelected } from './revocation-writer.js'
 import type { Sql } from './sql.js'
+import { staleSince } from './stale.js'
 import type { Tables } from './tables.js'
 import { toBytes, toDigest } from './token-reader.js'
 
@@ -12,8 +13,9 @@ import { toBytes, toDigest } from './token-reader.js'
  * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
  * a plain INSERT lets a login with the old password outlive the change of the password.
  */
-export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser, windowMs }: { maxPerUser: number, windowMs: number }): SessionWriter {
+export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser, cacheTtlMs }: { maxPerUser: number, cacheTtlMs: number }): SessionWriter {
   const claim = createClaim(tables)
+  const since = staleSince(tables, cacheTtlMs)
 
   async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
     const row = await insertToken(db, tables, user.id, token)
@@ -37,7 +39,7 @@ export function createSessionWriter ({ transaction }: Sql, tables: Tables, { max
       // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
       // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
-      const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, windowMs)
+      const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
       return { ...await issueTo(db, user, token), ended: ended.length, revoked }
     })
   }

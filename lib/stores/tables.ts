@@ -24,6 +24,8 @@ export interface Tables {
   tokens: RawBuilder<unknown>
   /** The key that all servers share: of pseudonyms, and of the seal of cache entries. */
   secret: RawBuilder<unknown>
+  /** The lives of the servers' caches. */
+  caches: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>
   /** The columns that make a user, of that view. */
@@ -47,6 +49,7 @@ export function createTables (map: TableMap): Tables {
     users,
     tokens: tableId(map.tokens),
     secret: secretId(map.tokens),
+    caches: cachesId(map.tokens),
     userColumns,
     viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
     usersView: sql`(select ${userColumns}, ${column('passwordHash')} as password_hash, ${isActive} as is_active from ${users})`,
@@ -63,6 +66,10 @@ export function tableId ({ schema, table }: { schema: string | null, table: stri
 /** Named after the tokens table, so that two sets of tables in one schema have a key each. */
 export function secretId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
   return tableId({ schema, table: `${table}_secret` })
+}
+
+export function cachesId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
+  return tableId({ schema, table: `${table}_caches` })
 }
 
 function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuilder<boolean> {

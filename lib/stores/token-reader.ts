@@ -5,6 +5,7 @@ import type { RawBuilder } from 'kysely'
 import type { Digest, FoundToken, RevokeReason, TokenReader } from '../../types/ports.js'
 import type { Session } from '../../types/user.js'
 import type { Sql } from './sql.js'
+import { staleSince } from './stale.js'
 import type { Tables } from './tables.js'
 
 interface TokenRow {
@@ -12,20 +13,23 @@ interface TokenRow {
   iat: number
   exp: number
   idle: number | null
-  remaining: number
+  now: number
   scopes: string[] | null
 }
+
+interface StaleRow { digest: Buffer, revoked: boolean, position: string }
 
 const KNOWN_MS = 30 * 86_400_000
 /** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
 const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
 
-export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idleTtlMs }: { idleTtlMs: number | null }): TokenReader {
+export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idleTtlMs, cacheTtlMs }: { idleTtlMs: number | null, cacheTtlMs: number }): TokenReader {
   const { tokens } = tables
+  const since = staleSince(tables, cacheTtlMs)
   const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`
   const findText = named(sql`select t.id as sid, t.scopes, ${tables.viewColumns}, ${epochMs(sql`t.created_at`)} as iat, ${epochMs(sql`t.expires_at`)} as exp,
     ${idleTtlMs === null ? sql`null` : epochMs(idleAt(idleTtlMs))} as idle,
-    ${epochMs(sql`least(t.expires_at, ${idleTtlMs === null ? sql`null` : idleAt(idleTtlMs)}) - now()`)} as remaining
+    ceil(extract(epoch from now()) * 1000)::float8 as now
     from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
     where t.digest = ${null} and ${isLive} and u.is_active`.compile(db).sql)
 
@@ -40,16 +44,13 @@ export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idl
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
       return rows
     },
-    async liveDigests (userId) {
-      const { rows } = await read((db) => sql<{ digest: Buffer }>`select digest from ${tokens} t
-        where user_id = ${userId} and ${isLive}`.execute(db))
-      return rows.map(toDigest)
-    },
-    async recentlyRevoked (windowMs, after, limit) {
-      const { rows } = await read((db) => sql<{ id: string, digest: Buffer }>`select id, digest from ${tokens}
-        where revoked_at > ${ago(windowMs)} and ${after === null ? sql`true` : sql`id > ${after}`}
-        order by id limit ${sql.lit(limit)}`.execute(db))
-      return { digests: rows.map(toDigest), next: rows.length < limit ? null : rows[limit - 1]!.id }
+    // What has expired is in no cache: entries end with their token.
+    async listStale (after, limit) {
+      const { rows } = await read((db) => sql<StaleRow>`select digest, revoked_at is not null as revoked, ${position} as position
+        from ${tokens} where stale_at > ${since} and expires_at > now() and ${after === null ? sql`true` : isAfter(after)}
+        order by stale_at desc, id desc limit ${sql.lit(limit)}`.execute(db))
+      const digestsOf = (isRevoked: boolean) => rows.filter(({ revoked }) => revoked === isRevoked).map(toDigest)
+      return { revoked: digestsOf(true), refreshed: digestsOf(false), next: rows.length < limit ? null : rows[limit - 1]!.position }
     },
     // SKIP LOCKED: a row that is being revoked, or touched by another process, needs no touch, and nobody waits.
     async touch (sessionIds, agesMs) {
@@ -72,7 +73,8 @@ export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idl
       const over = ago(retentionMs)
       const idleOver = idleTtlMs === null ? sql`` : sql` or ${idleAt(idleTtlMs)} < ${over}`
       const { numAffectedRows } = await run((db) => sql`delete from ${tokens} where id in (
-        select id from ${tokens} t where t.expires_at < ${over} or t.revoked_at < ${over}${idleOver}
+        select id from ${tokens} t where (t.expires_at < ${over} or t.revoked_at < ${over}${idleOver})
+        and (t.stale_at is null or t.stale_at <= ${since} or t.expires_at < now())
         limit ${sql.lit(limit)} for update skip locked)`.execute(db))
       return Number(numAffectedRows)
     }
@@ -89,8 +91,17 @@ function toFound (row: TokenRow, tables: Tables): FoundToken {
       idleAtMs: row.idle,
       scopes: row.scopes
     },
-    remainingMs: row.remaining
+    asOfMs: row.now
   }
+}
+
+// Spelled out, since how an instant is cast to text depends on the session's settings.
+const position = sql<string>`to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
+
+/** What follows a position, from the latest back. */
+function isAfter (position: string): RawBuilder<boolean> {
+  const [instant, id] = position.split(' ')
+  return sql<boolean>`(stale_at, id) < (${instant}::timestamptz, ${id}::uuid)`
 }
 
 function networkOf (ip: string): string | null {

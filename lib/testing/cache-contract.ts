@@ -37,7 +37,7 @@ const wait = (ms: number) => pause(ms + 20)
 
 async function filled (cache: TokenCache, digest: Digest, ttlMs: number): Promise<void> {
   await cache.getOrLease(digest, 'L1', 1000)
-  await cache.fill(digest, 'L1', 'V1', ttlMs)
+  await cache.fill(digest, 'L1', 'V1', ttlMs, 1000)
 }
 
 const CHECKS: Record<string, Check> = {
@@ -58,12 +58,12 @@ const CHECKS: Record<string, Check> = {
   },
   'fills for the holder of the lease only': async (cache) => {
     const digest = newDigest()
-    await cache.fill(digest, 'L1', 'V-without-lease', 1000)
+    await cache.fill(digest, 'L1', 'V-without-lease', 1000, 1000)
     equal(await get(cache, digest), null)
     await cache.getOrLease(digest, 'L1', 1000)
-    await cache.fill(digest, 'L2', 'V-of-another', 1000)
+    await cache.fill(digest, 'L2', 'V-of-another', 1000, 1000)
     equal(await get(cache, digest), 'L1')
-    await cache.fill(digest, 'L1', 'V1', 1000)
+    await cache.fill(digest, 'L1', 'V1', 1000, 1000)
     equal(await cache.getOrLease(digest, 'L3', 1000), 'V1')
   },
   'refuses a fill after a tombstone, an eviction or the end of the lease': async (cache, passTime) => {
@@ -73,7 +73,7 @@ const CHECKS: Record<string, Check> = {
     await cache.tombstone([revoked], 1000)
     await cache.drop([evicted])
     await passTime(30)
-    for (const digest of [revoked, evicted, slow]) await cache.fill(digest, 'L1', 'V1', 1000)
+    for (const digest of [revoked, evicted, slow]) await cache.fill(digest, 'L1', 'V1', 1000, 1000)
     equal(await get(cache, revoked), TOMBSTONE)
     equal(await get(cache, evicted), null)
     equal(await get(cache, slow), null)
@@ -95,6 +95,13 @@ const CHECKS: Record<string, Check> = {
     await passTime(30)
     equal(await get(cache, value), null)
     equal(await get(cache, tombstone), null)
+  },
+  'counts the life of an entry from its lease, however late it is filled': async (cache, passTime) => {
+    const digest = newDigest()
+    await cache.getOrLease(digest, 'L1', 10_000)
+    await passTime(30)
+    await cache.fill(digest, 'L1', 'V1', 30, 10_000)
+    equal(await get(cache, digest), null)
   },
   'writes the tombstones of a revocation of 1 200 tokens': async (cache) => {
     const digests = Array.from({ length: 1200 }, newDigest)

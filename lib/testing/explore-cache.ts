@@ -2,6 +2,8 @@ import type { Digest, FoundToken, TokenCache } from '../../types/ports.js'
 import { createCacheGate } from '../stores/cache-gate.js'
 import { createCachedTokenStore } from '../stores/cached-token-store.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
+import { createDatabaseClock } from '../stores/database-clock.js'
+import { createDoubts } from '../stores/doubts.js'
 import { UNSEALED } from '../stores/seal.js'
 import { boolean, callable } from '../option-rules.js'
 import { ask, checkedCache } from './checked-cache.js'
@@ -84,8 +86,9 @@ function createWorld (wrap: Wrap, plain: TokenCache, digest: Digest): World {
   const failures: Error[] = []
   const gate = createCacheGate({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
   gate.trust()
+  const clock = createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })
   const server = (leaseOwner: string) =>
-    createCachedTokenStore({ cache, gate, seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, now: Date.now, leaseOwner, jitter: () => 0 })
+    createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
   return { digest, cache, failures, revoke: rows.revoke, servers: { a: server('a'), b: server('b') } }
 }
 
@@ -102,5 +105,5 @@ function found (sessionId: string): FoundToken {
   const issuedAtMs = Date.now()
   const user = { id: 'user', username: 'user' }
   const record = { sessionId, user, issuedAtMs, expiresAtMs: issuedAtMs + TTL_MS, idleAtMs: null, scopes: null }
-  return { record, remainingMs: TTL_MS }
+  return { record, asOfMs: issuedAtMs }
 }

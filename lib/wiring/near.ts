@@ -1,6 +1,7 @@
 import type { Settings } from '../options.js'
 import type { CacheGate } from '../stores/cache-gate.js'
 import { createFailureReporter } from '../stores/cache-failure.js'
+import type { DatabaseClock } from '../stores/database-clock.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { createNearCache } from '../stores/near-cache.js'
 import { createNearChannel } from '../stores/near-channel.js'
@@ -13,6 +14,8 @@ export interface Near {
   /** The cache, telling the near caches of what it ends. */
   cache: TokenCache
   inFrontOf (store: CachedTokenStore): CachedTokenStore
+  /** Forgets every entry. */
+  clear (): void
   start (): void
   close (): Promise<void>
 }
@@ -22,6 +25,7 @@ export interface NearSettings {
   redis: RedisClient | null
   cache: TokenCache
   gate: CacheGate
+  clock: DatabaseClock
   tell: (operation: string, error: Error) => void
   logger: Logger
   monotonicNow: Now
@@ -29,9 +33,9 @@ export interface NearSettings {
 
 /** Makes the near cache and its channel; where it is off, nothing stands in between. */
 export function openNear (parts: NearSettings): Near {
-  const { settings: { cache: { near: options, namespace }, now }, redis, cache, gate, logger, monotonicNow } = parts
-  if (options === null || redis === null) return { cache, inFrontOf: (store) => store, start () {}, close: async () => {} }
-  const near: NearCache = createNearCache({ ...options, now, monotonicNow, isTold: () => gate.isTrusted() && channel.isStanding() })
+  const { settings: { cache: { near: options, namespace } }, redis, cache, gate, clock, logger } = parts
+  if (options === null || redis === null) return { cache, inFrontOf: (store) => store, clear () {}, start () {}, close: async () => {} }
+  const near: NearCache = createNearCache({ ...options, clock, isTold: () => gate.isTrusted() && channel.isStanding() })
   const channel: InvalidationChannel = createNearChannel({
     subscriber: openSubscriber(redis, logger),
     publisher: redis,
@@ -44,6 +48,7 @@ export function openNear (parts: NearSettings): Near {
   return {
     cache: createTellingCache({ cache, near, channel }),
     inFrontOf: (store) => createNearTokenStore({ near, store }),
+    clear: near.clear,
     start: channel.start,
     close: channel.close
   }

@@ -15,7 +15,6 @@ import { createLastUsed } from '../services/last-used.js'
 import { createLoginService } from '../services/login.js'
 import { createPasswordService } from '../services/passwords.js'
 import { createSessionService, MANAGE_SCOPE } from '../services/sessions.js'
-import { staleWindowMs } from '../stores/tombstones.js'
 import { createTokenFormat, digestOf } from '../tokens/token.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { AuthEvents } from '../../types/events.js'
@@ -44,10 +43,11 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   const { reader, emit, resolver } = stores
   const login = openLoginParts(logger, settings, stores)
   const format = createTokenFormat({ prefix: token.prefix, randomBytes: settings.randomBytes })
-  const announce = createAnnounce({ writeTombstones: stores.tombstones.write, revocations: stores.revocations, revocation: settings.revocation, emit })
+  const announce = createAnnounce({ writeTombstones: stores.upkeep.writeTombstones, revocations: stores.revocations, revocation: settings.revocation, emit })
   const lastUsed = createLastUsed({ touch: reader.touch, intervalMs: token.touchIntervalMs, now, logger })
   const common = {
     ...stores,
+    ...stores.upkeep,
     ...login,
     announce,
     canonicalize: settings.canonicalize,
@@ -55,7 +55,7 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   }
   const sessions = createSessionService({ ...common, resolveFresh: resolver.resolveFresh })
   const passwords = createPasswordService(common)
-  const admin = createAdminService({ ...common, retentionMs: Math.max(token.retentionMs, staleWindowMs(settings.cache.ttlMs)) })
+  const admin = createAdminService({ ...common, retentionMs: token.retentionMs })
   const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
   const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note, onRefused })
 

@@ -4,7 +4,7 @@ import type { Settings } from '../options.js'
 import { checkTables } from '../stores/check.js'
 import { migrateUp } from '../stores/migrations/index.js'
 import { codeOf, isUnreachable, withoutValues } from '../stores/pg-errors.js'
-import { DATABASE_UNREACHABLE } from '../errors.js'
+import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
@@ -50,7 +50,7 @@ async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, sign
   }
 }
 
-async function prepareDatabase ({ db, tables, secret, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, tables, secret, cacheLives, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
@@ -58,6 +58,7 @@ async function prepareDatabase ({ db, tables, secret, checkLimits }: Stores, { a
   await checkTables(db, tables)
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
+  await cacheLives.start().catch(refuseUnwritable)
   await checkLimits()
 }
 
@@ -66,11 +67,16 @@ function refuseUnreachable (error: unknown): never {
   throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
 }
 
-async function startCache ({ tombstones, near, redis }: Stores): Promise<void> {
+function refuseUnwritable ({ cause }: Error): never {
+  if (cause === undefined || isUnreachable(cause)) throw new DATABASE_UNREACHABLE(codeOf(cause) || (cause as Error | undefined)?.message || 'no answer in time')
+  throw new MISSING_TABLES(`The caches table cannot be written: ${(cause as Error).message}. See docs/storage.md#postgresql-grants`)
+}
+
+async function startCache ({ upkeep, near, redis }: Stores): Promise<void> {
   const patience = new AbortController()
-  tombstones.start()
+  upkeep.start()
   near.start()
-  const connected = redis?.connect().then(() => tombstones.ready) ?? tombstones.ready
+  const connected = redis?.connect().then(() => upkeep.ready) ?? upkeep.ready
   // It goes on trying by itself; the client has logged what is wrong.
   await Promise.race([connected.catch(() => {}), pause(CACHE_PATIENCE_MS, undefined, patience).catch(() => {})])
   patience.abort()

@@ -5,7 +5,6 @@ import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
-import { LONGEST_CACHE_TTL_MS } from '../option-list.js'
 import type { Settings } from '../options.js'
 import { createAttempts } from '../stores/attempts.js'
 import { ping } from '../stores/check.js'
@@ -13,9 +12,12 @@ import { checkLimits } from '../stores/check-limits.js'
 import { createFailureReporter } from '../stores/cache-failure.js'
 import { createCacheGate } from '../stores/cache-gate.js'
 import type { CacheGate } from '../stores/cache-gate.js'
+import { createCacheLives } from '../stores/cache-lives.js'
+import type { CacheLives } from '../stores/cache-lives.js'
 import { createCachedTokenStore } from '../stores/cached-token-store.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { openDatabase } from '../stores/database.js'
+import { createDatabaseClock } from '../stores/database-clock.js'
 import { createMemoryCache } from '../stores/memory-cache.js'
 import { createPseudonyms } from '../stores/pseudonyms.js'
 import type { AttemptCommands } from '../stores/redis-attempts.js'
@@ -32,8 +34,8 @@ import { createSql } from '../stores/sql.js'
 import { createTables } from '../stores/tables.js'
 import type { Tables } from '../stores/tables.js'
 import { createTokenReader } from '../stores/token-reader.js'
-import { createTombstones, staleWindowMs } from '../stores/tombstones.js'
-import type { Tombstones } from '../stores/tombstones.js'
+import { createUpkeep } from '../stores/upkeep.js'
+import type { Upkeep } from '../stores/upkeep.js'
 import { createUserStore } from '../stores/user-store.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
@@ -50,7 +52,8 @@ export interface Stores {
   revocations: RevocationWriter
   cache: TokenCache
   gate: CacheGate
-  tombstones: Tombstones
+  upkeep: Upkeep
+  cacheLives: CacheLives
   resolver: CachedTokenStore
   near: Near
   redis: RedisClient | null
@@ -79,18 +82,23 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     monotonicNow,
     onError: createFailureReporter({ ...failures, message: 'the token cache does not answer: tokens are looked up in the database' })
   })
-  const near = openNear({ ...failures, settings, redis, gate, cache: openCache(redis, settings) })
+  const clock = createDatabaseClock({ now: settings.now, monotonicNow })
+  const near = openNear({ ...failures, settings, redis, gate, clock, cache: openCache(redis, settings) })
   const { cache } = near
   const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
-  // Another server's cache may keep tokens for longer than this one's: a command's, say, which has the default.
-  const windowMs = staleWindowMs(LONGEST_CACHE_TTL_MS)
+  const { ttlMs: cacheTtlMs, namespace } = settings.cache
   const tables = createTables(settings.map)
   const sql = createSql(db)
   const secret = createSecret({ sql, tables, deadline })
-  const unbounded = createTokenReader(sql, tables, settings.token)
+  const unbounded = createTokenReader(sql, tables, { ...settings.token, cacheTtlMs })
   const reader = timed(unbounded, deadline)
-  const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
-  const ending = { ...deadline, late: tombstones.catchUp }
+  const ending = {
+    sessions: createSessionWriter(sql, tables, { ...settings.token, cacheTtlMs }),
+    revocations: timedSome(createRevocationWriter(sql, tables, { cacheTtlMs }), deadline, ['endedTogether', 'findEnded', 'refresh'])
+  }
+  const upkeep = createUpkeep({ cache, cacheTtlMs, gate, listStale: reader.listStale, findEnded: ending.revocations.findEnded, timeoutMs: deadline.timeoutMs, monotonicNow })
+  upkeep.doubts.onBegin(near.clear)
+  const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, report: (error) => failures.tell('cache-lives', error) })
   const lookups = createSemaphore({
     ...settings.lookup,
     concurrency: settings.lookup.concurrency ?? Math.max(1, Math.floor(poolSize / 2)),
@@ -102,20 +110,21 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     tables,
     users: timed(createUserStore(sql, tables), deadline),
     reader,
-    sessions: timed(createSessionWriter(sql, tables, { ...settings.token, windowMs }), ending),
-    revocations: timed(createRevocationWriter(sql, tables, { windowMs, deletedWindowMs: staleWindowMs(settings.cache.ttlMs) }), ending),
+    ...upkeep.followed(ending),
     cache,
     gate,
-    tombstones,
+    upkeep,
+    cacheLives,
     resolver: near.inFrontOf(createCachedTokenStore({
       cache,
       gate,
+      doubts: upkeep.doubts,
       seal: redis === null ? UNSEALED : createSeal(secret),
       // The place is kept until the statement has settled, also after the deadline.
       find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
       deadline,
-      ttlMs: settings.cache.ttlMs,
-      now: settings.now,
+      ttlMs: cacheTtlMs,
+      clock,
       leaseOwner: randomBytes(9).toString('base64url'),
       jitter: Math.random
     })),
@@ -134,7 +143,8 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     ping: () => withDeadline(ping(db), deadline),
     checkLimits: () => checkLimits(db, log, deadline),
     async close () {
-      await tombstones.close()
+      await cacheLives.close()
+      await upkeep.close()
       await near.close()
       await cache.close()
       await closeDatabase(deadline.timeoutMs)
@@ -150,8 +160,8 @@ function openCacheClient (fastify: FastifyInstance, { redis }: Settings): RedisC
   throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces give the client: fastify.redis.<namespace>')
 }
 
-function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenCache {
-  if (redis === null) return createMemoryCache({ max: cache.max, now })
+function openCache (redis: RedisClient | null, { cache }: Settings): TokenCache {
+  if (redis === null) return createMemoryCache({ max: cache.max, now: monotonicNow })
   return createRedisCache({
     client: redis as unknown as RedisCommands,
     namespace: cache.namespace,
@@ -162,6 +172,10 @@ function openCache (redis: RedisClient | null, { cache, now }: Settings): TokenC
 
 /** The same port with a deadline on every call. */
 function timed<Port extends object> (port: Port, deadline: DeadlineSettings): Port {
-  const calls = Object.entries(port).map(([name, call]) => [name, (...args: unknown[]) => withDeadline(call(...args), deadline)])
-  return Object.fromEntries(calls) as Port
+  return timedSome(port, deadline, Object.keys(port) as (keyof Port)[])
+}
+
+function timedSome<Port extends object> (port: Port, deadline: DeadlineSettings, names: (keyof Port)[]): Port {
+  const calls = names.map((name) => [name, (...args: unknown[]) => withDeadline((port[name] as (...args: unknown[]) => Promise<unknown>)(...args), deadline)])
+  return { ...port, ...Object.fromEntries(calls) }
 }

@@ -85,7 +85,7 @@ export const CONTROLS: Record<string, Control> = {
   'tombstones only for what the call itself ended': {
     revoker: 'change-password',
     actors: ['reader A', 'dying logout'],
-    broken: { steps: (ports) => ({ ...ports, sessions: { ...ports.sessions, changePassword: tellOwnOnly(ports) } }) }
+    broken: { steps: (ports, wrap, bench) => ({ ...ports, sessions: { ...ports.sessions, changePassword: tellOwnOnly(ports, wrap, bench) } }) }
   }
 }
 
@@ -123,9 +123,15 @@ function tombstoneFirst ({ cache, revocations }: Ports): Ports['revocations']['t
   }
 }
 
-function tellOwnOnly ({ reader, sessions }: Ports): Ports['sessions']['changePassword'] {
+function tellOwnOnly ({ sessions }: Ports, wrap: Wrap, { pool }: ProtocolBench): Ports['sessions']['changePassword'] {
+  const { liveDigests } = wrap('sql', {
+    liveDigests: async (userId: unknown) => {
+      const { rows } = await pool.query('select digest from auth_tokens where user_id = $1 and revoked_at is null', [userId])
+      return rows.map(({ digest }) => digest.toString('base64url'))
+    }
+  })
   return async (change) => {
-    const live = new Set(await reader.liveDigests(change.userId))
+    const live = new Set(await liveDigests(change.userId))
     const issued = await sessions.changePassword(change)
     return issued && { ...issued, revoked: issued.revoked.filter((digest) => live.has(digest)) }
   }

@@ -17,7 +17,6 @@ import { createSessionWriter } from '../../lib/stores/session-writer.js'
 import { createSql } from '../../lib/stores/sql.js'
 import { createTables } from '../../lib/stores/tables.js'
 import { createTokenReader } from '../../lib/stores/token-reader.js'
-import { staleWindowMs } from '../../lib/stores/tombstones.js'
 import { createUserStore } from '../../lib/stores/user-store.js'
 import type { Wrap } from '../../lib/testing/index.js'
 import { createDatabase, redisUrl, uniqueNamespace } from './services.js'
@@ -76,18 +75,18 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
   const map = readTableMap({})
   await migrateUp(db, map)
-  const [sql, tables, namespace, windowMs] = [createSql(db), createTables(map), uniqueNamespace(), staleWindowMs(CACHE_TTL_MS)]
+  const [sql, tables, namespace] = [createSql(db), createTables(map), uniqueNamespace()]
   const gate = createCacheGate({ monotonicNow: () => performance.now(), onError: (operation, error) => { throw new Error(`the cache failed: ${operation}`, { cause: error }) } })
   gate.trust()
   return {
     ports: {
       users: createUserStore(sql, tables),
-      reader: createTokenReader(sql, tables, { idleTtlMs: null }),
-      sessions: createSessionWriter(sql, tables, { maxPerUser: 100, windowMs }),
-      crowded: createSessionWriter(sql, tables, { maxPerUser: 1, windowMs }),
-      revocations: createRevocationWriter(sql, tables, { windowMs }),
+      reader: createTokenReader(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS }),
+      sessions: createSessionWriter(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS }),
+      crowded: createSessionWriter(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS }),
+      revocations: createRevocationWriter(sql, tables, { cacheTtlMs: CACHE_TTL_MS }),
       cache: kind === 'memory'
-        ? createMemoryCache({ max: 100_000, now: Date.now })
+        ? createMemoryCache({ max: 100_000, now: () => performance.now() })
         : createRedisCache({ client: redis as unknown as RedisCommands, namespace, readTimeoutMs: 5000, close: async () => {} })
     },
     gate,

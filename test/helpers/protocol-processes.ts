@@ -49,7 +49,7 @@ export async function countGranted ({ b, granted }: World): Promise<number> {
 }
 
 const SERVERS: Record<string, string> = { 'reader A': 'a', 'second reader A': 'a', 'late reader': 'a', 'reader B': 'b' }
-const READS = new Set(['get', 'holdsTombstone', 'find', 'liveDigests', 'recentOf', 'findByUsername', 'findById'])
+const READS = new Set(['get', 'holdsTombstone', 'find', 'liveDigests', 'findEnded', 'findByUsername', 'findById'])
 
 /**
  * Two steps may be swapped where neither sees what the other did. Processes share three things: the cache, the database, and, with

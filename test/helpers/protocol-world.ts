@@ -9,9 +9,12 @@ import { createSessionService } from '../../lib/services/sessions.js'
 import type { SessionService } from '../../lib/services/sessions.js'
 import { createCachedTokenStore } from '../../lib/stores/cached-token-store.js'
 import type { CachedTokenStore } from '../../lib/stores/cached-token-store.js'
+import { createDatabaseClock } from '../../lib/stores/database-clock.js'
+import { createDoubts } from '../../lib/stores/doubts.js'
 import { UNSEALED } from '../../lib/stores/seal.js'
-import { createTombstones } from '../../lib/stores/tombstones.js'
-import type { Tombstones } from '../../lib/stores/tombstones.js'
+import { staleWindowMs } from '../../lib/stores/stale.js'
+import { createUpkeep } from '../../lib/stores/upkeep.js'
+import type { Upkeep } from '../../lib/stores/upkeep.js'
 import { createTokenFormat, digestOf } from '../../lib/tokens/token.js'
 import type { Digest, TokenReader, TokenRecord } from '../../lib/index.js'
 import type { Wrap } from '../../lib/testing/index.js'
@@ -40,8 +43,9 @@ const asItIs = <Part>(part: Part): Part => part
 export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Breakage = {}): Promise<World> {
   const { steps = asItIs, store = asItIs } = broken
   const ports = steps(wrapPorts(wrap, bench.ports), wrap, bench)
+  const [doubts, clock] = [createDoubts(), createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })]
   const server = (leaseOwner: string, find: TokenReader['find']) => store(createCachedTokenStore({
-    cache: ports.cache, gate: bench.gate, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, now: Date.now, leaseOwner, jitter: () => 0
+    cache: ports.cache, gate: bench.gate, doubts, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, clock, leaseOwner, jitter: () => 0
   }))
   const state = await bench.nextState()
   return { state, ports: { ...ports, ...ofOneSchedule(ports, state) }, bench, a: server('a', ports.reader.find), b: server('b', ports.findOnB), granted: [] }
@@ -82,7 +86,7 @@ export type Services = ReturnType<typeof createServices>
 
 /** The real services, with passwords that are hashed in no time, on ports of their own: those of a process that is going to crash differ. */
 export function createServices ({ users, reader, sessions, revocations, cache }: Ports, { bench, a }: World) {
-  const tombstones = followCache({ cache, bench, recent: async () => [] })
+  const { writeTombstones, dropEntries } = followCache({ cache, revocations, bench, recent: async () => [] })
   const hash = async (password: string) => `hash of ${password}`
   const verify = async (password: string, stored: string | null) => stored === await hash(password)
   const parts = {
@@ -91,6 +95,8 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     sessions,
     revocations,
     cache,
+    writeTombstones,
+    dropEntries,
     checker: {
       hash,
       verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
@@ -102,7 +108,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     upgrades: { offer () {}, close: async () => {} },
     policy: { check: async () => {} },
     minter: createTokenMinter({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
-    announce: createAnnounce({ writeTombstones: tombstones.write, revocations, revocation: 'strict', emit () {} }),
+    announce: createAnnounce({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
     emit () {},
     randomBytes,
     pseudonym: async () => '',
@@ -121,19 +127,24 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
 }
 
 /** What a server does at its start. Of all that was revoked lately it is shown what this schedule revoked. */
-export async function restart ({ ports: { cache, revocations }, bench, state }: World): Promise<void> {
-  const tombstones = followCache({ cache, bench, recent: () => revocations.recentOf(state.userId) })
-  tombstones.start()
-  await tombstones.ready
+export async function restart ({ ports: { cache, revocations }, bench, state, granted }: World): Promise<void> {
+  const own = new Set([...state.digests, ...granted])
+  const recent = async () => (await revocations.findEnded({ userId: state.userId }, staleWindowMs(CACHE_TTL_MS))).filter((digest) => own.has(digest))
+  const upkeep = followCache({ cache, revocations, bench, recent })
+  upkeep.start()
+  await upkeep.ready
 }
 
-function followCache ({ cache, bench: { gate }, recent }: { cache: Ports['cache'], bench: ProtocolBench, recent: () => Promise<Digest[]> }): Tombstones {
-  return createTombstones({
+function followCache ({ cache, revocations, bench: { gate }, recent }: Pick<Ports, 'cache' | 'revocations'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): Upkeep {
+  return createUpkeep({
     cache: { ...cache, onConnection: (listener) => listener(true) },
     // This one's distrust would be everybody's, since the schedules share a gate; their cache is never away.
     gate: { ...gate, distrust () {} },
-    recentlyRevoked: async () => ({ digests: await recent(), next: null }),
-    cacheTtlMs: CACHE_TTL_MS
+    listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
+    cacheTtlMs: CACHE_TTL_MS,
+    findEnded: revocations.findEnded,
+    timeoutMs: 60_000,
+    monotonicNow: () => performance.now()
   })
 }
 

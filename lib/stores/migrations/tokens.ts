@@ -1,15 +1,17 @@
 import { sql } from 'kysely'
 import type { Kysely, Migration } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
-import { tableId } from '../tables.js'
+import { cachesId, tableId } from '../tables.js'
 import type { TableMap } from '../tables.js'
+import { createCachesTable } from './caches.js'
 import { createSchema } from './schema.js'
 
 /**
- * The tokens table. A user's deletion leaves the rows, without the user: their digests are what
+ * The tokens table, and what goes with it. A user's deletion leaves the rows, without the user: their digests are what
  * tells a returning cache that they are revoked, and an id that is used again finds no old token.
  */
-export function createTokensMigration ({ users, tokens }: TableMap): Migration {
+export function createTokensMigration (map: TableMap): Migration {
+  const { users, tokens } = map
   const table = tableId(tokens)
   return {
     async up (db) {
@@ -24,6 +26,7 @@ export function createTokensMigration ({ users, tokens }: TableMap): Migration {
         last_used_at timestamptz not null default now(),
         revoked_at timestamptz,
         revoke_reason text,
+        stale_at timestamptz,
         ip inet,
         user_agent text,
         label text,
@@ -31,9 +34,11 @@ export function createTokensMigration ({ users, tokens }: TableMap): Migration {
       )`.execute(db)
       await sql`create index on ${table} (user_id)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
-      await sql`create index on ${table} (revoked_at) where revoked_at is not null`.execute(db)
+      await sql`create index on ${table} (stale_at) where stale_at is not null`.execute(db)
+      await createCachesTable(db, map)
     },
     async down (db) {
+      await sql`drop table ${cachesId(tokens)}`.execute(db)
       await sql`drop table ${table}`.execute(db)
     }
   }

@@ -1,0 +1,56 @@
+import { sql } from 'kysely'
+import { withDeadline } from '../concurrency/deadline.js'
+import type { DeadlineSettings } from '../concurrency/deadline.js'
+import type { DatabaseClock } from './database-clock.js'
+import type { Sql } from './sql.js'
+import type { Tables } from './tables.js'
+
+export interface CacheLives {
+  /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects if it cannot now. */
+  start (): Promise<void>
+  close (): Promise<void>
+}
+
+export interface CacheLivesSettings {
+  sql: Sql
+  tables: Tables
+  namespace: string
+  ttlMs: number
+  clock: DatabaseClock
+  deadline: DeadlineSettings
+  report: (error: Error) => void
+}
+
+const INTERVAL_MS = 600_000
+
+/**
+ * Every server knows from this table how far back it must go where a cache may have forgotten revocations: other servers' entries,
+ * and those of commands, may live for longer than its own.
+ */
+export function createCacheLives ({ sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, report }: CacheLivesSettings): CacheLives {
+  let timer: NodeJS.Timeout | undefined
+
+  async function write (): Promise<void> {
+    const asked = clock.ask()
+    const { rows: [row] } = await withDeadline(upsert(), deadline)
+    clock.learn(row!.now, asked)
+  }
+
+  function upsert () {
+    return run((db) => sql<{ now: number }>`with forgotten as (
+        delete from ${caches} where seen_at < now() - interval '2 days' - ttl_ms * interval '1 millisecond'
+      ) insert into ${caches} as known (namespace, ttl_ms, seen_at) values (${namespace}, ${ttlMs}, now())
+      on conflict (namespace, ttl_ms) do update set seen_at = greatest(known.seen_at, excluded.seen_at)
+      returning ceil(extract(epoch from now()) * 1000)::float8 as now`.execute(db))
+  }
+
+  return {
+    async start () {
+      await write()
+      timer ??= setInterval(() => { write().catch(report) }, INTERVAL_MS).unref()
+    },
+    async close () {
+      clearInterval(timer)
+    }
+  }
+}

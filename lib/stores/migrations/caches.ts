@@ -1,0 +1,14 @@
+import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
+import { cachesId } from '../tables.js'
+import type { TableMap } from '../tables.js'
+
+/** How long the servers' caches keep tokens: what must be remembered of revocations, and for how long, depends on the longest. */
+export async function createCachesTable (db: Kysely<any>, { tokens }: TableMap): Promise<void> {
+  await sql`create table ${cachesId(tokens)} (
+    namespace text not null,
+    ttl_ms bigint not null,
+    seen_at timestamptz not null,
+    primary key (namespace, ttl_ms)
+  )`.execute(db)
+}

@@ -1,0 +1,83 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { withDeadline } from '../concurrency/deadline.js'
+import type { Digest, Now, RevocationSubject, RevocationWriter } from '../../types/ports.js'
+import { UNAVAILABLE } from '../errors.js'
+import type { Doubts } from './doubts.js'
+import { isLost } from './pg-errors.js'
+
+export interface Outcomes {
+  /**
+   * Settles as the call does, or rejects with `FST_TOKEN_AUTH_UNAVAILABLE` at the deadline. A call that misses it, or whose connection breaks, may
+   * have ended tokens all the same: then the database is asked until that is known, and the cache is not believed about them.
+   */
+  follow<Result> (subject: RevocationSubject, call: () => Promise<Result>): Promise<Result>
+  close (): Promise<void>
+}
+
+export interface OutcomesSettings {
+  timeoutMs: number
+  findEnded: RevocationWriter['findEnded']
+  writeTombstones: (digests: readonly Digest[]) => Promise<unknown>
+  doubts: Doubts
+  /** Called where too many outcomes are unknown to follow each. */
+  overflowed: () => void
+  monotonicNow: Now
+}
+
+interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: number }
+
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 5000
+/**
+ * A statement whose connection breaks may reach the database late: it may be on its way, and its locks are not held yet. So long after, its end
+ * has come: the server's own time limits are shorter.
+ */
+const SETTLE_MS = 10_000
+const MOST = 1000
+
+export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts, overflowed, monotonicNow }: OutcomesSettings): Outcomes {
+  const closing = new AbortController()
+  const unknown = new Set<Promise<void>>()
+
+  async function askUntilKnown ({ subject, startedAtMs, settleMs }: Unknown): Promise<void> {
+    const sinceMs = monotonicNow()
+    let pauseMs = FIRST_PAUSE_MS
+    while (!closing.signal.aborted) {
+      const askedAtMs = monotonicNow()
+      const digests = await findEnded(subject, askedAtMs - startedAtMs).catch(() => null)
+      if (digests !== null) await writeTombstones(digests)
+      if (digests !== null && askedAtMs - sinceMs >= settleMs) return
+      await pause(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => {})
+      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+    }
+  }
+
+  function findOut (outcome: Unknown): void {
+    if (unknown.size >= MOST) return overflowed()
+    const end = doubts.begin(outcome.subject)
+    const asking = askUntilKnown(outcome).finally(() => { end(); unknown.delete(asking) })
+    unknown.add(asking)
+  }
+
+  return {
+    follow (subject, call) {
+      const startedAtMs = monotonicNow()
+      let end: (() => void) | null = null
+      const expired = () => {
+        end = doubts.begin(subject)
+        return new UNAVAILABLE()
+      }
+      const work = call()
+      const answer = withDeadline(work, { timeoutMs, expired })
+      work.then(
+        () => { if (end !== null) findOut({ subject, startedAtMs, settleMs: 0 }) },
+        (error) => { if (isLost(error.cause)) findOut({ subject, startedAtMs, settleMs: SETTLE_MS }) }
+      ).finally(() => end?.())
+      return answer
+    },
+    async close () {
+      closing.abort()
+      await Promise.all(unknown)
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import { Redis } from 'ioredis'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createCacheGate } from '../lib/stores/cache-gate.js'
+import { createCertainWrites } from '../lib/stores/certain-writes.js'
+import { createDatabaseClock } from '../lib/stores/database-clock.js'
+import { createDoubts } from '../lib/stores/doubts.js'
+import { createOutcomes } from '../lib/stores/outcomes.js'
+import { digestOf } from '../lib/tokens/token.js'
+import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
+import { countingPool, until, watchRedis } from './helpers/counting.js'
+import { createRedisServer } from './helpers/redis-server.js'
+import { createDatabase, uniqueNamespace } from './helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+const { pool } = countingPool(t, database.url)
+const select = { users: { select: ['display'] } }
+
+async function showsDisplay (app: FastifyInstance, token: string): Promise<unknown> {
+  return (await caller(app)('GET', '/protected', { token })).json().user?.display
+}
+
+/** A server over a Redis of its own, whose users have a column `display`. */
+async function openWithRedis (t: Test, ...servers: object[]) {
+  const redis = await createRedisServer(t)
+  await redis.start()
+  const admin = new Redis(redis.url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  admin.on('error', () => {})
+  t.teardown(() => admin.disconnect())
+  const namespace = uniqueNamespace()
+  const boot = async (more: object = {}) => await createApp(t, testOptions(database.url, { ...select, redis: { url: redis.url }, cache: { namespace }, accountLimit: false, ...more }))
+  const apps = await Promise.all((servers.length === 0 ? [{}] : servers).map(boot))
+  const entry = async (token: string) => await admin.get(`${namespace}t:${digestOf(token)}`)
+  async function cached (app: FastifyInstance, username: string): Promise<string> {
+    const token = await login(app, username)
+    await until(async () => await showsDisplay(app, token) === 'old' && (await entry(token))?.[0] === 'V', 'the token is cached')
+    return token
+  }
+  return { redis, admin, namespace, apps, boot, entry, cached }
+}
+
+async function createNamed (app: FastifyInstance) {
+  const user = await createUser(app)
+  await pool.query('update users set display = \'old\' where id = $1', [user.id])
+  return { ...user, rename: async () => await pool.query('update users set display = \'new\' where id = $1', [user.id]) }
+}
+
+// The column is there before the first server looks.
+await createApp(t, testOptions(database.url))
+await pool.query('alter table users add column display text')
+
+t.test('a refresh that was answered true lasts, also where Redis comes back from a snapshot of before', async (t) => {
+  const { admin, namespace, apps: [app], entry, cached } = await openWithRedis(t)
+  const { id, username, rename } = await createNamed(app!)
+  const token = await cached(app!, username)
+  const snapshot = await entry(token)
+  await rename()
+  t.equal(await app!.tokenAuth.refreshUser(id), true)
+  t.equal(await showsDisplay(app!, token), 'new')
+  await admin.set(`${namespace}t:${digestOf(token)}`, snapshot!, 'PX', 60_000)
+  t.equal(await showsDisplay(app!, token), 'old', 'a server that has lost no connection believes its Redis')
+  await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await until(async () => await entry(token) !== snapshot, 'the caught-up server has dropped it')
+  t.equal(await showsDisplay(app!, token), 'new')
+})
+
+t.test('a refresh that Redis has not acknowledged is seen at once where it was called, and everywhere when Redis is back', async (t) => {
+  const { redis, apps: [app, other], entry, cached } = await openWithRedis(t, {}, {})
+  const { id, username, rename } = await createNamed(app!)
+  const token = await cached(app!, username)
+  await rename()
+  redis.freeze()
+  t.equal(await app!.tokenAuth.refreshUser(id), false)
+  t.equal(await showsDisplay(app!, token), 'new')
+  redis.thaw()
+  await until(async () => await showsDisplay(other!, token) === 'new', 'the other server sees it')
+  t.not((await entry(token))?.includes('old'), true)
+})
+
+t.test('a refresh also forgets entries of tokens whose end the cache does not know', async (t) => {
+  const { apps: [app], entry, cached } = await openWithRedis(t)
+  const { id, username } = await createNamed(app!)
+  const token = await cached(app!, username)
+  await pool.query('update auth_tokens set revoked_at = now(), stale_at = now() where user_id = $1', [id])
+  t.equal(await app!.tokenAuth.refreshUser(id), true)
+  t.equal((await entry(token))?.[0], 'R')
+})
+
+t.test('a Redis that takes no writes is not trusted, although there is nothing to write', async (t) => {
+  const { admin, boot } = await openWithRedis(t)
+  await admin.replicaof('127.0.0.1', 1)
+  const app = await boot({ lookup: { timeout: 5000 } })
+  for (let i = 0; i < 20; i++) t.not((await app.tokenAuth.health()).cache, 'up')
+  await admin.replicaof('NO', 'ONE')
+  await until(async () => (await app.tokenAuth.health()).cache === 'up', 'it is a master')
+})
+
+t.test('a dead token that is sent again and again makes no writes', async (t) => {
+  const namespace = uniqueNamespace()
+  const { take } = await watchRedis(t, namespace)
+  const app = await createApp(t, testOptions(database.url, { cache: { namespace }, accountLimit: false }))
+  const { username } = await createUser(app)
+  const tokens = [await login(app, username), await login(app, username), await login(app, username)]
+  for (const path of ['/auth/logout', '/auth/logout-all']) {
+    const token = tokens.pop()!
+    t.equal((await caller(app)('POST', path, { token })).statusCode, 204)
+    const instants = async () => (await pool.query('select stale_at from auth_tokens order by id')).rows
+    const before = await instants()
+    await take()
+    for (let i = 0; i < 5; i++) t.equal((await caller(app)('POST', path, { token })).statusCode, 204)
+    t.same(await take(), [], path)
+    t.same(await instants(), before)
+  }
+})
+
+t.test('the clock of the database', async (t) => {
+  let [wall, monotonic] = [1_000_000, 0]
+  const clock = createDatabaseClock({ now: () => wall, monotonicNow: () => monotonic })
+  t.equal(clock.now(), 1_000_000, 'until it is known, this server\'s own')
+  const asked = clock.ask()
+  wall += 30
+  monotonic += 30
+  clock.learn(5000, asked)
+  t.equal(clock.now(), 5030, 'the answer may be as old as the question')
+  wall -= 60_000
+  monotonic += 10
+  t.equal(clock.now(), 5040, 'a clock that is set back makes it no earlier')
+  wall += 120_000
+  t.equal(clock.now(), 65_030, 'nor does a machine that was suspended')
+})
+
+const never = { ask: () => { throw new Error('unexpected') } }
+
+t.test('what is in doubt stays so until the last reason is gone', async (t) => {
+  const doubts = createDoubts()
+  const [first, second] = [doubts.begin({ digest: 'a' }), doubts.begin({ digest: 'a' })]
+  doubts.begin({ userId: 7 })
+  first()
+  first()
+  t.same([doubts.holdsToken('a'), doubts.holdsToken('b'), doubts.holdsUser(7), doubts.holdsUser('8')], [true, false, true, false])
+  second()
+  t.equal(doubts.holdsToken('a'), false)
+})
+
+t.test('writes that a cache does not take are repeated, up to a bound', async (t) => {
+  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const doubts = createDoubts()
+  let [isAway, overflows] = [true, 0]
+  const sent: (readonly string[])[] = []
+  const writes = createCertainWrites({
+    operation: 'tombstone',
+    gate,
+    doubts,
+    overflowed: () => { overflows++ },
+    send: async (digests) => {
+      if (isAway) throw new Error('away')
+      sent.push(digests)
+    }
+  })
+  t.equal(await writes.write(['a', 'b']), false)
+  t.equal(doubts.holdsToken('a'), true)
+  t.equal(await writes.write(Array.from({ length: 10_000 }, (_, index) => `c${index}`)), false)
+  t.equal(overflows, 1, 'the whole cache is caught up instead')
+  t.equal(doubts.holdsToken('c1'), false)
+  isAway = false
+  await until(() => !doubts.holdsToken('a'), 'they are written')
+  t.same(sent, [['a', 'b']])
+  t.equal(await writes.write(['a', 'b']), true)
+  t.equal(sent.length, 1, 'what was acknowledged is not written again')
+  writes.forget()
+  t.equal(await writes.write(['a']), true)
+  t.equal(sent.length, 2)
+  isAway = true
+  await writes.write(['d'])
+  await writes.close()
+  t.equal(doubts.holdsToken('d'), true, 'a server that closes leaves it to the next')
+})
+
+t.test('outcomes that are unknown are followed, up to a bound', async (t) => {
+  const lost = () => Promise.reject(Object.assign(new Error(), { cause: { code: 'ECONNRESET' } }))
+  let overflows = 0
+  const doubts = createDoubts()
+  const outcomes = createOutcomes({
+    timeoutMs: 1000,
+    findEnded: () => Promise.reject(new Error('the database is away')),
+    writeTombstones: never.ask,
+    doubts,
+    overflowed: () => { overflows++ },
+    monotonicNow: () => 0
+  })
+  const calls = Array.from({ length: 1001 }, (_, index) => outcomes.follow({ digest: `${index}` }, lost).catch(() => {}))
+  await Promise.all(calls)
+  t.equal(overflows, 1)
+  t.equal(doubts.holdsToken('0'), true)
+  t.equal(doubts.holdsToken('1000'), false)
+  await outcomes.follow({ digest: 'refused' }, () => Promise.reject(Object.assign(new Error(), { cause: { code: '42501' } }))).catch(() => {})
+  t.equal(doubts.holdsToken('refused'), false, 'a statement that was refused has ended nothing')
+  await outcomes.close()
+})
