@@ -234,7 +234,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
   })
 
   await t.test('prune deletes in batches what ended long ago', async (t) => {
-    await query("update auth_tokens set revoked_at = now() - interval '2 days' where revoked_at is not null", databaseUrl)
+    await query("update auth_tokens set revoked_at = now() - interval '2 days', stale_at = now() - interval '2 days' where revoked_at is not null", databaseUrl)
     const [{ ended, live }] = await query('select count(revoked_at)::int as ended, count(*)::int - count(revoked_at)::int as live from auth_tokens', databaseUrl)
     t.ok(ended >= 5)
     t.match(await cli(['prune'], { env: SERVERS }), { code: 0, out: '0 rows deleted\nDone: 0 in all\n' })

@@ -16,7 +16,7 @@ const WIDTH = 50
 /** Of compiled code and of buffers that grow once. A leak of 20 bytes a request would be more than that in the long run. */
 const MAX_GROWTH_MB = 3
 /** That everything has to wait for a busy machine is not what this is about. */
-const PATIENT: Partial<AuthPluginOptions> = { redis: { url: redisUrl(), commandTimeout: 10_000 }, lookup: { maxWait: '30s', timeout: '30s' } }
+const PATIENT: Partial<AuthPluginOptions> = { redis: { url: redisUrl(), commandTimeout: 10_000 }, lookup: { maxWait: '30s', timeout: '20s' } }
 const format = createTokenFormat({ prefix: 'fta', randomBytes })
 
 /** Hits; every 10th request is refused, and every 100th logs in and out. */

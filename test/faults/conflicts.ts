@@ -22,7 +22,7 @@ async function bootPatient (t: Test, { boot }: World, client: pg.Client, setting
   const pool = new pg.Pool({ host, port, user, database, Client: PreparedClient, options: `-c lock_timeout=30s ${settings}`, application_name: 'patient' })
   const sqlstates: string[] = []
   pool.on('connect', (client) => { (client as any).connection.on('errorMessage', ({ code }: { code: string }) => { sqlstates.push(code) }) })
-  const server = await boot(t, { database: pool, lookup: { timeout: '30s' } })
+  const server = await boot(t, { database: pool, lookup: { timeout: '20s' } })
   t.teardown(() => pool.end())
   return {
     server,
