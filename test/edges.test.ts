@@ -127,7 +127,7 @@ t.test('logout', async (t) => {
   t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204, 'of one that ended long ago')
 })
 
-t.test('a deadlock is tried again, once', async (t) => {
+t.test('a deadlock is tried again', async (t) => {
   const { id, username } = await createUser(app)
   const token = await login(app, username)
   const session = await pool.connect()

@@ -85,7 +85,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   // Another server's cache may keep tokens for longer than this one's: a command's, say, which has the default.
   const windowMs = staleWindowMs(LONGEST_CACHE_TTL_MS)
   const tables = createTables(settings.map)
-  const sql = createSql(db)
+  const sql = createSql(db, { timeoutMs: deadline.timeoutMs })
   const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, settings.token)
   const reader = timed(unbounded, deadline)
