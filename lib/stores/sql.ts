@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely'
+import { UNAVAILABLE } from '../errors.js'
 import { toOwnError } from './pg-errors.js'
 import { createRetry } from './retry.js'
 import type { RetrySettings } from './retry.js'
@@ -19,13 +20,17 @@ export interface Sql {
   transaction<Result> (work: Work<Transaction<any>, Result>): Promise<Result>
 }
 
-export type SqlSettings = Partial<RetrySettings>
+export interface SqlSettings extends Partial<RetrySettings> {
+  /** Whether the database is known to be no standby. Until then it is asked for nothing. */
+  isPrimary?: () => boolean
+}
 
-export function createSql (db: Kysely<any>, { timeoutMs = Infinity, ...settings }: SqlSettings = {}): Sql {
+export function createSql (db: Kysely<any>, { timeoutMs = Infinity, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
   const retry = createRetry({ timeoutMs, ...settings })
   const readCommitted = <Result>(work: Work<Transaction<any>, Result>) => db.transaction().setIsolationLevel('read committed').execute(work)
 
   async function attempt<Result> (work: (conflicts: number) => Promise<Result>, isRead: boolean): Promise<Result> {
+    if (!isPrimary()) throw new UNAVAILABLE()
     try {
       return await retry(work, isRead)
     } catch (error) {

@@ -17,6 +17,8 @@ import { createCachedTokenStore } from '../stores/cached-token-store.js'
 import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { openDatabase } from '../stores/database.js'
 import { createMemoryCache } from '../stores/memory-cache.js'
+import { createPrimary } from '../stores/primary.js'
+import type { Primary } from '../stores/primary.js'
 import { createPseudonyms } from '../stores/pseudonyms.js'
 import type { AttemptCommands } from '../stores/redis-attempts.js'
 import { createRedisCache } from '../stores/redis-cache.js'
@@ -43,6 +45,7 @@ import type { Near } from './near.js'
 
 export interface Stores {
   db: Kysely<any>
+  primary: Primary
   tables: Tables
   users: UserStore
   reader: TokenReader
@@ -85,7 +88,8 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   // Another server's cache may keep tokens for longer than this one's: a command's, say, which has the default.
   const windowMs = staleWindowMs(LONGEST_CACHE_TTL_MS)
   const tables = createTables(settings.map)
-  const sql = createSql(db, { timeoutMs: deadline.timeoutMs })
+  const primary = createPrimary(db)
+  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, isPrimary: primary.isKnown })
   const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, settings.token)
   const reader = timed(unbounded, deadline)
@@ -99,6 +103,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
 
   return {
     db,
+    primary,
     tables,
     users: timed(createUserStore(sql, tables), deadline),
     reader,
