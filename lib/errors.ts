@@ -41,5 +41,6 @@ export const UNSUPPORTED = createError<[string]>('FST_TOKEN_AUTH_UNSUPPORTED', '
 export const INVALID_OPTION = createError<[string]>('FST_TOKEN_AUTH_INVALID_OPTION', '%s', 500, TypeError)
 export const DECORATOR_TAKEN = createError<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt made it', 500)
 export const DATABASE_UNREACHABLE = createError<[string]>('FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'The database cannot be reached (%s). To start without it, set start: \'degraded\'', 500)
+export const STANDBY_DATABASE = createError('FST_TOKEN_AUTH_STANDBY_DATABASE', 'The database is a standby, which may not know of a logout yet: give the address of the primary', 500)
 export const MISSING_TABLES = createError<[string]>('FST_TOKEN_AUTH_MISSING_TABLES', '%s', 500)
 export const COMMAND_FAILED = createError<[string]>('FST_TOKEN_AUTH_COMMAND_FAILED', '%s', 500)

@@ -7,9 +7,9 @@ import type { InterleavingReport } from '../lib/testing/index.js'
 import { until } from './helpers/counting.js'
 import { CONTROLS, DELETE_WITH_LEASES } from './helpers/broken-stores.js'
 import { CONCURRENCY, openProtocolBench } from './helpers/protocol-bench.js'
-import type { ProtocolBench, State } from './helpers/protocol-bench.js'
+import type { Isolation, ProtocolBench, State } from './helpers/protocol-bench.js'
 import { ACTORS, countGranted, independent } from './helpers/protocol-processes.js'
-import { EVERYONE, explore, IN_PROCESS_RACES, LARGE_RACES, RACES, SAMPLE, SAMPLED_CONTROLS, SAMPLED_RACES } from './helpers/protocol-races.js'
+import { EVERYONE, explore, IN_PROCESS_RACES, ISOLATED_RACES, LARGE_RACES, RACES, SAMPLE, SAMPLED_CONTROLS, SAMPLED_RACES } from './helpers/protocol-races.js'
 import type { Race } from './helpers/protocol-races.js'
 import { REVOKERS } from './helpers/protocol-revokers.js'
 import { createWorld, loginCrowded, refuse } from './helpers/protocol-world.js'
@@ -38,6 +38,13 @@ async function holdSample (t: Test, bench: ProtocolBench, revoker: string, race:
   total.sampled += schedules
 }
 
+/** What is run against this way to revoke. */
+function racesOf (revoker: string, isolation: Isolation): Race[] {
+  if (isolation !== 'read committed' && !isForAll) return ISOLATED_RACES
+  const races = RACES.filter(({ except }) => except !== revoker)
+  return [...races, ...LARGE_RACES.filter(({ revokers }) => isForAll || revokers.includes(revoker))]
+}
+
 /** As people are shown it. */
 function show ({ violations: [first] }: InterleavingReport): string {
   return [...first!.schedule, first!.message].join(' > ')
@@ -48,9 +55,7 @@ t.test('with Redis', async (t) => {
 
   for (const revoker of Object.keys(REVOKERS)) {
     t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
-      const races = RACES.filter(({ except }) => except !== revoker)
-      const large = LARGE_RACES.filter(({ revokers }) => isForAll || revokers.includes(revoker))
-      for (const race of [...races, ...large]) await hold(t, bench, revoker, race)
+      for (const race of racesOf(revoker, 'read committed')) await hold(t, bench, revoker, race)
     })
 
     t.test(`nothing that starts after ${revoker} has returned is accepted, in a sample of the orders of all at once`, async (t) => {
@@ -138,6 +143,18 @@ t.test('with Redis', async (t) => {
     t.same((await replay({ settings: 'default', fill: 'with lease' })).violations, [], 'with a lease it is refused')
   })
 })
+
+for (const isolation of ['repeatable read', 'serializable'] as const) {
+  t.test(`with Redis, in a database whose default is ${isolation}`, async (t) => {
+    const bench = await openProtocolBench(t, 'redis', isolation)
+    t.equal((await bench.pool.query('show transaction_isolation')).rows[0].transaction_isolation, isolation)
+    for (const revoker of Object.keys(REVOKERS)) {
+      t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+        for (const race of racesOf(revoker, isolation)) await hold(t, bench, revoker, race)
+      })
+    }
+  })
+}
 
 t.test('with the in-process cache', async (t) => {
   const bench = await openProtocolBench(t, 'memory')

@@ -17,10 +17,10 @@ const LIMITS = { statement_timeout: 5000, lock_timeout: 2000, idle_in_transactio
 const open = (t: Test, config: pg.PoolConfig) => openPool(t, { connectionString: database.url, ...config })
 
 /** What a server that starts over it warns of. */
-async function warningsOf (t: Test, option: AuthPluginOptions['database']): Promise<string[]> {
+async function warningsOf (t: Test, option: AuthPluginOptions['database'], more: Partial<AuthPluginOptions> = {}): Promise<string[]> {
   const warnings: string[] = []
   const stream = { write: (line: string) => { warnings.push(JSON.parse(line).msg) } }
-  const app = await createApp(t, testOptions(database.url, { database: option }), { server: { logger: { level: 'warn', stream } } })
+  const app = await createApp(t, testOptions(database.url, { database: option, ...more }), { server: { logger: { level: 'warn', stream } } })
   await app.close()
   return warnings
 }
@@ -39,6 +39,16 @@ t.test('a start over connections without server-side time limits warns of them, 
 t.test('and of those that are too long for a revocation', async (t) => {
   const long = { statement_timeout: 25_000, lock_timeout: 20_001, idle_in_transaction_session_timeout: 60_000 }
   t.same(await warningsOf(t, open(t, long)), warningOf('statement_timeout is 25000 ms, lock_timeout is 20001 ms'))
+})
+
+t.test('a start over connections whose commits a crash takes back, or that may not write, warns of it', async (t) => {
+  const optionsOf = (options: string) => open(t, { ...LIMITS, options })
+  const lost = ['synchronous_commit is off: after a crash of the database a revoked token may be live again; see docs/options.md#database']
+  const readOnly = ['the connections to the database are read-only: logins and revocations are answered 503; see docs/options.md#database']
+  t.same(await warningsOf(t, optionsOf('-c synchronous_commit=off')), lost)
+  t.same(await warningsOf(t, { connectionString: database.url, options: '-c synchronous_commit=off' }), lost)
+  for (const value of ['local', 'remote_write', 'on', 'remote_apply']) t.same(await warningsOf(t, optionsOf(`-c synchronous_commit=${value}`)), [], value)
+  t.same(await warningsOf(t, optionsOf('-c default_transaction_read_only=on'), { autoMigrate: false }), readOnly)
 })
 
 t.test('it does not warn where they are set, by whomever, nor of the embedded database', async (t) => {

@@ -16,6 +16,8 @@ export interface CatchUpSettings {
   cache: TokenCache
   gate: CacheGate
   listStale: TokenReader['listStale']
+  /** Rejects where the database is a standby: what it lists may not be the latest. */
+  assertPrimary: () => Promise<void>
   /** Life of the tombstones. */
   windowMs: number
   /** Called at every (re)connection and loss. */
@@ -33,7 +35,7 @@ const NOBODY = 'nobody'
  * Brings a cache up to date that may have come back empty, or from an old snapshot: before it is trusted again, the tombstones of all tokens that
  * it may contradict are written, and entries of users who were refreshed are dropped; the latest first.
  */
-export function createCatchUp ({ cache, gate, listStale, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
+export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
   const closing = new AbortController()
   const connection = { isUp: false }
   let round = Promise.resolve()
@@ -44,6 +46,7 @@ export function createCatchUp ({ cache, gate, listStale, windowMs, onConnection 
 
   // The next page is read while this one is written.
   async function rewriteAll (): Promise<void> {
+    await assertPrimary()
     await cache.tombstone([NOBODY], windowMs)
     let page = listStale(null, PAGE)
     while (true) {

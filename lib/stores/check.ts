@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
-import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
-import { codeOf, isUnreachable, withoutValues } from './pg-errors.js'
+import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
+import { codeOf, isUnreachable, STANDBY, withoutValues } from './pg-errors.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
@@ -19,9 +19,25 @@ export async function checkTables (db: Kysely<any>, { users, tokens, secret, cac
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
 }
 
+/**
+ * Refuses a standby: it repeats what the primary has committed, and a revocation may not have arrived there yet.
+ * @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
+ */
+export async function assertPrimary (db: Kysely<any>): Promise<void> {
+  const { rows: [row] } = await sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`.execute(db).catch(refuseUnreachable)
+  if (row!.isStandby) throw new STANDBY_DATABASE()
+}
+
 /** Asks the database for nothing. */
 export async function ping (db: Kysely<any>): Promise<void> {
   await sql`select 1`.execute(db)
+}
+
+/** Rethrows it as what stops a start. */
+export function refuseUnreachable (error: unknown): never {
+  if (typeof (error as { statusCode?: unknown }).statusCode === 'number') throw error
+  if (codeOf(error) === STANDBY) throw new STANDBY_DATABASE()
+  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
 }
 
 async function check (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<void> {

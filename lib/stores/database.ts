@@ -1,12 +1,12 @@
-import type { EventEmitter } from 'node:events'
 import { Kysely, PostgresDialect } from 'kysely'
 import type { PostgresPool } from 'kysely'
 import pg from 'pg'
-import type { ClientConfig, PoolConfig } from 'pg'
+import type { PoolConfig } from 'pg'
 import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../../types/ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { withoutValues } from './pg-errors.js'
+import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { trackClients } from './track-clients.js'
 
 export interface OpenDatabase {
@@ -15,27 +15,6 @@ export interface OpenDatabase {
   poolSize: number
   /** Closes what was opened here; does nothing to what the host gave. A connection that hangs is cut after the time. */
   close: (timeoutMs?: number) => Promise<void>
-}
-
-/** Statements that start so are prepared once a connection under that name. */
-const NAMED = /^\/\*(fta_[0-9a-f]{16})\*\//
-
-/**
- * A `pg.Client` that prepares the plugin's hot statement by name, once a connection: it is planned once, not at every miss.
- * A host that makes its own pool passes it: `new pg.Pool({ ..., Client: PreparedClient })`.
- */
-export class PreparedClient extends pg.Client {
-  constructor (config?: string | ClientConfig) {
-    super(config)
-    surviveLoss(this)
-  }
-
-  // pg's query() has eight overloads; only the one that Kysely calls, with a text, is changed.
-  override query (...args: any[]): any {
-    const name = typeof args[0] === 'string' ? NAMED.exec(args[0])?.[1] : undefined
-    if (name === undefined) return (super.query as any)(...args)
-    return (super.query as any)({ name, text: args[0], values: args[1] }, ...args.slice(2))
-  }
 }
 
 /** Time limits that the server enforces, so that a connection never goes back to the pool in an open transaction. */
@@ -74,18 +53,6 @@ function prepare (pool: pg.Pool): number {
   listenOnce(pool, 'error', ignore)
   return pool.options.max
 }
-
-// While a client is lent, neither the pool nor Kysely listens: a connection that the server ends would end the process.
-// The statement that was under way rejects all the same.
-function surviveLoss (client: pg.ClientBase): void {
-  listenOnce(client, 'error', ignore)
-}
-
-function listenOnce (emitter: EventEmitter, event: string, listener: (value: any) => void): void {
-  if (!emitter.listeners(event).includes(listener)) emitter.on(event, listener)
-}
-
-function ignore (): void {}
 
 // With Kysely 0.28 a transaction that this client-side timeout interrupts goes back to the pool open:
 // later writes on the connection report success and are never committed.

@@ -6,6 +6,8 @@ const RETRYABLE = new Set(['40001', '40P01'])
 const LOST = new Set(['57P01', '57P02', '08003', '08006', 'ECONNRESET', 'EPIPE'])
 /** Bad encoding in text, a malformed literal, too long or too large a value, one that a column refuses: the input's fault. */
 const BAD_INPUT = new Set(['22021', '22P02', '22001', '22003', '23502', '23514'])
+/** Ours, of a connection to a standby. */
+export const STANDBY = 'STANDBY'
 const UNIQUE_VIOLATION = '23505'
 /** Classes whose messages speak of the server and the schema, never of values. */
 const SAFE_CLASSES = new Set(['08', '25', '40', '42', '53', '55', '57', '58'])

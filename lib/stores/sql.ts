@@ -1,30 +1,50 @@
 import type { Kysely, Transaction } from 'kysely'
-import { isLost, isRetryable, toOwnError } from './pg-errors.js'
+import { UNAVAILABLE } from '../errors.js'
+import { toOwnError } from './pg-errors.js'
+import { createRetry } from './retry.js'
+import type { RetrySettings } from './retry.js'
 
 type Work<Db, Result> = (db: Db) => Promise<Result>
 
-/** How every store speaks to the database: errors become ours, and what surely did nothing is tried once more. */
+/** How every store speaks to the database: errors become ours, and what surely did nothing is tried again. */
 export interface Sql {
   readonly db: Kysely<any>
-  /** What changes nothing, so that it is tried once more, too, if its connection breaks. */
+  /** One statement that changes nothing, so that it is tried once more, too, if its connection breaks. */
   read<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  /** One statement. */
   run<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  /**
+   * A transaction of read committed, whatever the host's default: the stores lock a row first, and the statements after it
+   * must see what was committed while they waited for it.
+   */
   transaction<Result> (work: Work<Transaction<any>, Result>): Promise<Result>
 }
 
-export function createSql (db: Kysely<any>): Sql {
-  async function attempt<Result> (work: Work<Kysely<any>, Result>, isWorthAnother: (error: unknown) => boolean): Promise<Result> {
+export interface SqlSettings extends Partial<RetrySettings> {
+  /** Whether the database is known to be no standby. Until then it is asked for nothing. */
+  isPrimary?: () => boolean
+}
+
+export function createSql (db: Kysely<any>, { timeoutMs = Infinity, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
+  const retry = createRetry({ timeoutMs, ...settings })
+  const readCommitted = <Result>(work: Work<Transaction<any>, Result>) => db.transaction().setIsolationLevel('read committed').execute(work)
+
+  async function attempt<Result> (work: (conflicts: number) => Promise<Result>, isRead: boolean): Promise<Result> {
+    if (!isPrimary()) throw new UNAVAILABLE()
     try {
-      return await work(db).catch((error) => isWorthAnother(error) ? work(db) : Promise.reject(error))
+      return await retry(work, isRead)
     } catch (error) {
       throw toOwnError(error)
     }
   }
 
+  // Alone a statement has the host's default isolation. Where that makes it fail for others' commits, it could fail for ever.
+  const alone = <Result>(work: Work<Kysely<any>, Result>) => (conflicts: number) => conflicts === 0 ? work(db) : readCommitted(work)
+
   return {
     db,
-    read: (work) => attempt(work, (error) => isRetryable(error) || isLost(error)),
-    run: (work) => attempt(work, isRetryable),
-    transaction: (work) => attempt((db) => db.transaction().execute(work), isRetryable)
+    read: (work) => attempt(alone(work), true),
+    run: (work) => attempt(alone(work), false),
+    transaction: (work) => attempt(() => readCommitted(work), false)
   }
 }

@@ -29,20 +29,21 @@ export interface UpkeepSettings {
   cacheTtlMs: number
   gate: CacheGate
   listStale: TokenReader['listStale']
+  assertPrimary: () => Promise<void>
   findEnded: RevocationWriter['findEnded']
   /** The deadline of a call that ends tokens. */
   timeoutMs: number
   monotonicNow: Now
 }
 
-export function createUpkeep ({ cache, cacheTtlMs, gate, listStale, findEnded, timeoutMs, monotonicNow }: UpkeepSettings): Upkeep {
+export function createUpkeep ({ cache, cacheTtlMs, gate, listStale, assertPrimary, findEnded, timeoutMs, monotonicNow }: UpkeepSettings): Upkeep {
   const windowMs = staleWindowMs(cacheTtlMs)
   const doubts = createDoubts()
   const overflowed = () => catchUp.begin()
   const certain = (operation: string, send: (digests: readonly Digest[]) => Promise<void>) => createCertainWrites({ operation, send, gate, doubts, overflowed })
   const tombstones = certain('tombstone', (digests) => cache.tombstone(digests, windowMs))
   const drops = certain('drop', cache.drop)
-  const catchUp = createCatchUp({ cache, gate, listStale, windowMs, onConnection: tombstones.forget })
+  const catchUp = createCatchUp({ cache, gate, listStale, assertPrimary, windowMs, onConnection: tombstones.forget })
   const outcomes = createOutcomes({ timeoutMs, findEnded, writeTombstones: tombstones.write, doubts, overflowed, monotonicNow })
 
   return {

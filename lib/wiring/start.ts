@@ -1,14 +1,16 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
-import { checkTables } from '../stores/check.js'
+import { checkTables, refuseUnreachable } from '../stores/check.js'
 import { migrateUp } from '../stores/migrations/index.js'
-import { codeOf, isUnreachable, withoutValues } from '../stores/pg-errors.js'
+import { codeOf, isUnreachable } from '../stores/pg-errors.js'
 import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
 const DATABASE_PAUSE_MS = 1000
+/** What may end by itself: a database that comes back, and a standby that is promoted. */
+const AWAY = ['FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'FST_TOKEN_AUTH_STANDBY_DATABASE']
 
 export interface Started {
   /** Stops waiting for the database. What is under way ends with its connection. */
@@ -16,7 +18,7 @@ export interface Started {
 }
 
 /**
- * Migrates if asked, checks the tables, and connects the cache. A database that cannot be reached stops the
+ * Migrates if asked, checks the tables, and connects the cache. A database that cannot be reached, or is a standby, stops the
  * start (`start: 'degraded'`: it is waited for while requests are answered 503); a cache that can't, never.
  */
 export async function startStores (stores: Stores, settings: Settings, logger: Logger): Promise<Started> {
@@ -24,9 +26,9 @@ export async function startStores (stores: Stores, settings: Settings, logger: L
   try {
     await prepareDatabase(stores, settings, logger)
   } catch (error) {
-    if (settings.start === 'strict' || codeOf(error) !== 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE') throw error
+    if (settings.start === 'strict' || !AWAY.includes(codeOf(error))) throw error
     logger.error({ err: error }, 'the database cannot be reached: starting without it')
-    awaitDatabase(() => prepareDatabase(stores, settings, logger), logger, closing.signal)
+    awaitDatabase(() => prepareDatabase(stores, settings, logger), { reported: codeOf(error), logger, signal: closing.signal })
   }
   await startCache(stores)
   return {
@@ -35,8 +37,7 @@ export async function startStores (stores: Stores, settings: Settings, logger: L
 }
 
 // The migrations and the check that the start could not do.
-async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, signal: AbortSignal): Promise<void> {
-  let reported = 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE'
+async function awaitDatabase (prepare: () => Promise<void>, { reported, logger, signal }: { reported: string, logger: Logger, signal: AbortSignal }): Promise<void> {
   while (!signal.aborted) {
     await pause(DATABASE_PAUSE_MS, undefined, { signal, ref: false }).catch(() => {})
     if (signal.aborted) return
@@ -50,7 +51,8 @@ async function awaitDatabase (prepare: () => Promise<void>, logger: Logger, sign
   }
 }
 
-async function prepareDatabase ({ db, tables, secret, cacheLives, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, primary, tables, secret, cacheLives, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+  await primary.assert()
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
@@ -60,11 +62,6 @@ async function prepareDatabase ({ db, tables, secret, cacheLives, checkLimits }:
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
   await cacheLives.start().catch(refuseUnwritable)
   await checkLimits()
-}
-
-function refuseUnreachable (error: unknown): never {
-  if (typeof (error as { statusCode?: unknown }).statusCode === 'number') throw error
-  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
 }
 
 function refuseUnwritable ({ cause }: Error): never {

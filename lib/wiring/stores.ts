@@ -19,6 +19,8 @@ import type { CachedTokenStore } from '../stores/cached-token-store.js'
 import { openDatabase } from '../stores/database.js'
 import { createDatabaseClock } from '../stores/database-clock.js'
 import { createMemoryCache } from '../stores/memory-cache.js'
+import { createPrimary } from '../stores/primary.js'
+import type { Primary } from '../stores/primary.js'
 import { createPseudonyms } from '../stores/pseudonyms.js'
 import type { AttemptCommands } from '../stores/redis-attempts.js'
 import { createRedisCache } from '../stores/redis-cache.js'
@@ -45,6 +47,7 @@ import type { Near } from './near.js'
 
 export interface Stores {
   db: Kysely<any>
+  primary: Primary
   tables: Tables
   users: UserStore
   reader: TokenReader
@@ -88,7 +91,8 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const deadline = { timeoutMs: settings.lookup.timeoutMs, expired: () => new UNAVAILABLE() }
   const { ttlMs: cacheTtlMs, namespace } = settings.cache
   const tables = createTables(settings.map)
-  const sql = createSql(db)
+  const primary = createPrimary(db)
+  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, isPrimary: primary.isKnown })
   const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, { ...settings.token, cacheTtlMs })
   const reader = timed(unbounded, deadline)
@@ -96,7 +100,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     sessions: createSessionWriter(sql, tables, { ...settings.token, cacheTtlMs }),
     revocations: timedSome(createRevocationWriter(sql, tables, { cacheTtlMs }), deadline, ['endedTogether', 'findEnded', 'refresh'])
   }
-  const upkeep = createUpkeep({ cache, cacheTtlMs, gate, listStale: reader.listStale, findEnded: ending.revocations.findEnded, timeoutMs: deadline.timeoutMs, monotonicNow })
+  const upkeep = createUpkeep({ cache, cacheTtlMs, gate, listStale: reader.listStale, assertPrimary: () => withDeadline(primary.assert(), deadline), findEnded: ending.revocations.findEnded, timeoutMs: deadline.timeoutMs, monotonicNow })
   upkeep.doubts.onBegin(near.clear)
   const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, report: (error) => failures.tell('cache-lives', error) })
   const lookups = createSemaphore({
@@ -107,6 +111,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
 
   return {
     db,
+    primary,
     tables,
     users: timed(createUserStore(sql, tables), deadline),
     reader,

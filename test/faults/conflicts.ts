@@ -48,12 +48,13 @@ export async function testConflicts (t: Test, world: World, client: pg.Client): 
     await client.query('commit')
     const reply = await change
     t.equal(reply.statusCode, 200, reply.body)
-    t.same(sqlstates, ['40P01'])
+    // On a busy machine it may meet the same transaction once more.
+    t.same([...new Set(sqlstates)], ['40P01'])
     t.equal(await me(server, leaving), '401 INVALID_TOKEN')
     t.equal(await login(server, username), '401 INVALID_CREDENTIALS', 'the old password is none')
   })
 
-  await t.test('a login whose user somebody changes is tried again, in a database whose transactions are repeatable reads', async (t) => {
+  await t.test('a login whose user somebody changes waits, and needs no second try, in a database whose transactions are repeatable reads', async (t) => {
     const { id, username } = await createCast(world, async () => {})
     const { server, sqlstates, untilWaiting } = await bootPatient(t, world, client, '-c default_transaction_isolation=repeatable\\ read')
     await client.query('begin')
@@ -62,6 +63,6 @@ export async function testConflicts (t: Test, world: World, client: pg.Client): 
     await untilWaiting()
     await client.query('commit')
     t.equal(await reply, '200')
-    t.same(sqlstates, ['40001'])
+    t.same(sqlstates, [])
   })
 }

@@ -34,8 +34,8 @@ const options = {
 /** Why there can be no PostgreSQL of the test's own; `false` if there can. */
 export const noPostgres: string | false = process.env['PG_BIN_DIR'] === undefined && 'no binaries of PostgreSQL: set PG_BIN_DIR'
 
-/** A PostgreSQL of the test's own, to stop, freeze and crash. Not started yet. */
-export async function createPostgresServer (t: Test): Promise<PostgresServer> {
+/** A PostgreSQL of the test's own, to stop, freeze and crash; `standbyOf` makes a copy that follows another. Not started yet. */
+export async function createPostgresServer (t: Test, { standbyOf }: { standbyOf?: PostgresServer } = {}): Promise<PostgresServer> {
   const bin = process.env['PG_BIN_DIR'] as string
   const port = await freePort()
   const home = await mkdtemp(join(tmpdir(), 'fta-postgres-'))
@@ -45,7 +45,8 @@ export async function createPostgresServer (t: Test): Promise<PostgresServer> {
   await chmod(home, 0o755)
   await mkdir(join(home, 'cluster'))
   if (isRoot) await chown(join(home, 'cluster'), 65534, 65534)
-  await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '--encoding=UTF8', '--locale=C'], options)
+  if (standbyOf === undefined) await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '--encoding=UTF8', '--locale=C'], options)
+  else await run(join(bin, 'pg_basebackup'), ['-D', data, '-d', standbyOf.url, '-R', '-X', 'stream', '-c', 'fast', '--no-sync'], options)
 
   async function end (signal: NodeJS.Signals, toAll: boolean): Promise<void> {
     if (postmaster === null || postmaster.exitCode !== null) return
@@ -78,7 +79,7 @@ export async function createPostgresServer (t: Test): Promise<PostgresServer> {
 async function isReady (file: string, { pid, exitCode }: ChildProcess): Promise<boolean> {
   if (exitCode !== null) throw new Error(`PostgreSQL ended with ${exitCode} while it started`)
   const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n')
-  return Number(lines[0]) === pid && lines[7]?.trim() === 'ready'
+  return Number(lines[0]) === pid && /^(ready|standby)$/.test(lines[7]?.trim() ?? '')
 }
 
 // The postmaster stands still first: then no more children come.

@@ -59,11 +59,15 @@ export interface ProtocolBench {
   nextState (): Promise<State>
 }
 
+/** What a host may have made the default of its transactions. */
+export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
+
 /** The real stores on a database and under a namespace of their own; `memory`: with the in-process cache. */
-export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 'redis'): Promise<ProtocolBench> {
+export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 'redis', isolation: Isolation = 'read committed'): Promise<ProtocolBench> {
   const database = await createDatabase()
   // Nobody pulls the plug here, and thousands of commits need not wait for the disk.
-  const pool = new pg.Pool({ connectionString: database.url, Client: PreparedClient, max: CONCURRENCY, options: '-c synchronous_commit=off' })
+  const options = `-c synchronous_commit=off -c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`
+  const pool = new pg.Pool({ connectionString: database.url, Client: PreparedClient, max: CONCURRENCY, options })
   // The database may be dropped while the last of its connections is still closing.
   pool.on('error', () => {})
   const redis = new Redis(redisUrl(), { enableAutoPipelining: true })

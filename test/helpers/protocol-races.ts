@@ -63,6 +63,14 @@ export const LARGE_RACES: (Race & { revokers: string[] })[] = [
   { actors: ['reader A', 'second reader A', 'eviction'], revokers: [] }
 ]
 
+/** Under the other isolations that a database may have by default; all of the above with `INTERLEAVINGS=all`. */
+export const ISOLATED_RACES: Race[] = [
+  { actors: ['reader A'] },
+  { actors: ['login'] },
+  { actors: ['login', 'last use'] },
+  { actors: ['reader A'], isCrashing: true }
+]
+
 /** With one process there is one server, and no crash that leaves the cache behind. */
 export const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
   { actors: ['reader A', 'eviction'] },

@@ -141,6 +141,7 @@ function followCache ({ cache, revocations, bench: { gate }, recent }: Pick<Port
     // This one's distrust would be everybody's, since the schedules share a gate; their cache is never away.
     gate: { ...gate, distrust () {} },
     listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
+    assertPrimary: async () => {},
     cacheTtlMs: CACHE_TTL_MS,
     findEnded: revocations.findEnded,
     timeoutMs: 60_000,
