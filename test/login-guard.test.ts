@@ -355,6 +355,25 @@ t.test('what was not looked at is not counted', async (t) => {
     t.same(await statuses(app, 6, { username }), [401, 401, 401, 401, 401, 429])
   })
 
+  t.test('many at once that find no place: they ask Redis for nothing', async (t) => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    const slow: Hasher = { ...fastHasher, verify: async () => { await held; return false } }
+    const options = guarded({ hasher: slow, hashing: { concurrency: 1, queue: 2, maxWait: '60s' } })
+    const app = await createApp(t, options)
+    const { take } = await watchRedis(t, options.cache!.namespace!)
+    let refused = 0
+    const replies = Array.from({ length: 60 }, async (_, i) => {
+      const { statusCode } = await attempt(app, { username: `name ${i}` })
+      if (statusCode === 503) refused++
+      return statusCode
+    })
+    await until(() => refused === 57, 'all but three are refused')
+    release()
+    t.same((await Promise.all(replies)).sort(), [...Array(3).fill(401), ...Array(57).fill(503)])
+    t.same(await take(), Array(6).fill('eval'), 'an attempt that is counted and fails, three times')
+  })
+
   t.test('one whose hasher failed: it is 503, never a success', async (t) => {
     const broken: Hasher = { ...fastHasher, verify: async () => { throw new Error('out of memory') } }
     const app = await createApp(t, guarded({ hasher: broken }))
