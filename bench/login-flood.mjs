@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Usage: npm run build && node scripts/with-services.mjs node bench/login-flood.mjs
+// Usage: npm run build && node scripts/with-services.mjs node bench/login-flood.mjs [--logins 300]
 // What a flood of logins does to everything else: an authenticated route, and fs.stat and dns.lookup in the server's process.
 import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -8,12 +8,12 @@ import { once } from 'node:events'
 import fs from 'node:fs/promises'
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 import Fastify from 'fastify'
 import { argon2id, authPlugin, bcrypt } from '../dist/lib/index.js'
 import { percentile, withDatabase } from './common.mjs'
 
 const HASHERS = { 'bcrypt(12)': () => bcrypt(), 'argon2id()': () => argon2id() }
-const LOGINS = 64
 const USERS = ['probe', 'a', 'b']
 const PASSWORD = 'correct horse battery'
 const IDLE_MS = 3000
@@ -21,15 +21,20 @@ const LOADED_MS = 8000
 const PACE_MS = 5
 
 if (process.send) await serve(process.argv[2])
-else await compare()
+else await compare(readLogins())
 
-async function compare () {
+function readLogins () {
+  const { values } = parseArgs({ options: { logins: { type: 'string', default: '300' } } })
+  return Number(values.logins)
+}
+
+async function compare (logins) {
   for (const hasher of Object.keys(HASHERS)) {
-    await withDatabase((url) => measureHasher(hasher, url))
+    await withDatabase((databaseUrl) => measureHasher({ hasher, databaseUrl, logins }))
   }
 }
 
-async function measureHasher (hasher, databaseUrl) {
+async function measureHasher ({ hasher, databaseUrl, logins }) {
   const server = fork(new URL(import.meta.url), [hasher], { env: { ...process.env, DATABASE_URL: databaseUrl } })
   const agent = new http.Agent({ keepAlive: true })
   try {
@@ -37,8 +42,8 @@ async function measureHasher (hasher, databaseUrl) {
     const call = caller({ agent, port })
     const { body: { token } } = await call('POST', '/auth/login', { body: { username: 'probe', password: PASSWORD } })
     const idle = await measure({ server, call, token, forMs: IDLE_MS, logins: 0 })
-    const loaded = await measure({ server, call, token, forMs: LOADED_MS, logins: LOGINS })
-    print(hasher, idle, loaded)
+    const loaded = await measure({ server, call, token, forMs: LOADED_MS, logins })
+    print({ hasher, logins, idle, loaded })
   } finally {
     agent.destroy()
     if (server.exitCode === null) await Promise.all([once(server, 'exit'), server.connected && server.disconnect()])
@@ -49,24 +54,38 @@ async function measure ({ server, call, token, forMs, logins }) {
   const until = performance.now() + forMs
   const counts = { done: 0, overloaded: 0, other: 0 }
   server.send('start')
-  const flood = Array.from({ length: logins }, (_, i) => logInAgainAndAgain({ call, username: USERS[1 + i % 2], until, counts }))
-  const route = await probe(() => until, async () => {
+  const refusedIn = []
+  const flood = Array.from({ length: logins }, (_, i) => logInAgainAndAgain({ call, username: USERS[1 + i % 2], until, counts, refusedIn }))
+  const route = await probeAtPace(until, async () => {
     const { status } = await call('GET', '/protected', { token })
     if (status !== 200) throw new Error(`the route answered ${status}`)
   })
   server.send('stop')
   const [inside] = await once(server, 'message')
   await Promise.all(flood)
-  return { route, ...inside, counts, seconds: forMs / 1000 }
+  return { route, ...inside, counts, refusedIn, seconds: forMs / 1000 }
 }
 
-async function logInAgainAndAgain ({ call, username, until, counts }) {
+async function logInAgainAndAgain ({ call, username, until, counts, refusedIn }) {
   while (performance.now() < until) {
+    const startedAt = performance.now()
     const { status, retryAfter } = await call('POST', '/auth/login', { body: { username, password: PASSWORD } })
     const isInTime = performance.now() < until
     if (isInTime) counts[{ 200: 'done', 503: 'overloaded' }[status] ?? 'other']++
+    if (isInTime && status === 503) refusedIn.push(performance.now() - startedAt)
     if (retryAfter !== undefined && isInTime) await sleep(Math.min(Number(retryAfter) * 1000, until - performance.now()))
   }
+}
+
+/** Asks at its pace, whether it was answered or not: who waits for the answer first asks seldom while answers are slow. */
+async function probeAtPace (until, action) {
+  const times = []
+  while (performance.now() < until) {
+    const startedAt = performance.now()
+    times.push(action().then(() => performance.now() - startedAt))
+    await sleep(PACE_MS)
+  }
+  return await Promise.all(times)
 }
 
 async function probe (getUntil, action) {
@@ -123,10 +142,14 @@ function probeOnRequest () {
   }
 }
 
-function print (hasher, idle, loaded) {
-  const { counts: { done, overloaded, other }, seconds } = loaded
-  console.log(`\n${hasher}, ${LOGINS} concurrent logins: ${(done / seconds).toFixed(1)} logins/s, ${overloaded} refused with 503, ${other} otherwise`)
+function print ({ hasher, logins, idle, loaded }) {
+  const { counts: { done, overloaded, other }, refusedIn, seconds } = loaded
+  console.log(`\n${hasher}, ${logins} concurrent logins: ${(done / seconds).toFixed(1)} logins/s, ${overloaded} refused with 503${slowest(refusedIn)}, ${other} otherwise`)
   console.table(Object.fromEntries(['route', 'stat', 'lookup'].map((name) => [name, rowOf(idle[name], loaded[name])])))
+}
+
+function slowest (times) {
+  return times.length === 0 ? '' : ` (the slowest after ${round(Math.max(...times))} ms)`
 }
 
 function rowOf (idle, loaded) {

@@ -113,26 +113,97 @@ function contract (t: Test, store: AttemptStore, passTime: (key: string, ms: num
     isAbout(t, waitMs, 2 * MINUTE)
   })
 
-  t.test('forgets all failures of a key at once', async (t) => {
+  t.test('counts an attempt that failed like one under way', async (t) => {
+    const key = newKey()
+    const attempts = await takeMany(store, key, 4)
+    for (const { id } of attempts) await store.fail(key, id)
+    const fifth = await store.take(key, RULES)
+    t.match(fifth, { isAllowed: true, failures: 4 })
+    await store.fail(key, fifth.id)
+    t.match(await store.take(key, RULES), { isAllowed: false, failures: 5 })
+  })
+
+  t.test('ends an attempt once', async (t) => {
+    const key = newKey()
+    const [first, second] = await takeMany(store, key, 2)
+    await store.fail(key, first!.id)
+    await store.giveBack(key, first!.id)
+    await store.fail(key, first!.id)
+    await store.fail(key, 'an id')
+    t.match(await store.take(key, RULES), { failures: 2 })
+    await store.giveBack(key, second!.id)
+    await store.fail(key, second!.id)
+    t.match(await store.take(key, RULES), { failures: 2 })
+  })
+
+  t.test('forgets the failures of a key at a success, and the wait', async (t) => {
     const [key, other] = [newKey(), newKey()]
-    for (const name of [key, other]) await takeMany(store, name, 5)
-    await store.reset(key)
+    for (const name of [key, other]) {
+      for (const { id } of await takeMany(store, name, 5)) await store.fail(name, id)
+    }
+    await store.succeed(key, null)
     t.match(await store.take(key, RULES), { isAllowed: true, failures: 0 })
     t.equal((await store.take(other, RULES)).isAllowed, false)
+  })
+
+  t.test('takes back the success alone, of the attempts under way', async (t) => {
+    const key = newKey()
+    const attempts = await takeMany(store, key, 5)
+    for (const { id } of attempts.slice(0, 2)) await store.fail(key, id)
+    await store.succeed(key, attempts[4]!.id)
+    const next = await takeMany(store, key, 4)
+    t.same(next.map(({ isAllowed }) => isAllowed), [true, true, true, false], 'two are under way still')
+    for (const { id } of attempts.slice(2, 4)) await store.fail(key, id)
+    t.match(await store.take(key, RULES), { isAllowed: false, failures: 5 }, 'and fail later')
+  })
+
+  t.test('lets no more than the limit be under way, however many succeed', async (t) => {
+    const key = newKey()
+    await takeMany(store, key, 4)
+    for (let i = 0; i < 10; i++) {
+      const [right, more] = await takeMany(store, key, 2)
+      t.same([right!.isAllowed, more!.isAllowed], [true, false])
+      await store.succeed(key, right!.id)
+    }
+  })
+
+  t.test('takes an attempt that nobody ends for failed after ten minutes', async (t) => {
+    const key = newKey()
+    const [first] = await takeMany(store, key, 3)
+    await passTime(key, 5 * MINUTE)
+    await takeMany(store, key, 1)
+    await passTime(key, 5 * MINUTE)
+    await store.giveBack(key, first!.id)
+    await store.fail(key, first!.id)
+    t.match(await store.take(key, RULES), { isAllowed: true, failures: 4 })
+    await store.succeed(key, null)
+    t.match(await store.take(key, RULES), { isAllowed: true, failures: 2 }, 'and forgets it at a success')
+  })
+
+  t.test('keeps so many attempts under way, and takes the oldest of more for failed', async (t) => {
+    const key = newKey()
+    const attempts = await takeMany(store, key, 200, { ...RULES, free: Number.MAX_SAFE_INTEGER })
+    await store.succeed(key, attempts[199]!.id)
+    t.match(await store.take(key, { ...RULES, free: Number.MAX_SAFE_INTEGER }), { isAllowed: true, failures: 127 })
   })
 
   t.test('a success forgets no failures of somebody else who shares the key', async (t) => {
     const key = newKey()
     for (let i = 0; i < 3; i++) await store.take(key, RULES, 'alice')
     const { id } = await store.take(key, RULES, 'mallory')
-    await store.reset(key, id, 'mallory')
-    t.equal((await store.take(key, RULES, 'mallory')).failures, 3)
-    await store.reset(key, null, 'alice')
-    t.match(await store.take(key, RULES, 'alice'), { isAllowed: true, failures: 4 }, 'nor his own, while others\' are among them')
+    await store.succeed(key, id, 'mallory')
+    const last = await store.take(key, RULES, 'mallory')
+    t.equal(last.failures, 3)
+    await store.fail(key, last.id)
+    await store.succeed(key, null, 'alice')
+    const fifth = await store.take(key, RULES, 'alice')
+    t.match(fifth, { isAllowed: true, failures: 4 }, 'nor his own, while others\' are among them')
     t.equal((await store.take(key, RULES, 'alice')).isAllowed, false)
+    await store.succeed(key, fifth.id, 'alice')
+    t.match(await store.take(key, RULES, 'alice'), { isAllowed: true, failures: 4 }, 'but the wait that it began')
     const own = newKey()
-    for (let i = 0; i < 5; i++) await store.take(own, RULES, 'alice')
-    await store.reset(own, null, 'alice')
+    for (let i = 0; i < 5; i++) await store.fail(own, (await store.take(own, RULES, 'alice')).id)
+    await store.succeed(own, null, 'alice')
     t.match(await store.take(own, RULES, 'alice'), { isAllowed: true, failures: 0 })
   })
 
@@ -217,12 +288,12 @@ t.test('counters in the process', (t) => {
     const store = createMemoryAttempts({ now, max: 1 })
     await store.take('other', { ...RULES, forgetMs: 10 * RULES.forgetMs })
     const attempts = await takeMany(store, 'victim', 5)
-    await store.reset('victim')
+    await store.succeed('victim', null)
     t.match(await store.take('victim', RULES), { isAllowed: false, failures: 5 })
-    await store.reset('victim', attempts[4]!.id)
+    await store.succeed('victim', attempts[4]!.id)
     t.match(await store.take('victim', RULES), { isAllowed: true, failures: 4 })
     at += RULES.forgetMs
-    await store.reset('victim')
+    await store.succeed('victim', null)
     t.match(await store.take('victim', RULES), { isAllowed: true, failures: 0 })
   })
   t.end()
@@ -238,7 +309,7 @@ t.test('counters in Redis', (t) => {
     const name = `${namespace}a:${key}`
     const [value, leftMs] = [await client.get(name), await client.pttl(name)]
     if (value === null || leftMs <= ms) await client.del(name)
-    else await client.set(name, value.replace(/(?<= )\d+(?= )/, (untilMs) => String(Math.max(0, Number(untilMs) - ms))), 'PX', leftMs - ms)
+    else await client.set(name, value.replace(/(?<=^\d+ |:)\d+/g, (untilMs) => String(Math.max(0, Number(untilMs) - ms))), 'PX', leftMs - ms)
   }
 
   contract(t, store, passTime)
@@ -263,8 +334,9 @@ t.test('counters in Redis', (t) => {
     t.equal(await client.exists(`${namespace}a:${key}`), 1)
     await store.giveBack(key, attempt!.id)
     t.equal(await client.exists(`${namespace}a:${key}`), 0)
-    await store.take(key, RULES)
-    await store.reset(key)
+    await store.fail(key, (await store.take(key, RULES)).id)
+    t.equal(await client.exists(`${namespace}a:${key}`), 1)
+    await store.succeed(key, null)
     t.equal(await client.exists(`${namespace}a:${key}`), 0)
   })
 
@@ -308,7 +380,8 @@ t.test('counters in Redis', (t) => {
     const taken = await takeMany(attempts, 'acl', 6)
     t.equal(taken[5]!.isAllowed, false)
     await attempts.giveBack('acl', taken[0]!.id)
-    await attempts.reset('acl')
+    await attempts.fail('acl', taken[1]!.id)
+    await attempts.succeed('acl', taken[2]!.id)
     t.equal(await attempts.claim('acl', 1000), true)
   })
   t.end()
@@ -384,8 +457,9 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
   await t.test('forget in both at a success, also while Redis is away', async (t) => {
     const { store } = await open(t)
     await server.kill()
-    await takeMany(store, 'alice', 2)
-    await store.reset('alice')
+    const [first, second] = await takeMany(store, 'alice', 2)
+    await store.fail('alice', first!.id)
+    await store.succeed('alice', second!.id)
     t.match(await store.take('alice', RULES), { isAllowed: true, failures: 0 })
   })
 

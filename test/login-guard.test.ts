@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { sql } from 'kysely'
 import type { AuthPluginOptions, Hasher } from '../lib/index.js'
 import { caller, countingHasher, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from './helpers/app.js'
-import { watchRedis } from './helpers/counting.js'
+import { until, watchRedis } from './helpers/counting.js'
 import { openKysely } from './helpers/kysely.js'
 import { startServer } from './helpers/processes.js'
 import { createRedisServer } from './helpers/redis-server.js'
@@ -146,12 +146,13 @@ t.test('a success of another account whose name counts alike refills nothing', a
     const app = await createApp(t, guarded({ redis }))
     const { username } = await createUser(app)
     await createUser(app, username.toUpperCase())
-    const token = await login(app, username.toUpperCase())
+    let [token, password] = [await login(app, username.toUpperCase()), PASSWORD]
     const seen: number[] = []
-    for (let i = 0; i < 3; i++) {
+    for (const newPassword of ['another long password', 'a third long password', PASSWORD]) {
       seen.push(...await statuses(app, 3, { username }))
-      await attempt(app, { username: username.toUpperCase(), password: PASSWORD })
-      await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: PASSWORD } })
+      await attempt(app, { username: username.toUpperCase(), password })
+      const reply = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: password, newPassword } })
+      if (reply.statusCode === 200) [token, password] = [reply.json().token, newPassword]
     }
     t.same(seen, [401, 401, 401, 401, 401, 429, 429, 429, 429], redis === undefined ? 'in the process' : 'in Redis')
   }
@@ -229,6 +230,34 @@ t.test('fifty guesses at once at two processes: no more than the limit are looke
   }
 })
 
+t.test('a right login makes no room for more guesses while others are under way', async (t) => {
+  for (const redis of [{ url: redisUrl(), commandTimeout: 5000 }, undefined]) {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    let guesses = 0
+    const verify: Hasher['verify'] = async (password, hash) => {
+      if (password === PASSWORD) return true
+      guesses++
+      await held
+      return await fastHasher.verify(password, hash)
+    }
+    const app = await createApp(t, guarded({ redis, hasher: { ...fastHasher, verify }, hashing: { concurrency: 100 } }))
+    const { username } = await createUser(app)
+    const answers: Promise<number>[] = []
+    const guess = (count: number) => answers.push(...Array.from({ length: count }, () => attempt(app, { username }).then(({ statusCode }) => statusCode)))
+    guess(4)
+    await until(() => guesses === 4, 'four are under way')
+    for (let i = 0; i < 5; i++) t.same(await statuses(app, 1, { username, password: PASSWORD, ip: '203.0.113.9' }), [200])
+    guess(20)
+    await until(() => guesses === 5, 'there is room for one more')
+    t.equal(await Promise.race(answers), 429)
+    release()
+    t.same((await Promise.all(answers)).sort(), [...Array(5).fill(401), ...Array(19).fill(429)])
+    t.equal(guesses, 5)
+    t.same(await statuses(app, 1, { username, password: PASSWORD }), [429], 'those that were under way have failed')
+  }
+})
+
 t.test('a restart refills nothing', async (t) => {
   const options = guarded()
   const first = await createApp(t, options)
@@ -270,6 +299,34 @@ t.test('change-password draws from the same count', async (t) => {
   t.equal((await change(PASSWORD, '127.0.0.1')).statusCode, 200)
 })
 
+t.test('change-password counts a refused new password, too, so that nobody has hashes computed without an end', async (t) => {
+  const hasher = countingHasher()
+  const app = await createApp(t, guarded({ hasher, hashing: { concurrency: 100 }, lookup: { maxWait: '60s', timeout: '60s' } }))
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  const change = (newPassword: string, remoteAddress = '198.51.100.5') => app.inject({
+    method: 'POST', url: '/auth/change-password', remoteAddress, headers: { authorization: `Bearer ${token}` }, payload: { currentPassword: PASSWORD, newPassword }
+  })
+  hasher.asked.length = 0
+  const replies = await Promise.all(Array.from({ length: 60 }, () => change(PASSWORD)))
+  t.same(replies.map(({ statusCode }) => statusCode).sort(), [...Array(5).fill(400), ...Array(55).fill(429)])
+  t.equal(hasher.asked.length, 5)
+  t.equal((await change('another long password')).statusCode, 429)
+  t.equal((await attempt(app, { username, password: PASSWORD })).statusCode, 429)
+  t.equal((await change('another long password', '127.0.0.1')).statusCode, 200, 'the address of the session has its own count')
+})
+
+t.test('a changed password forgets the refused ones before', async (t) => {
+  const app = await createApp(t, guarded())
+  const { username } = await createUser(app)
+  const call = caller(app)
+  const change = async (token: string, newPassword: string) => await call('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword } })
+  const token = await login(app, username)
+  for (let i = 0; i < 4; i++) t.equal((await change(token, PASSWORD)).statusCode, 400)
+  t.equal((await change(token, 'another long password')).statusCode, 200)
+  t.same(await statuses(app, 5, { username }), [401, 401, 401, 401, 401])
+})
+
 t.test('what was not looked at is not counted', async (t) => {
   t.test('a login that the database could not answer', async (t) => {
     const app = await createApp(t, guarded())
@@ -296,6 +353,25 @@ t.test('what was not looked at is not counted', async (t) => {
     release()
     t.same((await Promise.all(replies)).map(({ reply }) => reply.statusCode).sort(), [401, 401, 503])
     t.same(await statuses(app, 6, { username }), [401, 401, 401, 401, 401, 429])
+  })
+
+  t.test('many at once that find no place: they ask Redis for nothing', async (t) => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    const slow: Hasher = { ...fastHasher, verify: async () => { await held; return false } }
+    const options = guarded({ hasher: slow, hashing: { concurrency: 1, queue: 2, maxWait: '60s' } })
+    const app = await createApp(t, options)
+    const { take } = await watchRedis(t, options.cache!.namespace!)
+    let refused = 0
+    const replies = Array.from({ length: 60 }, async (_, i) => {
+      const { statusCode } = await attempt(app, { username: `name ${i}` })
+      if (statusCode === 503) refused++
+      return statusCode
+    })
+    await until(() => refused === 57, 'all but three are refused')
+    release()
+    t.same((await Promise.all(replies)).sort(), [...Array(3).fill(401), ...Array(57).fill(503)])
+    t.same(await take(), Array(6).fill('eval'), 'an attempt that is counted and fails, three times')
   })
 
   t.test('one whose hasher failed: it is 503, never a success', async (t) => {

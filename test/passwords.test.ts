@@ -478,7 +478,7 @@ t.test('a checker', async (t) => {
       verifiers: [{ understands: (stored) => stored.startsWith('foreign$'), verify: () => foreign.promise }],
       hashing: { concurrency: 2, queue: 2, maxWaitMs: 60_000 }
     })
-    const overloaded = { code: 'FST_TOKEN_AUTH_OVERLOADED', statusCode: 503, retryAfterSeconds: 2 }
+    const overloaded = { code: 'FST_TOKEN_AUTH_OVERLOADED', statusCode: 503, retryAfterSeconds: 0 }
     t.notOk(checker.isBusy, 'the start takes one place of two')
     const running = checker.verify('a', 'foreign$a')
     t.ok(checker.isBusy)
@@ -566,10 +566,37 @@ t.test('a checker', async (t) => {
     t.match(warnings, [{ fields: { err: { message: 'a hasher did not settle within 20 ms' } }, message: 'a password hasher could not be closed' }])
   })
 
-  await t.test('leaves one thread of libuv free by default', async (t) => {
+  await t.test('leaves a core and one thread of libuv free by default', async (t) => {
     const cores = availableParallelism()
-    const cases: [string | undefined, number][] = [[undefined, 3], ['2', 1], ['1', 1], ['64', 63], ['nonsense', 3]]
-    for (const [size, most] of cases) t.equal(defaultConcurrency(size === undefined ? {} : { UV_THREADPOOL_SIZE: size }), Math.min(cores, most), `of ${size}`)
+    const cases: [string | undefined, number][] = [[undefined, 4], ['2', 2], ['1', 2], ['64', 64], ['nonsense', 4]]
+    for (const [size, most] of cases) t.equal(defaultConcurrency(size === undefined ? {} : { UV_THREADPOOL_SIZE: size }), Math.max(1, Math.min(cores, most) - 1), `of ${size}`)
+  })
+
+  await t.test('refuses at once who would wait longer than the longest wait, by the time that a hash takes', async (t) => {
+    let at = 0
+    const foreign = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>(), deferred<boolean>()]
+    let verified = 0
+    const { checker } = createChecker(t, {
+      hasher: recordingHasher({ hash: async () => { at += 20_000; return 'own$dummy' } }).hasher,
+      verifiers: [{ understands: (stored) => stored.startsWith('foreign$'), verify: () => foreign[verified++]!.promise }],
+      hashing: { concurrency: 1, queue: 64, maxWaitMs: 50_000 },
+      monotonicNow: () => at
+    })
+    await turn()
+    const verdicts = [1, 2, 3].map(() => checker.verify('a', 'foreign$a'))
+    const overloaded = { code: 'FST_TOKEN_AUTH_OVERLOADED', retryAfterSeconds: 60 }
+    await t.rejects(checker.verify('a', 'foreign$a'), overloaded)
+    await t.rejects(checker.hash('a'), overloaded)
+    await t.rejects(checker.expect(async () => 'never'), overloaded)
+    at += 80_000
+    foreign[0]!.resolve(true)
+    t.equal(await verdicts[0], 'right')
+    await t.rejects(checker.verify('a', 'foreign$a'), { code: 'FST_TOKEN_AUTH_OVERLOADED', retryAfterSeconds: 70 }, 'it has become slower')
+    foreign[1]!.resolve(true)
+    foreign[2]!.resolve(true)
+    t.same(await Promise.all(verdicts), ['right', 'right', 'right'])
+    foreign[3]!.resolve(true)
+    t.equal(await checker.expect(() => checker.verify('a', 'foreign$a')), 'right', 'one that need not wait is never refused')
   })
 
   await t.test('closes what it was given when the work under way is done, and then refuses', async (t) => {

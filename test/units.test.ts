@@ -3,6 +3,7 @@ import t from 'tap'
 import { createBreaker } from '../lib/concurrency/breaker.js'
 import { withDeadline } from '../lib/concurrency/deadline.js'
 import { createNextBatch } from '../lib/concurrency/next-batch.js'
+import { createPace } from '../lib/concurrency/pace.js'
 import { createSemaphore } from '../lib/concurrency/semaphore.js'
 import { scanningPattern } from '../lib/index.js'
 import { createLastUsed } from '../lib/services/last-used.js'
@@ -79,6 +80,64 @@ t.test('a semaphore', async (t) => {
     t.equal(await running, 'done')
     t.equal(await semaphore.run(async () => 'next'), 'next')
   })
+
+  const slow = {
+    concurrency: 2,
+    queue: 10,
+    maxWaitMs: 60_000,
+    expectWaitMs: (waiting: number) => 20_000 * (waiting + 1),
+    overloaded: (waitMs: number) => new Error(`overloaded for ${waitMs}`)
+  }
+
+  await t.test('refuses at once who would wait too long', async (t) => {
+    const semaphore = createSemaphore(slow)
+    const task = deferred<string>()
+    const runs = Array.from({ length: 5 }, () => semaphore.run(() => task.promise))
+    t.same([semaphore.active, semaphore.waiting], [2, 3])
+    await t.rejects(semaphore.run(async () => 'never'), { message: 'overloaded for 80000' })
+    task.resolve('done')
+    t.same(await Promise.all(runs), Array(5).fill('done'))
+    t.equal(await semaphore.run(async () => 'next'), 'next', 'where a place is free nobody waits')
+  })
+
+  await t.test('refuses before it has begun what will find no place', async (t) => {
+    const semaphore = createSemaphore(slow)
+    const [before, task] = [deferred<undefined>(), deferred<string>()]
+    let begun = 0
+    const work = async () => {
+      begun++
+      await before.promise
+      return await semaphore.run(() => task.promise)
+    }
+    const works = Array.from({ length: 5 }, () => semaphore.expect(work))
+    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' })
+    t.same([begun, semaphore.active, semaphore.waiting], [5, 0, 0])
+    before.resolve(undefined)
+    await turn()
+    t.same([semaphore.active, semaphore.waiting], [2, 3])
+    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' }, 'each counts once')
+    task.resolve('done')
+    t.same(await Promise.all(works), Array(5).fill('done'))
+    await t.rejects(semaphore.expect(async () => { throw new Error('of the work') }), { message: 'of the work' })
+    t.equal(await semaphore.expect(async () => 'next'), 'next')
+    const running = Array.from({ length: 5 }, () => semaphore.run(() => before.promise))
+    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' }, 'behind those who came without a word')
+    await Promise.all(running)
+  })
+})
+
+t.test('a pace is the mean of how long tasks took, of which the latest counts most', async (t) => {
+  let at = 0
+  const pace = createPace({ now: () => at })
+  t.equal(pace.meanMs, 0)
+  const take = (ms: number) => pace.run(async () => { at += ms })
+  await take(100)
+  t.equal(pace.meanMs, 100)
+  await t.rejects(pace.run(async () => { at += 500; throw new Error('of the task') }), { message: 'of the task' })
+  t.equal(pace.meanMs, 200, 'a task that fails counts, too')
+  for (let i = 0; i < 20; i++) await take(40)
+  t.equal(Math.round(pace.meanMs), 41)
+  t.equal(await pace.run(async () => 'done'), 'done')
 })
 
 t.test('a deadline', async (t) => {

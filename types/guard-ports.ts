@@ -63,24 +63,29 @@ export interface Attempt {
   failures: number
   /** Where it is not allowed: when to come back. */
   waitMs: number
-  /** Names this attempt to `giveBack`. */
+  /** Names this attempt to what ends it. */
   id: string
 }
 
-/** Counts attempts and claims, shared between the servers where there is Redis. Keys are pseudonyms. Never rejects. */
+/**
+ * Counts attempts and claims, shared between the servers where there is Redis. Keys are pseudonyms. Never rejects.
+ * An attempt is under way until one of `giveBack`, `fail` and `succeed` ends it; one that none of them ends fails by itself.
+ */
 export interface AttemptStore {
   /**
-   * Counts the attempt unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `of` is whose it is,
-   * where several may share a key.
+   * Counts the attempt as under way unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `of` is
+   * whose it is, where several may share a key.
    */
   take (key: string, rules: AttemptRules, of?: string): Promise<Attempt>
-  /** Takes back one counted attempt, and the wait that it began, if no later attempt has begun another. */
+  /** Takes an attempt back, as if there had been none, and the wait that it began, if no later attempt has begun another. */
   giveBack (key: string, id: string): Promise<void>
+  /** The attempt stays counted, as a failure. */
+  fail (key: string, id: string): Promise<void>
   /**
-   * Forgets all failures, if all were of the same one; else it takes back this attempt alone (with `null`: nothing).
-   * The failures of somebody else are not forgotten: who logs in to his own account may not refill another's.
+   * Takes a right attempt back (`null`: it was counted elsewhere), and forgets the failures, if all attempts were of the
+   * same one: who logs in to his own account may not refill another's. Attempts under way stay counted, as they may yet fail.
    */
-  reset (key: string, id?: string | null, of?: string): Promise<void>
+  succeed (key: string, id: string | null, of?: string): Promise<void>
   /** `true` for the first call with this key within `ttlMs`. */
   claim (key: string, ttlMs: number): Promise<boolean>
 }

@@ -1,6 +1,11 @@
 export interface Semaphore {
-  /** Runs `task` when a place is free. Rejects with `overloaded()` where the queue is full or the wait too long. */
+  /** Runs `task` when a place is free. Rejects with `overloaded` where the queue is full or the wait too long. */
   run<Result> (task: () => Promise<Result>): Promise<Result>
+  /**
+   * Does `work`, which will come to call `run`. It counts as waiting from now on, so that of many that come at once those for whom
+   * there will be no place are refused before they have begun. Rejects as `run` does.
+   */
+  expect<Result> (work: () => Promise<Result>): Promise<Result>
   readonly active: number
   readonly waiting: number
 }
@@ -9,22 +14,34 @@ export interface SemaphoreSettings {
   concurrency: number
   queue: number
   maxWaitMs: number
-  overloaded: () => Error
+  /** How long a task would wait behind so many others: one that would wait too long is refused at once. */
+  expectWaitMs?: (waiting: number) => number
+  /** `waitMs` is the expected wait. */
+  overloaded: (waitMs: number) => Error
 }
 
 interface Waiter { enter: () => void, timer: NodeJS.Timeout }
 
 /** Bounds how many tasks run, how many wait, and for how long. First come, first served. */
-export function createSemaphore ({ concurrency, queue, maxWaitMs, overloaded }: SemaphoreSettings): Semaphore {
+export function createSemaphore ({ concurrency, queue, maxWaitMs, expectWaitMs = () => 0, overloaded }: SemaphoreSettings): Semaphore {
   const waiters = new Set<Waiter>()
   let active = 0
+  let expected = 0
+
+  const counted = () => active + waiters.size
+
+  function refuseBehind (others: number): void {
+    const waiting = others - concurrency
+    if (waiting < 0) return
+    const waitMs = expectWaitMs(waiting)
+    if (waiting >= queue || waitMs > maxWaitMs) throw overloaded(waitMs)
+  }
 
   function wait (): Promise<void> {
-    if (waiters.size >= queue) return Promise.reject(overloaded())
     return new Promise((resolve, reject) => {
       const waiter = {
         enter: resolve,
-        timer: setTimeout(() => { waiters.delete(waiter); reject(overloaded()) }, maxWaitMs)
+        timer: setTimeout(() => { waiters.delete(waiter); reject(overloaded(expectWaitMs(waiters.size))) }, maxWaitMs)
       }
       waiters.add(waiter)
     })
@@ -44,12 +61,22 @@ export function createSemaphore ({ concurrency, queue, maxWaitMs, overloaded }: 
 
   return {
     async run (task) {
+      refuseBehind(counted())
       if (active < concurrency) active++
       else await wait()
       try {
         return await task()
       } finally {
         leave()
+      }
+    },
+    async expect (work) {
+      refuseBehind(Math.max(counted(), expected))
+      expected++
+      try {
+        return await work()
+      } finally {
+        expected--
       }
     },
     get active () { return active },

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { withDeadline } from '../concurrency/deadline.js'
+import { createPace } from '../concurrency/pace.js'
 import { createSemaphore } from '../concurrency/semaphore.js'
 import { OVERLOADED, UNAVAILABLE } from '../errors.js'
 import type { Hasher, Logger, Now, PasswordVerifier, RandomBytes } from '../../types/ports.js'
@@ -30,6 +31,11 @@ export interface PasswordChecker {
    * the end of the password unread: the new hash would shut out its owner.
    */
   needsUpgrade (password: string, stored: string): boolean
+  /**
+   * Does `work`, which will come to call `verify`, unless there would be no place for it. @throws `FST_TOKEN_AUTH_OVERLOADED`
+   * before the work has begun
+   */
+  expect<Result> (work: () => Promise<Result>): Promise<Result>
   /** Whether no place is free: what can wait, should. */
   readonly isBusy: boolean
   /** Waits for the work under way, as long as that may take, and ends the threads. */
@@ -39,25 +45,31 @@ export interface PasswordChecker {
 export interface PasswordCheckerSettings {
   hasher: Hasher
   verifiers: readonly PasswordVerifier[]
-  /** `concurrency: null`: as many as cores, but one less than threads of libuv, so that DNS and files find one free. */
+  /** `concurrency: null`: by `defaultConcurrency`. */
   hashing: { concurrency: number | null, queue: number, maxWaitMs: number }
   /** Patience with one computation, and with a hasher's close; 30 s by default. Its place is free then: one that never settles keeps none for ever. */
   timeoutMs?: number
   randomBytes: RandomBytes
   logger: Logger
   now?: Now
+  monotonicNow?: Now
   findArgon2?: () => Argon2Library | null
 }
 
-const RETRY_AFTER_SECONDS = 2
 /** Far above every bounded hash, so that slow ones on a busy machine are not computed beside those that follow. */
 const TIMEOUT_MS = 30_000
 
 /** The one way to passwords' hashes: chooses who verifies, bounds how many are computed at once, and evens out what a refusal costs. */
 export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
-  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, now = Date.now, findArgon2 = createArgon2Finder() } = settings
+  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, now = Date.now, monotonicNow = () => performance.now(), findArgon2 = createArgon2Finder() } = settings
   const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
-  const gate = createSemaphore({ ...hashing, concurrency, overloaded: () => Object.assign(new OVERLOADED(), { retryAfterSeconds: RETRY_AFTER_SECONDS }) })
+  const pace = createPace({ now: monotonicNow })
+  const gate = createSemaphore({
+    ...hashing,
+    concurrency,
+    expectWaitMs: (waiting) => (waiting + 1) * pace.meanMs / concurrency,
+    overloaded: (waitMs) => Object.assign(new OVERLOADED(), { retryAfterSeconds: waitMs / 1000 })
+  })
   const builtIn = createBuiltInVerifiers({ findArgon2 })
   const dummy = createDummyHash({ hasher: { hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
   const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
@@ -73,7 +85,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
 
   async function run<Result> (task: () => Promise<Result>, ...secrets: string[]): Promise<Result> {
     if (isClosed) throw new UNAVAILABLE()
-    return await underWay.track(gate.run(() => orUnavailable(() => inTime(task), secrets)))
+    return await underWay.track(gate.run(() => pace.run(() => orUnavailable(() => inTime(task), secrets))))
   }
 
   async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
@@ -95,6 +107,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),
     hash: async (password) => await run(() => hasher.hash(password), password),
     needsUpgrade: (password, stored) => !mayCutOff(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
+    expect: gate.expect,
     get isBusy () { return gate.active >= concurrency || gate.waiting > 0 },
     async close () {
       isClosed = true
@@ -106,10 +119,13 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   }
 }
 
-/** What is hashed at once where nothing is set; Argon2, PBKDF2 and scrypt are computed in the threads of libuv. */
+/**
+ * What is hashed at once where nothing is set. One core stays free for the requests that need no hash, and one thread of libuv,
+ * where Argon2, PBKDF2 and scrypt are computed, for DNS and files.
+ */
 export function defaultConcurrency ({ UV_THREADPOOL_SIZE }: NodeJS.ProcessEnv): number {
   const threads = Number(UV_THREADPOOL_SIZE ?? 4) || 4
-  return Math.max(1, Math.min(availableParallelism(), threads - 1))
+  return Math.max(1, Math.min(availableParallelism(), threads) - 1)
 }
 
 // An answer that could not be computed is no refusal, and never a success. What a hasher says may quote what it was given.

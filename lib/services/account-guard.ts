@@ -12,8 +12,8 @@ export interface Guarded {
 
 export interface AccountGuard {
   /**
-   * Lets `evaluate` verify a password, if the account's failures allow it. `null` from it counts as a failure, an error
-   * as if nothing had been tried, and anything else ends the counting.
+   * Lets `evaluate` verify a password, if the account's attempts allow it. `null` from it counts as a failure, an error
+   * as if nothing had been tried, and anything else forgets the failures.
    * @throws `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`
    */
   run<Result> (who: Guarded, evaluate: () => Promise<Result | null>): Promise<Result | null>
@@ -76,14 +76,14 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
     if (!own.isAllowed) throw limited(own.waitMs)
   }
 
-  // What a success began by is forgotten. The count that was over the limit stays: it is not the owner's.
+  // The count that was over the limit keeps its failures at a success: they are not the owner's.
   return {
     async run (who, evaluate) {
       const taken: Taken[] = []
       try {
         await enter(who, taken)
         const result = await evaluate()
-        if (result !== null) await Promise.all(taken.map(({ key, id, of }) => attempts.reset(key, id, of)))
+        await Promise.all(taken.map(({ key, id, of }) => result === null ? attempts.fail(key, id) : attempts.succeed(key, id, of)))
         return result
       } catch (error) {
         await Promise.all(taken.map(({ key, id }) => attempts.giveBack(key, id)))

@@ -21,7 +21,7 @@ export interface ChangePasswordInput {
 
 export interface PasswordService {
   /**
-   * Ends every session of the user, and begins one. A wrong current password counts like a failed login.
+   * Ends every session of the user, and begins one. A wrong current password and a refused new one count like a failed login.
    * @throws `FST_TOKEN_AUTH_WRONG_PASSWORD`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_PASSWORD_*`
    */
   change (input: ChangePasswordInput): Promise<TokenGrant>
@@ -41,40 +41,50 @@ export interface PasswordSettings {
   emit: Emit
 }
 
+type MintedToken = ReturnType<TokenMinter['mint']>
+
 const pending = () => new PASSWORD_CHANGE_PENDING()
 
 export function createPasswordService (settings: PasswordSettings): PasswordService {
   const { users, sessions, revocations, checker, guard, policy, minter, announce, emit } = settings
 
-  // The hash of the current password, once that is shown to be known.
-  async function verifyCurrent ({ userId, currentPassword, origin: { ip } }: ChangePasswordInput): Promise<Credentials & { passwordHash: string }> {
+  async function find (userId: UserId): Promise<Credentials> {
     const user = await users.findById(userId)
     if (user === null) throw new INVALID_TOKEN()
-    const verified = await guard.run({ username: user.username, ip }, async () => {
-      const verdict = await checker.verify(currentPassword, user.passwordHash)
-      return verdict === 'right' ? user : null
-    })
-    if (verified === null) throw new WRONG_PASSWORD()
-    return verified as Credentials & { passwordHash: string }
+    return user
   }
 
-  async function replace (input: ChangePasswordInput, token: ReturnType<TokenMinter['mint']>, triesLeft = 1): Promise<IssuedToken> {
+  async function replace (input: ChangePasswordInput, { username, passwordHash }: Credentials, token: MintedToken, triesLeft = 1): Promise<IssuedToken> {
     const { userId, sessionId, currentPassword, newPassword } = input
-    const { username, passwordHash } = await verifyCurrent(input)
+    if (await checker.verify(currentPassword, passwordHash) !== 'right') throw new WRONG_PASSWORD()
     await policy.check(newPassword, { username, current: currentPassword })
-    const change = { userId, sessionId, verifiedHash: passwordHash, newHash: await checker.hash(newPassword), token: token.request }
+    const change = { userId, sessionId, verifiedHash: passwordHash as string, newHash: await checker.hash(newPassword), token: token.request }
     const issued = await sessions.changePassword(change)
     if (issued !== null) return issued
     // The hash was upgraded, or the password changed, since it was read.
     if (triesLeft === 0) throw new WRONG_PASSWORD()
-    return await replace(input, token, triesLeft - 1)
+    return await replace(input, await find(userId), token, triesLeft - 1)
+  }
+
+  // Whatever the client is refused for counts as a failure: with the right current password, too, a session could else have
+  // hashes computed without an end.
+  async function replaceGuarded (input: ChangePasswordInput, token: MintedToken): Promise<IssuedToken> {
+    const user = await find(input.userId)
+    let refusal: Error | null = null
+    const issued = await guard.run({ username: user.username, ip: input.origin.ip }, () => replace(input, user, token).catch((error) => {
+      if (!(error.statusCode < 500)) throw error
+      refusal = error
+      return null
+    }))
+    if (issued === null) throw refusal
+    return issued
   }
 
   return {
     async change (input) {
       const { userId, sessionId, origin: { ip, requestId } } = input
       const minted = minter.mint(input.origin)
-      const issued = await replace(input, minted).catch((error) => {
+      const issued = await replaceGuarded(input, minted).catch((error) => {
         emit('passwordChangeFailed', { reason: reasonOf(error), userId, sessionId, ip, requestId })
         throw error
       })

@@ -30,17 +30,21 @@ export function createAttempts ({ redis, namespace, localRules, logger, monotoni
     return { ...attempt, id: LOCAL + attempt.id }
   }
 
+  async function settle (verb: 'giveBack' | 'fail', key: string, id: string): Promise<void> {
+    const localId = localIdOf(id)
+    if (localId !== null) await local[verb](key, localId)
+    else await ask(() => shared[verb](key, id), nothing)
+  }
+
   return {
     take: (key, rules, of) => ask(() => shared.take(key, rules, of), () => takeLocal(key, rules, of)),
-    async giveBack (key, id) {
-      if (id.startsWith(LOCAL)) await local.giveBack(key, id.slice(LOCAL.length))
-      else await ask(() => shared.giveBack(key, id), nothing)
-    },
-    // What the attempt was not counted in has nothing of it to take back.
-    async reset (key, id = null, of) {
-      const isLocal = id?.startsWith(LOCAL) === true
-      await local.reset(key, isLocal ? id.slice(LOCAL.length) : null, of)
-      await ask(() => shared.reset(key, isLocal ? null : id, of), nothing)
+    giveBack: (key, id) => settle('giveBack', key, id),
+    fail: (key, id) => settle('fail', key, id),
+    // Where the attempt was not counted there is nothing of it to take back.
+    async succeed (key, id, of) {
+      const localId = localIdOf(id)
+      await local.succeed(key, localId, of)
+      await ask(() => shared.succeed(key, localId === null ? id : null, of), nothing)
     },
     // What was claimed here before Redis went, or while it was away, stays claimed here.
     claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)
@@ -66,6 +70,11 @@ function createAsk (logger: Logger, now: Now) {
       return await instead()
     }
   }
+}
+
+/** `null`: it was counted in Redis, or nowhere. */
+function localIdOf (id: string | null): string | null {
+  return id?.startsWith(LOCAL) === true ? id.slice(LOCAL.length) : null
 }
 
 async function nothing (): Promise<void> {}

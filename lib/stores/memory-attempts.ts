@@ -1,22 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { AttemptRules, AttemptStore, Now } from '../../types/ports.js'
-
-interface Counter {
-  failures: number
-  untilMs: number
-  /** The attempt that began the wait. */
-  by: string
-  /** Whose the attempts are. */
-  of: string
-  forgetAtMs: number
-}
+import type { AttemptStore, Now } from '../../types/ports.js'
+import { begin, countOf, createCounter, expire, fail, giveBack, succeed } from './attempt-counter.js'
+import type { Counter } from './attempt-counter.js'
 
 /** Counters that keys share once there is no room for more of their own. */
 const SHARED_COUNTERS = 1024
-
-const SEVERAL = '*'
-
-const NONE: Counter = { failures: 0, untilMs: 0, by: '', of: '', forgetAtMs: 0 }
 
 /**
  * Counters and claims of this process, bounded. Strangers never push a counter out (CVE-2024-21662 was that): over `max`
@@ -44,41 +32,43 @@ export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: n
     const isOwn = own.has(key) || own.size < max
     const [counters, name] = isOwn ? [own, key] as const : [shared, sharedName(key)] as const
     const counter = counters.get(name)
-    return { isOwn, counters, name, counter: counter === undefined || counter.forgetAtMs <= now() ? null : counter }
+    if (counter === undefined || counter.forgetAtMs <= now()) return { isOwn, counters, name, counter: null }
+    expire(counter, now())
+    return { isOwn, counters, name, counter }
   }
 
-  function lower (key: string, change: (counter: Counter) => void): void {
-    const { counters, name, counter } = find(key)
+  function change (key: string, settle: (counter: Counter, isOwn: boolean) => void): void {
+    const { isOwn, counters, name, counter } = find(key)
     if (counter === null) return
-    counter.failures--
-    change(counter)
-    if (counter.failures === 0) counters.delete(name)
-  }
-
-  async function giveBack (key: string, id: string): Promise<void> {
-    lower(key, (counter) => { if (counter.by === id) counter.untilMs = 0 })
+    settle(counter, isOwn)
+    if (countOf(counter) === 0) counters.delete(name)
   }
 
   return {
     async take (key, rules, of = '') {
       const at = now()
       const id = randomUUID()
-      const { counters, name, counter } = find(key)
-      const { failures, untilMs } = counter ?? NONE
+      const { counters, name, counter: found } = find(key)
+      const counter = found ?? createCounter(of)
+      const failures = countOf(counter)
       // A wait longer than the longest is by other rules.
-      const waitMs = Math.min(untilMs - at, rules.maxDelayMs)
-      if (counter !== null) counter.untilMs = at + waitMs
-      if (waitMs > 0) return { isAllowed: false, failures, waitMs, id }
+      counter.untilMs = Math.min(counter.untilMs, at + rules.maxDelayMs)
+      if (counter.untilMs > at) return { isAllowed: false, failures, waitMs: counter.untilMs - at, id }
+      begin(counter, rules, { at, id, of })
       counters.delete(name)
-      counters.set(name, counted(counter ?? { ...NONE, of }, rules, { at, id, of }))
+      counters.set(name, counter)
       return { isAllowed: true, failures, waitMs: 0, id }
     },
-    giveBack,
-    async reset (key, id = null, of = '') {
-      const { isOwn, counter } = find(key)
-      // Of a counter that keys share a success takes back its own attempt only.
-      if (isOwn && (counter === null || counter.of === of)) own.delete(key)
-      else if (id !== null) await giveBack(key, id)
+    async giveBack (key, id) {
+      change(key, (counter) => giveBack(counter, id))
+    },
+    async fail (key, id) {
+      change(key, (counter) => fail(counter, id))
+    },
+    // In a counter that keys share a success takes back its own attempt only.
+    async succeed (key, id, of = '') {
+      const settle = (counter: Counter, isOwn: boolean) => isOwn && counter.of === of ? succeed : giveBack
+      change(key, (counter, isOwn) => settle(counter, isOwn)(counter, id ?? ''))
     },
     async claim (key, ttlMs) {
       const at = now()
@@ -90,13 +80,6 @@ export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: n
       return true
     }
   }
-}
-
-function counted (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, of }: { at: number, id: string, of: string }): Counter {
-  const { failures, untilMs, by } = counter
-  const waitMs = failures + 1 < free ? 0 : Math.min(maxDelayMs, delayMs * 2 ** (failures + 1 - free))
-  const wait = waitMs === 0 ? { untilMs, by } : { untilMs: at + waitMs, by: id }
-  return { failures: failures + 1, ...wait, of: counter.of === of ? of : SEVERAL, forgetAtMs: at + Math.max(forgetMs, waitMs + 1000) }
 }
 
 function sharedName (key: string): string {

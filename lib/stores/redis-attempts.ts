@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { AttemptStore } from '../../types/ports.js'
+import { LEASE_MS, MOST_UNDER_WAY } from './attempt-counter.js'
 
 /** What the counters ask of an ioredis client. */
 export interface AttemptCommands {
@@ -7,52 +8,65 @@ export interface AttemptCommands {
   set (key: string, value: string, px: 'PX', ttlMs: number, nx: 'NX'): Promise<unknown>
 }
 
-// "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <whose they are, * of several>".
-// Time is Redis' own: a server whose clock is wrong would else end waits early. What is no such text counts as nothing, and is
-// written over.
-const READ = `local function read ()
-  local value = redis.pcall('GET', KEYS[1])
-  local failures, ends, by, of = string.match(type(value) == 'string' and value or '', '^(%d+) (%d+) (%S*) (%S*)$')
-  return tonumber(failures or 0), tonumber(ends or 0), by or '', of or ''
+// "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <whose they are, * of several>",
+// then " <id>:<when it counts as failed>" of each attempt under way. Time is Redis' own: a server whose clock is wrong would
+// else end waits early. What is no such text counts as nothing, and is written over.
+const READ = `local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local value = redis.pcall('GET', KEYS[1])
+local failures, ends, by, of, rest = string.match(type(value) == 'string' and value or '', '^(%d+) (%d+) (%S*) (%S*)(.*)$')
+failures, ends, by, of = tonumber(failures or 0), tonumber(ends or 0), by or '', of or ''
+local underWay = {}
+for id, over in string.gmatch(rest or '', ' ([^%s:]+):(%d+)') do
+  if tonumber(over) > now then table.insert(underWay, { id, math.min(over, now + ${LEASE_MS}) }) else failures = failures + 1 end
 end
-local function write (failures, ends, by, of, ...)
-  redis.call('SET', KEYS[1], string.format('%.0f %.0f %s %s', failures, ends, by, of), ...)
-end
-local function giveBack (id)
-  local failures, ends, by, of = read()
-  if failures == 0 then return end
-  if failures == 1 then return redis.call('DEL', KEYS[1]) end
-  if by == id then ends = 0 end
-  write(failures - 1, ends, by, of, 'KEEPTTL')
+local function write (...)
+  local parts = { string.format('%.0f %.0f %s %s', failures, ends, by, of) }
+  for _, attempt in ipairs(underWay) do table.insert(parts, string.format('%s:%.0f', attempt[1], attempt[2])) end
+  redis.call('SET', KEYS[1], table.concat(parts, ' '), ...)
 end`
 
 // A wait longer than the longest is from before the clock or the rules were set back. The exponent's bound keeps it a number.
 const TAKE = `${READ}
 local free, delay, longest, forget, id, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local failures, ends, by, of = read()
+local counted = failures + #underWay
 if ends > now + longest then
   ends = now + longest
-  write(failures, ends, by, of, 'KEEPTTL')
+  write('KEEPTTL')
 end
-if now < ends then return { 0, failures, math.ceil(ends - now) } end
+if now < ends then return { 0, counted, math.ceil(ends - now) } end
+table.insert(underWay, { id, now + ${LEASE_MS} })
+if #underWay > ${MOST_UNDER_WAY} then
+  table.remove(underWay, 1)
+  failures = failures + 1
+end
 local wait = 0
-if failures + 1 >= free then
-  wait = math.ceil(math.min(longest, delay * 2 ^ math.min(failures + 1 - free, 50)))
+if counted + 1 >= free then
+  wait = math.ceil(math.min(longest, delay * 2 ^ math.min(counted + 1 - free, 50)))
   ends, by = now + wait, id
 end
-if failures == 0 then of = owner elseif of ~= owner then of = '*' end
-write(failures + 1, ends, by, of, 'PX', string.format('%.0f', math.max(forget, wait + 1000)))
-return { 1, failures, 0 }`
+if counted == 0 then of = owner elseif of ~= owner then of = '*' end
+write('PX', string.format('%.0f', math.max(forget, wait + 1000)))
+return { 1, counted, 0 }`
 
-const GIVE_BACK = `${READ}
-giveBack(ARGV[1])`
-
-const RESET = `${READ}
-local _, _, _, of = read()
-if of == ARGV[2] then return redis.call('DEL', KEYS[1]) end
-if ARGV[1] ~= '' then giveBack(ARGV[1]) end`
+const SETTLE = `${READ}
+local id, outcome, owner = ARGV[1], ARGV[2], ARGV[3]
+local wasUnderWay = false
+for i, attempt in ipairs(underWay) do
+  if attempt[1] == id then
+    table.remove(underWay, i)
+    wasUnderWay = true
+    break
+  end
+end
+if outcome == 'succeed' and of == owner then
+  failures, ends = 0, 0
+elseif outcome == 'fail' then
+  if wasUnderWay then failures = failures + 1 end
+elseif wasUnderWay and by == id then
+  ends = 0
+end
+if failures + #underWay == 0 then redis.call('DEL', KEYS[1]) else write('KEEPTTL') end`
 
 /**
  * Counters and claims that all servers share, on Redis, Sentinel or Cluster: every verb is one command on one key,
@@ -61,18 +75,19 @@ if ARGV[1] ~= '' then giveBack(ARGV[1]) end`
 export function createRedisAttempts ({ client, namespace }: { client: AttemptCommands, namespace: string }): AttemptStore {
   const counterOf = (key: string) => `${namespace}a:${key}`
 
+  async function settle (key: string, id: string, outcome: 'giveBack' | 'fail' | 'succeed', of = ''): Promise<void> {
+    await client.eval(SETTLE, 1, counterOf(key), id, outcome, of)
+  }
+
   return {
     async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '') {
       const id = randomUUID()
       const [isAllowed, failures, waitMs] = await client.eval(TAKE, 1, counterOf(key), free, delayMs, maxDelayMs, forgetMs, id, of) as [number, number, number]
       return { isAllowed: isAllowed === 1, failures, waitMs, id }
     },
-    async giveBack (key, id) {
-      await client.eval(GIVE_BACK, 1, counterOf(key), id)
-    },
-    async reset (key, id = null, of = '') {
-      await client.eval(RESET, 1, counterOf(key), id ?? '', of)
-    },
+    giveBack: (key, id) => settle(key, id, 'giveBack'),
+    fail: (key, id) => settle(key, id, 'fail'),
+    succeed: (key, id, of = '') => settle(key, id ?? '', 'succeed', of),
     async claim (key, ttlMs) {
       return await client.set(`${namespace}c:${key}`, '1', 'PX', Math.ceil(ttlMs), 'NX') === 'OK'
     }
