@@ -2,8 +2,10 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { AuthPluginOptions } from '../types/options.js'
 import { DECORATOR_TAKEN } from './errors.js'
+import { isAuthenticate } from './hooks/authenticate.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
+import { refuseMisplaced } from './hooks/placement.js'
 import { readOptions } from './options.js'
 import { routes } from './routes/index.js'
 import { createServices } from './wiring/services.js'
@@ -37,6 +39,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
+  fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
   fastify.decorate('authenticate', services.authenticate)
   fastify.decorate('tokenAuth', services.tokenAuth)
   fastify.decorateRequest('user', null)
