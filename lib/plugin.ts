@@ -7,6 +7,7 @@ import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
 import { refuseMisplaced } from './hooks/placement.js'
 import { readOptions } from './options.js'
+import { fromOf } from './routes/context.js'
 import { routes } from './routes/index.js'
 import { createServices } from './wiring/services.js'
 import { openStores } from './wiring/stores.js'
@@ -35,7 +36,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
       namespace: settings.cache.namespace,
       challenge: challengeOf(settings),
       logger: fastify.log,
-      onLimited: ({ ip, id }) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ip, requestId: id })
+      onLimited: (request) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...fromOf(request) })
     })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { createEvents } from '../lib/services/events.js'
 import type { AuthEventName, AuthEvents, AuthHooks } from '../lib/index.js'
-import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
+import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { until } from './helpers/counting.js'
 import { createDatabase } from './helpers/services.js'
 
@@ -104,4 +104,42 @@ t.test('a log that cannot be written ends nothing', async (t) => {
   const { tell, lines } = bench(() => { throw new Error('the hook is broken') }, () => { throw new Error('so is the log') })
   await tell('login', 1)
   t.same(lines.map(({ message }) => message), ['an event hook failed', 'an event hook failed, with an error that cannot be logged'])
+})
+
+t.test('every event of a request has its address in one spelling, or null for what is none', async (t) => {
+  const database = await createDatabase()
+  t.teardown(database.drop)
+  const heard: [string, string | null][] = []
+  const names = ['login', 'loginFailed', 'logout', 'passwordChanged', 'passwordChangeFailed', 'tokenRefused'] as const
+  const hooks = Object.fromEntries(names.map((name) => [`on${name[0]!.toUpperCase()}${name.slice(1)}`, ({ reason, ip }: { reason?: string, ip: string | null }) => {
+    heard.push([reason === undefined ? name : `${name} ${reason}`, ip])
+  }])) as AuthHooks
+  const spellings: [string, string | null][] = [['::ffff:192.0.2.7', '192.0.2.7'], ['<script>"\\', null], ['fe80::1%eth0', 'fe80::1'], [`1.2.3.4.${'5'.repeat(4000)}`, null]]
+  for (const [forwarded, ip] of spellings) {
+    heard.length = 0
+    // Those without an address share a count of the limit, so each spelling has a server.
+    const app = await createApp(t, testOptions(database.url, { hooks, rateLimit: { max: 2 } }), {
+      server: { trustProxy: true },
+      routes: (app) => { app.get('/scoped', { onRequest: app.authenticate.with({ scopes: ['a'] }) }, async () => '') }
+    })
+    const { id, username } = await createUser(app)
+    const call = async (url: string, token?: string, payload?: object) => await app.inject({
+      method: payload === undefined ? 'GET' : 'POST',
+      url,
+      headers: { 'x-forwarded-for': forwarded, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+      ...(payload === undefined || Object.keys(payload).length === 0 ? {} : { payload })
+    })
+    const { token } = (await call('/auth/login', undefined, { username, password: PASSWORD })).json()
+    for (let i = 0; i < 2; i++) await call('/auth/login', undefined, { username, password: 'wrong' })
+    await call('/auth/change-password', token, { currentPassword: 'wrong', newPassword: 'another long password' })
+    const changed = (await call('/auth/change-password', token, { currentPassword: PASSWORD, newPassword: 'another long password' })).json()
+    await call('/protected', token)
+    await call('/protected', 'nonsense')
+    await call('/auth/logout', 'nonsense', {})
+    await call('/auth/logout', changed.token, {})
+    await call('/scoped', (await app.tokenAuth.issueToken(id, { scopes: ['b'] })).token)
+    await until(() => heard.length === 10, 'all are heard')
+    t.same(heard, ['login', 'loginFailed wrong_password', 'loginFailed rate_limited', 'passwordChangeFailed wrong_password', 'passwordChanged',
+      'tokenRefused not_live', 'tokenRefused malformed', 'tokenRefused malformed', 'logout', 'tokenRefused insufficient_scope'].map((name) => [name, ip]), forwarded.slice(0, 20))
+  }
 })
