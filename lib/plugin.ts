@@ -2,9 +2,12 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { AuthPluginOptions } from '../types/options.js'
 import { DECORATOR_TAKEN } from './errors.js'
+import { isAuthenticate } from './hooks/authenticate.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
+import { refuseMisplaced } from './hooks/placement.js'
 import { readOptions } from './options.js'
+import { fromOf } from './routes/context.js'
 import { routes } from './routes/index.js'
 import { createServices } from './wiring/services.js'
 import { openStores } from './wiring/stores.js'
@@ -33,10 +36,11 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
       namespace: settings.cache.namespace,
       challenge: challengeOf(settings),
       logger: fastify.log,
-      onLimited: ({ ip, id }) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ip, requestId: id })
+      onLimited: (request) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...fromOf(request) })
     })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
+  fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
   fastify.decorate('authenticate', services.authenticate)
   fastify.decorate('tokenAuth', services.tokenAuth)
   fastify.decorateRequest('user', null)

@@ -315,6 +315,21 @@ t.test('a token with scopes manages nothing without the scope auth, and may alwa
   t.equal((await call('POST', '/auth/logout-all', { token: managing })).statusCode, 204)
 })
 
+t.test('a change of password gives a token with the scopes and the label of the one before, and a login\'s stays without', async (t) => {
+  const { id, username } = await createUser(app)
+  const NEXT = 'yet another long password'
+  const { token } = await app.tokenAuth.issueToken(id, { scopes: ['auth', 'orders'], label: 'robot' })
+  const change = async (token: string, currentPassword: string, newPassword: string) => (await call('POST', '/auth/change-password', { token, body: { currentPassword, newPassword } })).json().token
+  const limited = await change(token, PASSWORD, NEW_PASSWORD)
+  for (let i = 0; i < 2; i++) t.same((await call('GET', '/auth/me', { token: limited })).json().session.scopes, ['auth', 'orders'])
+  t.match(await app.tokenAuth.listSessions(id), [{ label: 'robot', scopes: ['auth', 'orders'] }])
+  const again = await change(limited, NEW_PASSWORD, NEXT)
+  t.same((await call('GET', '/auth/me', { token: again })).json().session.scopes, ['auth', 'orders'])
+  const free = await change(await login(app, username, NEXT), NEXT, PASSWORD)
+  t.equal((await call('GET', '/auth/me', { token: free })).json().session.scopes, null)
+  t.match(await app.tokenAuth.listSessions(id), [{ label: null, scopes: null }])
+})
+
 t.test('an idle session ends, and one in use does not', async (t) => {
   const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))
   const { id, username } = await createUser(host)

@@ -277,6 +277,41 @@ t.test('last uses', async (t) => {
     await closed
   })
 
+  await t.test('that cannot be written are told once an outage, and hurry nobody meanwhile', async (t) => {
+    const { at, writes, warnings, note, flush, close } = bench()
+    for (let outage = 1; outage < 3; outage++) {
+      note(record('a'))
+      for (let i = 0; i < 3; i++) {
+        const flushed = flush()
+        writes.at(-1)!.done.reject(new Error('away'))
+        await flushed
+        const tries = writes.length
+        note(record(`close${outage}${i}`, at.ms + 5000))
+        t.equal(writes.length, tries)
+      }
+      t.equal(warnings.length, outage)
+      const flushed = flush()
+      t.equal(writes.at(-1)!.ids.length, 4)
+      writes.at(-1)!.done.resolve(undefined)
+      await flushed
+    }
+    await close()
+  })
+
+  await t.test('are kept as far as there is room when the write of a whole batch fails', async (t) => {
+    const { writes, note, flush, close } = bench()
+    for (let i = 0; i < 10_000; i++) note(record(`s${i}`))
+    for (let i = 0; i < 15_000; i++) note(record(`t${i}`))
+    writes[0]!.done.reject(new Error('away'))
+    await turn()
+    const { ids, done } = writes[1]!
+    t.equal(ids.length, 20_000)
+    t.ok(ids.includes('t14999') && ids.includes('s4999') && !ids.includes('s5000'), 'the newer ones first')
+    done.resolve(undefined)
+    await flush()
+    await close()
+  })
+
   await t.test('are bounded while they cannot be written', async (t) => {
     const { writes, note, flush, close } = bench()
     for (let i = 0; i < 10_000; i++) note(record(`s${i}`))

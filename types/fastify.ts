@@ -11,10 +11,15 @@ export interface AuthenticateVariant {
   scopes?: readonly string[]
 }
 
-/** A hook for `onRequest`, `preParsing`'s successors, `@fastify/auth`; or awaited: `await app.authenticate(request, reply)`. */
+/**
+ * A hook for `onRequest`, `preValidation`, `preHandler` and `@fastify/auth`; or awaited: `await app.authenticate(request, reply)`.
+ * Another hook of a route refuses it, by its types and with `FST_TOKEN_AUTH_INVALID_OPTION` when the route is registered; with `addHook` it
+ * answers each request with that error.
+ */
 export interface Authenticate {
   (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void
-  (request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Without `done`; that it is named here keeps hooks with a payload in its place from fitting. */
+  (request: FastifyRequest, reply: FastifyReply, done?: undefined): Promise<void>
   with (variant: AuthenticateVariant): Authenticate
 }
 

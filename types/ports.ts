@@ -101,7 +101,10 @@ export interface SessionWriter {
   login (userId: UserId, verifiedHash: string, token: TokenRequest): Promise<IssuedToken | null>
   /** `null`: no such active user. */
   issue (userId: UserId, token: TokenRequest): Promise<IssuedToken | null>
-  /** `null`: the hash is no longer the verified one. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` if the session ended meanwhile. */
+  /**
+   * The new token has the label and the scopes of the session. `null`: the hash is no longer the verified one.
+   * @throws `FST_TOKEN_AUTH_INVALID_TOKEN` if the session ended meanwhile.
+   */
   changePassword (change: PasswordChange): Promise<IssuedToken | null>
 }
 

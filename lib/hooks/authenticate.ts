@@ -4,7 +4,10 @@ import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { Digest, TokenRecord } from '../../types/ports.js'
 import { readBearer } from './bearer.js'
+import { contained } from './contained.js'
+import type { Done } from './contained.js'
 import { setErrorHeaders } from './error-headers.js'
+import { isGuardCall, refuseCall } from './placement.js'
 
 export interface AuthenticateSettings {
   challenge: string
@@ -22,7 +25,13 @@ export interface AuthenticateSettings {
 }
 
 type Refusal = AuthEvents['tokenRefused']['reason']
-type Done = (error?: Error) => void
+
+const made = new WeakSet<object>()
+
+/** Whether it is an `authenticate`, or a variant of one. */
+export function isAuthenticate (value: unknown): boolean {
+  return typeof value === 'function' && made.has(value)
+}
 
 /**
  * Makes the hook. It answers by callback, so that a cached token costs no promise of ours;
@@ -32,9 +41,11 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
   function variant (options: AuthenticateVariant): Authenticate {
     const check = createCheck(settings, options)
     function authenticate (request: FastifyRequest, reply: FastifyReply, done?: Done): void | Promise<void> {
+      if (!isGuardCall(arguments)) return refuseCall(arguments)
       if (done !== undefined) return check(request, reply, done)
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
+    made.add(authenticate)
     const more = (further: AuthenticateVariant) => variant({ ...options, ...settings.readVariant(further) })
     return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
   }
@@ -45,12 +56,27 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
   const { challenge, schemes, isWellFormed, digestOf, noteUse, onRefused } = settings
   const resolve = fresh ? byCallback(settings.resolveFresh) : settings.resolve
 
+  function judge (request: FastifyRequest, record: TokenRecord | null): Error | undefined {
+    if (record === null) return refused(request, 'not_live', new INVALID_TOKEN())
+    const missing = missingScope(record, scopes)
+    if (missing !== undefined) return refused(request, 'insufficient_scope', missing, record)
+    accept(request, record)
+    noteUse(record)
+    return undefined
+  }
+
+  function refused (request: FastifyRequest, reason: Refusal, error: Error, record: TokenRecord | null = null): Error {
+    onRefused(reason, request, record)
+    return error
+  }
+
+  function withHeaders (reply: FastifyReply, error: Error | undefined): Error | undefined {
+    if (error !== undefined) setErrorHeaders(reply, error, challenge)
+    return error
+  }
+
   return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
-    const refuse = (error: Error) => { setErrorHeaders(reply, error, challenge); done(error) }
-    const refuseToken = (reason: Refusal, error: Error, record: TokenRecord | null = null) => {
-      onRefused(reason, request, record)
-      refuse(error)
-    }
+    const refuse = (error: Error) => done(withHeaders(reply, error))
     request.user = null
     request.auth = null
     let token: string | null
@@ -60,16 +86,8 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
       return refuse(error as Error)
     }
     if (token === null) return optional ? done() : refuse(new UNAUTHENTICATED())
-    if (!isWellFormed(token)) return refuseToken('malformed', new INVALID_TOKEN())
-    resolve(digestOf(token), (error, record) => {
-      if (error !== null) return refuse(error)
-      if (record === null) return refuseToken('not_live', new INVALID_TOKEN())
-      const missing = scopes.length === 0 ? undefined : missingScope(record, scopes)
-      if (missing !== undefined) return refuseToken('insufficient_scope', missing, record)
-      accept(request, record)
-      noteUse(record)
-      done()
-    })
+    if (!isWellFormed(token)) return refuse(refused(request, 'malformed', new INVALID_TOKEN()))
+    resolve(digestOf(token), (error, record) => contained(reply, () => withHeaders(reply, error ?? judge(request, record)), done))
   }
 }
 

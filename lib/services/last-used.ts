@@ -1,4 +1,5 @@
 import type { Logger, Now, TokenReader, TokenRecord } from '../../types/ports.js'
+import { createIdleHurry } from './idle-hurry.js'
 
 export interface LastUsed {
   /** Notes a use, without I/O. */
@@ -18,20 +19,23 @@ export interface LastUsedSettings {
 
 /** So many uses are written at once, and at most twice as many are kept while the database is away. */
 const BATCH = 10_000
+/** After a failure the next try comes sooner: meanwhile sessions come closer to their idle limit. */
+const RETRY_MS = 1000
 
 /**
  * Collects last uses and writes them in one statement an interval, off the request path. A session close to its
  * idle limit is written at once: whoever asks SQL next must not find it unused.
  */
 export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSettings): LastUsed {
+  const hurry = createIdleHurry({ intervalMs, most: 2 * BATCH })
   let uses = new Map<string, number>()
-  const hurried = new Set<string>()
   let timer: NodeJS.Timeout | null = null
   let writing: Promise<void> | null = null
   let following: Promise<void> | null = null
+  let isFailing = false
 
   function schedule (): void {
-    timer ??= setTimeout(() => { hurried.clear(); flush() }, intervalMs).unref()
+    timer ??= setTimeout(flush, isFailing ? Math.min(RETRY_MS, intervalMs) : intervalMs).unref()
   }
 
   async function write (): Promise<void> {
@@ -40,21 +44,36 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
     try {
       const at = now()
       await touch([...batch.keys()], [...batch.values()].map((usedAt) => Math.max(0, at - usedAt)))
+      isFailing = false
     } catch (error) {
-      logger.warn({ err: error }, 'last uses could not be written, they are tried again')
+      // Once an outage: each try would be a line.
+      if (!isFailing) logger.warn({ err: error }, 'last uses could not be written, they are tried again')
+      isFailing = true
       keep(batch)
     }
   }
 
+  // A timer that was set before the failure would come too late.
   function keep (batch: Map<string, number>): void {
-    if (uses.size + batch.size > 2 * BATCH) return
-    uses = new Map([...batch, ...uses])
+    const newer = uses
+    uses = new Map()
+    for (const [sessionId, usedAt] of [...newer, ...batch]) add(sessionId, newer.get(sessionId) ?? usedAt)
+    stop()
     schedule()
   }
 
-  function flush (): Promise<void> {
+  function add (sessionId: string, usedAt: number): void {
+    if (uses.size < 2 * BATCH || uses.has(sessionId)) uses.set(sessionId, usedAt)
+    else hurry.forget(sessionId)
+  }
+
+  function stop (): void {
     if (timer !== null) clearTimeout(timer)
     timer = null
+  }
+
+  function flush (): Promise<void> {
+    stop()
     if (writing !== null) return follow(writing)
     if (uses.size === 0) return Promise.resolve()
     writing = write().finally(() => { writing = null })
@@ -70,17 +89,18 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
   return {
     note ({ sessionId, idleAtMs }) {
       const at = now()
-      if (uses.size >= 2 * BATCH && !uses.has(sessionId)) return
+      const isNew = !uses.has(sessionId)
+      if (isNew && uses.size >= 2 * BATCH) return
       uses.set(sessionId, at)
-      const isUrgent = idleAtMs !== null && idleAtMs - at < intervalMs && !hurried.has(sessionId)
-      if (isUrgent) hurried.add(sessionId)
-      if (isUrgent || uses.size === BATCH) flush()
+      const isUrgent = hurry.isDue(sessionId, idleAtMs, at) || (isNew && uses.size === BATCH)
+      // While writing fails, the next try is soon, and is not hastened by those who come.
+      if (isUrgent && !isFailing) flush()
       else schedule()
     },
     flush,
     async close () {
       await flush()
-      if (timer !== null) clearTimeout(timer)
+      stop()
     }
   }
 }

@@ -40,7 +40,8 @@ export function createSessionWriter ({ transaction }: Sql, tables: Tables, { max
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
       // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
       const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
-      return { ...await issueTo(db, user, token), ended: ended.length, revoked }
+      const heir = { ...token, ...await limitsOf(db, tables, sessionId) }
+      return { ...await issueTo(db, user, heir), ended: ended.length, revoked }
     })
   }
 }
@@ -69,6 +70,12 @@ function createClaim (tables: Tables) {
       one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)),
     locked: (db: Kysely<any>, userId: UserId) => one(db, lock(sql`${column('id')} = ${userId}`))
   }
+}
+
+// What its successor keeps: a token that is limited to scopes must not get an unlimited one by changing the password.
+async function limitsOf (db: Kysely<any>, { tokens }: Tables, sessionId: string): Promise<Pick<TokenRequest, 'label' | 'scopes'>> {
+  const { rows } = await sql<Pick<TokenRequest, 'label' | 'scopes'>>`select label, scopes from ${tokens} where id = ${sessionId}`.execute(db)
+  return rows[0]!
 }
 
 interface NewRow { id: string, created_at: Date, expires_at: Date }

@@ -2,9 +2,11 @@ import type { FastifyRequest } from 'fastify'
 import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
 import { createAuthenticate } from '../hooks/authenticate.js'
 import { readBearer } from '../hooks/bearer.js'
+import { clientAddress } from '../hooks/client-address.js'
 import { challengeOf } from '../hooks/error-headers.js'
 import { duration } from '../option-rules.js'
 import type { Settings } from '../options.js'
+import { fromOf } from '../routes/context.js'
 import type { RouteSettings } from '../routes/context.js'
 import { createAdminService } from '../services/admin.js'
 import type { AdminService } from '../services/admin.js'
@@ -59,8 +61,8 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
   const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note, onRefused })
 
-  function onRefused (reason: AuthEvents['tokenRefused']['reason'], { ip, id }: FastifyRequest, record: TokenRecord | null): void {
-    emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ip: ip ?? null, requestId: id })
+  function onRefused (reason: AuthEvents['tokenRefused']['reason'], request: FastifyRequest, record: TokenRecord | null): void {
+    emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ...fromOf(request) })
   }
 
   function presentedDigest (request: FastifyRequest): string {
@@ -109,7 +111,8 @@ function asTokenAuth (admin: AdminService): Pick<TokenAuth, keyof AdminService> 
     ...admin,
     issueToken: async (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) => {
       const life = ttl === undefined ? {} : { ttlMs: duration({ min: 1000 })(ttl, 'ttl') }
-      return await admin.issueToken(userId, { label, scopes, ip, userAgent, ...life })
+      // What is no address is left for the database to refuse.
+      return await admin.issueToken(userId, { label, scopes, ip: clientAddress(ip) ?? ip, userAgent, ...life })
     },
     pruneExpired: ({ batchSize = 1000, onProgress = () => {} } = {}) => admin.pruneExpired({ batchSize, onProgress })
   }

@@ -79,7 +79,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const { log } = fastify
   const { db, poolSize, close: closeDatabase } = openDatabase(settings.database, log)
   const redis = openCacheClient(fastify, settings)
-  const emit = createEvents(settings.hooks, log)
+  const emit = createEvents({ hooks: settings.hooks, logger: log })
   const failures = { tell: (operation: string, error: Error) => emit('cacheError', { operation, error }), logger: log, monotonicNow }
   const gate = createCacheGate({
     monotonicNow,

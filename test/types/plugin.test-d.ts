@@ -89,6 +89,15 @@ expectType<void>(app.authenticate({} as FastifyRequest, {} as FastifyReply, () =
 app.addHook('onRequest', app.authenticate)
 for (const hook of ['onRequest', 'preValidation', 'preHandler'] as const) app.get(`/${hook}`, { [hook]: app.authenticate }, async () => '')
 app.get('/several', { onRequest: [app.authenticate.with({ fresh: true }), app.authenticate] }, async () => '')
+// Of what else addHook takes, Fastify infers the payload from the hook.
+expectError(app.addHook('preParsing', app.authenticate))
+expectError(app.addHook('onError', app.authenticate))
+expectError(app.addHook('onRequestAbort', app.authenticate))
+expectError(app.get('/preParsing', { preParsing: app.authenticate }, async () => ''))
+expectError(app.get('/preSerialization', { preSerialization: [app.authenticate] }, async () => ''))
+expectError(app.get('/onSend', { onSend: app.authenticate }, async () => ''))
+app.get('/async', { preHandler: async (request, reply) => { await app.authenticate(request, reply) } }, async () => '')
+app.get('/callback', { preHandler: (request, reply, done) => { app.authenticate(request, reply, done) } }, async () => '')
 app.register(fastifyAuth)
 app.get('/auth', { onRequest: app.auth([app.authenticate]) }, async () => '')
 

@@ -1,0 +1,75 @@
+import type { Logger } from '../../types/ports.js'
+
+/** Calls back so much later, without keeping the process running. */
+export type Later = (callback: () => void, ms: number) => void
+
+export interface HookCalls {
+  /** Never rejects. */
+  call (event: object): Promise<void>
+}
+
+export interface HookCallsSettings {
+  hook: (event: unknown) => unknown
+  /** The event's, for the log. */
+  name: string
+  /** Calls that have not returned; with so many, events are dropped. */
+  most: number
+  logger: Logger
+  later?: Later | undefined
+}
+
+/** The log has a line when events begin to be dropped, and while they are one in so many milliseconds. */
+const REPORT_MS = 10_000
+
+const unrefTimeout: Later = (callback, ms) => { setTimeout(callback, ms).unref() }
+
+/** Calls one hook, whatever it does: so many times at once, and its errors are logged. */
+export function createHookCalls ({ hook, name, most, logger, later = unrefTimeout }: HookCallsSettings): HookCalls {
+  let calls = 0
+  let dropped = 0
+  let isWaiting = false
+
+  function drop (): void {
+    dropped++
+    if (!isWaiting) reportDropped()
+  }
+
+  // The line that follows has the number of those that came after this one.
+  function reportDropped (): void {
+    isWaiting = dropped > 0
+    if (!isWaiting) return
+    logQuietly({ event: name, dropped }, `events are dropped: ${most} calls of the hook have not returned`)
+    dropped = 0
+    later(reportDropped, REPORT_MS)
+  }
+
+  // Whoever is called to log a foreign error may fail at it: its message may be a getter that throws.
+  function reportError (error: unknown): void {
+    try {
+      logger.error({ err: error, event: name }, 'an event hook failed')
+    } catch {
+      logQuietly({ event: name }, 'an event hook failed, with an error that cannot be logged')
+    }
+  }
+
+  // A logger that is broken itself is no reason to end the process.
+  function logQuietly (fields: object, message: string): void {
+    try {
+      logger.error(fields, message)
+    } catch {}
+  }
+
+  return {
+    async call (event) {
+      if (calls >= most) return drop()
+      calls++
+      try {
+        await hook(event)
+      } catch (error) {
+        reportError(error)
+      } finally {
+        calls--
+      }
+    }
+  }
+}
