@@ -3,6 +3,7 @@ import type { Cluster, ClusterOptions, RedisOptions } from 'ioredis'
 import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../../types/ports.js'
 import { INVALID_OPTION } from '../errors.js'
+import { NewestMasterConnector } from './redis-sentinel-connector.js'
 
 /**
  * ioredis' defaults break the promises: a GET waits for seconds in the offline queue of a server that
@@ -25,8 +26,6 @@ const DEFAULTS = {
   sentinelCommandTimeout: 1000,
   // A server that loads its snapshot guesses how long that takes; its guess is not waited for.
   maxLoadingRetryTime: 1000,
-  // It can end the client for good: a failover that is told while it connects is taken for the end of the connection.
-  failoverDetector: false,
   connectionName: 'fastify-token-auth',
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 2000) * (0.75 + 0.5 * Math.random()),
 } satisfies RedisOptions
@@ -85,7 +84,7 @@ export function openSubscriber (client: RedisClient, logger: Logger): Redis {
 
 // Read back from the client: ioredis lets the URL's query win over the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
-  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE }
+  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE, ...connectorFor(options) }
   const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
   for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
     const given = options[name] === undefined ? client.options[name] : options[name]
@@ -104,9 +103,13 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
   return client
 }
 
+function connectorFor ({ sentinels, Connector }: RedisOptions): RedisOptions {
+  return sentinels == null || Connector !== undefined ? {} : { Connector: NewestMasterConnector }
+}
+
 function duplicate (client: RedisClient): RedisClient {
   const settings = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...SAFE }
-  if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate({ ...settings, role: 'master' })
+  if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate({ ...settings, ...connectorFor((client as Redis).options), role: 'master' })
   const { retryStrategy, ...redisOptions } = settings
   const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings
   const cluster = client.duplicate([], { ...CLUSTER, clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })

@@ -14,6 +14,7 @@ export interface RedisSentinel extends Fleet {
   options: { sentinels: { host: string, port: number }[], name: string }
   sentinels: number[]
   freezeSentinel (port: number): void
+  killSentinel (port: number): void
   /** The first is promoted when the master dies, the others never are. */
   replicas: number[]
   /** The port of the master, as the last sentinel sees it. */
@@ -56,6 +57,7 @@ export async function startRedisSentinel (t: Test): Promise<RedisSentinel> {
   return {
     ...fleet,
     freezeSentinel: guards.freeze,
+    killSentinel: guards.kill,
     options: { sentinels: sentinels.map((port) => ({ host: HOST, port })), name: NAME },
     sentinels,
     replicas,
