@@ -50,7 +50,7 @@ export const OPTIONS = {
   'users.select': entry([], list(identifier, { min: 0 })),
   'users.activeWhen': entry(null, nullable(text('a SQL condition', /\S/))),
   'users.canonicalize': entry(null, nullable(callable<NonNullable<UsersOptions['canonicalize']>>())),
-  'users.idType': entry(null, nullable(oneOf('uuid', 'integer', 'bigint'))),
+  'users.idType': entry(null, nullable(oneOf('uuid', 'integer', 'bigint', 'text'))),
   'lookup.concurrency': entry(null, nullable(integer({ min: 1, max: 1000 }))),
   'lookup.queue': entry(1000, integer({ min: 0, max: 1_000_000 })),
   'lookup.maxWait': entry('500ms', duration({ min: 1, max: 60 * SECOND })),

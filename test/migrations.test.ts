@@ -121,7 +121,7 @@ t.test('a migration that fails leaves nothing behind', async (t) => {
   await execute(db, ['create table members (id uuid primary key)'])
   const before = await describe(db)
   const map = readTableMap({ users: { table: 'members', idType: 'integer' } })
-  await t.rejects(migrateUp(db, map), { code: '42804' })
+  await t.rejects(migrateUp(db, map), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^No foreign key can refer to the column "id" of the users table "members": .* cannot be implemented/ })
   t.same(await describe(db), before)
 })
 
@@ -135,8 +135,24 @@ t.test('a users table of the host\'s that is missing, or has no such id, is told
   await missing({ table: 'members', columns: { id: 'no' } })
 })
 
+t.test('a users table that no foreign key can refer to is told by name, with what is missing', async (t) => {
+  const TABLES = {
+    'create table members (tenant integer, id integer, primary key (tenant, id))': /no unique constraint matching given keys/,
+    'create table members (tenant integer, id integer, primary key (tenant, id)) partition by hash (tenant)': /no unique constraint matching given keys/,
+    'create view members as select 1 as id': /"members" is not a table/
+  }
+  for (const [table, reason] of Object.entries(TABLES)) {
+    const db = await openEmpty(t)
+    await execute(db, [table])
+    const error = await migrateUp(db, readTableMap({ users: { table: 'members' } })).catch((error) => error)
+    t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^No foreign key can refer to the column "id" of the users table "members": / }, table)
+    t.match(error.message, reason)
+    t.match(error.message, /It must be the primary key of a table, or have a unique constraint of its own/)
+  }
+})
+
 t.test('the foreign key has the type of the host\'s id, found or told', async (t) => {
-  for (const [idType, sqlType] of [['integer', 'integer'], ['bigint', 'bigint'], ['uuid', 'uuid'], [undefined, 'character varying']] as const) {
+  for (const [idType, sqlType] of [['integer', 'integer'], ['bigint', 'bigint'], ['uuid', 'uuid'], ['text', 'text'], [undefined, 'character varying']] as const) {
     const db = await openEmpty(t)
     await execute(db, [`create table members (id ${idType ?? 'varchar(40)'} primary key)`])
     await migrateUp(db, readTableMap({ users: { table: 'members', ...(idType === undefined ? {} : { idType }) } }))
@@ -165,6 +181,19 @@ t.test('printed statements', async (t) => {
       t.same(await describe(printed), empty)
     })
   }
+
+  t.test('run nothing that is in a name', async (t) => {
+    const names = ['a $fta$ end $fta$; drop table victim; --', 'a $fta$, $fta1$, $fta2$ and $$', "it's \\', null)); drop table victim; --", 'two\nlines; drop table victim;', '$fta', ':name \\! true']
+    for (const setting of ['on', 'off']) {
+      for (const schema of names) {
+        const db = await openEmpty(t)
+        const statements = await printMigrations(readTableMap({ users: { schema }, token: { schema } }), 'up')
+        await execute(db, [`create table victim (); set standard_conforming_strings = ${setting}; ${statements.join('; ')}`])
+        const { rows } = await sql`select nspname as name, to_regclass('victim') is not null as spared from pg_namespace where nspname = ${schema}`.execute(db)
+        t.same(rows, [{ name: schema, spared: true }], `${schema}, standard_conforming_strings ${setting}`)
+      }
+    }
+  })
 
   t.test('are refused without the type of the host\'s ids', async (t) => {
     const map = readTableMap({ users: { table: 'members' } })

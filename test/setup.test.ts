@@ -78,7 +78,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'users.columns.lastLogin': [['', `${NAME}, got ""`]],
   'users.select': [['email', 'an array, got "email"'], [null, 'an array, got null']],
   'users.activeWhen': [[' ', 'a SQL condition, got " "'], [true, 'a SQL condition, got true']],
-  'users.idType': [['serial', "'uuid' or 'integer' or 'bigint', got \"serial\""]],
+  'users.idType': [['serial', "'uuid' or 'integer' or 'bigint' or 'text', got \"serial\""]],
   'lookup.concurrency': [[0, 'an integer from 1 to 1000, got 0']],
   'lookup.queue': [[-1, 'an integer from 0 to 1000000, got -1']],
   'lookup.maxWait': [['2m', 'a duration of at most 60 s, got "2m"']],

@@ -37,7 +37,7 @@ export interface UsersOptions {
    */
   canonicalize?: (username: string) => string
   /** The id's type, where migrations are printed without a database; found in the database otherwise. */
-  idType?: 'uuid' | 'integer' | 'bigint'
+  idType?: 'uuid' | 'integer' | 'bigint' | 'text'
 }
 
 export interface TokenOptions {

@@ -9,7 +9,7 @@ export const MAPPING_FLAGS = {
   'users-table': { type: 'string', value: '<name>', about: 'your own users table' },
   'users-schema': { type: 'string', value: '<name>', about: 'its schema' },
   'id-column': { type: 'string', value: '<name>', about: 'its key (default id)' },
-  'id-type': { type: 'string', value: '<type>', about: 'the key\'s type: uuid, integer or bigint (default: the database is asked)' },
+  'id-type': { type: 'string', value: '<type>', about: 'the key\'s type: uuid, integer, bigint or text (default: the database is asked)' },
   'username-column': { type: 'string', value: '<name>', about: 'what a login names (default username)' },
   'password-column': { type: 'string', value: '<name>', about: 'the password\'s hash (default password_hash)' },
   'active-column': { type: 'string', value: '<name>', about: 'whether the user may log in (default active), "none" without one' },

@@ -51,7 +51,7 @@ function readVerb (values: Values): typeof VERBS[number] {
 }
 
 async function toSql (verb: 'up' | 'down' | 'status', map: TableMap): Promise<string[]> {
-  if (map.users.idType === null) throw new INVALID_OPTION('--sql asks no database, so your own users table needs --id-type: uuid, integer or bigint')
+  if (map.users.idType === null) throw new INVALID_OPTION('--sql asks no database, so your own users table needs --id-type: uuid, integer, bigint or text')
   const statements = await printMigrations(map, verb as 'up' | 'down')
   return statements.map((statement) => `${statement};`)
 }

@@ -12,7 +12,7 @@ export interface TableMap {
     activeWhen: string | null
     /** Whether the users table is ours to create. */
     isOwn: boolean
-    idType: 'uuid' | 'integer' | 'bigint' | null
+    idType: 'uuid' | 'integer' | 'bigint' | 'text' | null
   }
   tokens: { schema: string | null, table: string }
 }

@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
+import { quoteName, quoteText } from '../quote.js'
 
 /**
  * Makes the schema where it is missing. Not `create schema if not exists`: that asks for the right to make
@@ -7,6 +8,7 @@ import type { Kysely } from 'kysely'
  */
 export async function createSchema (db: Kysely<any>, schema: string | null): Promise<void> {
   if (schema === null) return
-  const quoted = `"${schema.replaceAll('"', '""')}"`
-  await sql`do $fta$ begin if to_regnamespace(${sql.lit(quoted)}) is null then create schema ${sql.id(schema)}; end if; end $fta$`.execute(db)
+  const name = quoteName(schema)
+  const block = `begin if to_regnamespace(${quoteText(name)}) is null then create schema ${name}; end if; end`
+  await sql`do ${sql.raw(quoteText(block))}`.execute(db)
 }

@@ -1,6 +1,8 @@
 import { sql } from 'kysely'
 import type { Kysely, Migration } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
+import { codeOf, withoutValues } from '../pg-errors.js'
+import { quoteTable } from '../quote.js'
 import { cachesId, tableId } from '../tables.js'
 import type { TableMap } from '../tables.js'
 import { createCachesTable } from './caches.js'
@@ -31,7 +33,7 @@ export function createTokensMigration (map: TableMap): Migration {
         user_agent text,
         label text,
         scopes text[]
-      )`.execute(db)
+      )`.execute(db).catch((error) => refuseReference(error, users))
       await sql`create index on ${table} (user_id)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
       await sql`create index on ${table} (stale_at) where stale_at is not null`.execute(db)
@@ -44,8 +46,17 @@ export function createTokensMigration (map: TableMap): Migration {
   }
 }
 
+/** A type that differs, a relation that is no table, no unique constraint on the column: why a foreign key cannot be made. */
+const UNREFERENCED = new Set(['42804', '42809', '42830'])
+
+function refuseReference (error: unknown, users: TableMap['users']): never {
+  if (!UNREFERENCED.has(codeOf(error))) throw error
+  throw new MISSING_TABLES(`No foreign key can refer to the column "${users.columns.id}" of the users table ${quoteTable(users)}: ${withoutValues(error).message}. ` +
+    'It must be the primary key of a table, or have a unique constraint of its own, and users.idType must be its type')
+}
+
 async function findIdType (db: Kysely<any>, { users }: TableMap): Promise<string> {
-  const name = [users.schema, users.table].filter((part) => part !== null).map((part) => `"${part.replaceAll('"', '""')}"`).join('.')
+  const name = quoteTable(users)
   const { rows } = await sql<{ type: string }>`select format_type(atttypid, atttypmod) as type from pg_attribute
     where attrelid = to_regclass(${name}) and attname = ${users.columns.id} and not attisdropped`.execute(db)
   if (rows[0] !== undefined) return rows[0].type
