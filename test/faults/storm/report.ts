@@ -40,11 +40,12 @@ export function failuresOf ({ name, violations, troubles }: StormReport): string
   return [...rules, ...troubles].map((failure) => `${name}: ${failure}`)
 }
 
-/** Prints what happened, and every violation with what led to it. Of a storm with violations the history is kept as a file. */
+/** Prints what happened, and every violation with what led to it. Of a storm that failed the history is kept as a file. */
 export async function publish (report: StormReport): Promise<void> {
   const { name, history, faults, failed, stormMs, recoveryMs, boundMs, violations, maxStalenessMs, staleAccepts, troubles } = report
   const storm = history.filter(({ final }) => final !== true)
-  say(`${name}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, then ${history.length - storm.length} to look at the result; ` +
+  const definite = storm.filter(({ outcome }) => outcome === 'ok' || outcome === 'refused').length
+  say(`${name}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, ${Math.round(100 * definite / storm.length)} % with a definite answer, then ${history.length - storm.length} to look at the result; ` +
     `${faults.length} faults of ${kindsOf(faults).size} kinds, ${failed.length} that could not begin; ${violations.length + troubles.length} violations; ${staleAccepts} stale accepts, the longest by ${Math.round(maxStalenessMs)} ms of ${boundMs} allowed; recovered in ${Math.round(recoveryMs)} ms`)
   say(`  operations: ${count(storm.map(({ kind, outcome }) => `${kind} ${outcome}`))}`)
   say(`  faults: ${count(faults.map(({ name }) => name))}`)
@@ -53,7 +54,7 @@ export async function publish (report: StormReport): Promise<void> {
   if (violations.length > 0) say(`  violations: ${count(violations.map(({ rule }) => rule))}`)
   for (const trouble of troubles) say(`${name}: ${trouble}`)
   for (const violation of firstOfEach(violations)) say(`${name}: ${explain(history, violation)}`)
-  if (violations.length === 0) return
+  if (violations.length + troubles.length === 0) return
   const file = join(await mkdtemp(join(tmpdir(), 'fta-storm-')), `${name.replaceAll(/\W+/g, '-')}.json`)
   await writeFile(file, JSON.stringify({ name, faults, failed, violations, history }))
   say(`the history is in ${file}`)
