@@ -4,18 +4,27 @@ import type { CheckerSettings } from './storm/checker.js'
 import { describe, outcomeOf } from './storm/history.js'
 import type { Kind, Operation } from './storm/history.js'
 
-const STRICT: CheckerSettings = { boundMs: 0, resurrectionMs: 1000, maxPerUser: 3, lifeMs: 10_000 }
+/** The clock of PostgreSQL is an hour ahead of the history's, and that is known to 10 ms. */
+const HOUR = 3_600_000
+const STRICT: CheckerSettings = {
+  boundMs: 0, resurrectionMs: 1000, maxPerUser: 3, clock: { leastMs: HOUR - 5, mostMs: HOUR + 5 }, profileMs: 0, entryMs: 500, setbacks: []
+}
+const LIFE_MS = 10_000
 const P0 = 'first'
 const P1 = 'second'
 
 /** An operation of user u from `invokedAt` to `completedAt`. */
 function op (kind: Kind, [invokedAt, completedAt]: [number, number], status: number | null, more: Partial<Operation> = {}): Operation {
-  return { kind, user: 'u', process: 0, invokedAt, completedAt, status, outcome: outcomeOf(status), ...more }
+  const life = more.issued !== undefined && { expiresAtMs: HOUR + invokedAt + LIFE_MS }
+  return { kind, user: 'u', process: 0, invokedAt, completedAt, status, outcome: outcomeOf(status), ...life, ...more }
 }
 
 const login = (issued: number, at: [number, number], more: Partial<Operation> = {}) => op('login', at, 200, { issued, password: P0, seen: 'u', ...more })
 const read = (token: number, at: [number, number], status: number | null, more: Partial<Operation> = {}) => op('read', at, status, { token, ...(status === 200 && { seen: 'u' }), ...more })
 const change = (at: [number, number], status: number | null, more: Partial<Operation> = {}) => op('change', at, status, { token: 0, password: P0, newPassword: P1, ...(status === 200 && { issued: 9, seen: 'u' }), ...more })
+const issue = (issued: number, at: [number, number], more: Partial<Operation> = {}) => op('issue', at, 200, { issued, seen: 'u', ...more })
+const refresh = (version: number, at: [number, number], isRefreshed = true) => op('refresh', at, 200, { version, isRefreshed })
+const beyond = { isBeyondScope: true } as const
 const first = login(0, [0, 10])
 
 /** The rules that a history breaks. */
@@ -35,6 +44,8 @@ const ONE_PASSWORD = 'one password is in force'
 const LIFE = 'no accept after the end of its life'
 const DELETED = 'a deleted user is gone'
 const LOST = 'no user is lost'
+const SCOPES = 'scopes decide'
+const PROFILE = 'no old profile after a refresh'
 
 const GOOD: Record<string, Operation[]> = {
   'a life': [first, read(0, [11, 12], 200), op('logout', [20, 30], 204, { token: 0 }), read(0, [31, 32], 401)],
@@ -58,7 +69,22 @@ const GOOD: Record<string, Operation[]> = {
   'a login beside a deletion': [op('delete-user', [20, 30], 204), login(0, [25, 35]), read(0, [40, 41], 401)],
   'a deletion without an answer': [first, op('delete-user', [20, 30], null), read(0, [31, 32], 200), op('login', [33, 34], 401, { password: P0 }), op('login', [40, 41], 401, { password: P0, final: true })],
   '... that was none': [first, op('delete-user', [20, 30], 503), login(1, [40, 41], { final: true })],
-  'the end of a token by its life': [first, read(0, [9999, 10_000], 200), read(0, [10_001, 10_002], 401), read(0, [10_003, 10_004], 401, { final: true }), read(0, [9990, 9991], 200, { final: true })],
+  'the end of a token by its life': [first, read(0, [9999, 10_000], 200), read(0, [9999, 10_002], 401), read(0, [10_003, 10_004], 401, { final: true }), read(0, [9990, 9991], 200, { final: true })],
+  'an accept that may have begun before the end': [first, read(0, [10_006, 10_007], 200)],
+  'a refusal that may have come after it': [first, read(0, [9990, 9996], 401)],
+  'a logout after it': [first, op('logout', [10_001, 10_002], 401, { token: 0 })],
+  'a short life': [issue(0, [0, 10], { ttlMs: 1000, expiresAtMs: HOUR + 1000 }), read(0, [900, 910], 200), read(0, [1010, 1011], 401)],
+  'an issue for nobody who is active': [op('deactivate', [20, 30], 204), op('issue', [31, 32], 404), op('activate', [40, 50], 503), op('issue', [51, 52], 404)],
+  'an issue beside a change of password': [first, change([20, 30], 200), issue(1, [25, 26]), read(1, [40, 41], 200)],
+  'an issue beside a deactivation': [first, op('deactivate', [20, 30], 204), issue(1, [25, 26]), read(1, [40, 41], 401)],
+  'a token of an issue that may have been displaced': [first, issue(1, [11, 12]), issue(2, [13, 14]), issue(3, [15, 16]), read(0, [20, 21], 401)],
+  'scopes that a token has, and lacks': [issue(0, [0, 10], { scopes: ['orders'] }), op('orders', [11, 12], 200, { token: 0 }), read(0, [13, 14], 200), change([15, 16], 403, beyond), op('logout-all', [17, 18], 403, { token: 0, ...beyond })],
+  'a token without scopes, which may all': [first, op('orders', [11, 12], 200, { token: 0 })],
+  'a wrong password, with the scope to change it': [issue(0, [0, 10], { scopes: ['auth'] }), change([11, 12], 200), change([13, 14], 403, { token: 9 })],
+  'scopes that a change of password hands on': [issue(0, [0, 10], { scopes: ['auth'] }), change([11, 12], 200), op('orders', [13, 14], 403, { token: 9, ...beyond })],
+  'a logout-all that is tried again, of any scopes': [first, issue(1, [0, 10], { scopes: [] }), op('logout-all', [20, 30], 503, { token: 0 }), op('logout-all', [31, 32], 204, { token: 1 })],
+  'profiles as they were refreshed': [first, refresh(1, [20, 30]), read(0, [25, 26], 200, { version: 0 }), read(0, [31, 32], 200, { version: 1 }), read(0, [33, 34], 200, { version: 2 })],
+  'an old profile where the refresh did not reach the cache': [first, refresh(1, [20, 30], false), read(0, [31, 32], 200, { version: 0 })],
   'a forged token': [op('forged', [0, 1], 401)],
   'after the storm': [first, read(0, [20, 21], 200, { final: true }), login(1, [22, 23], { final: true }), op('login', [24, 25], 401, { password: P1, final: true }), change([10, 11], 503)]
 }
@@ -109,8 +135,29 @@ const BAD: [what: string, rule: string, history: Operation[]][] = [
   ['a login of a deleted user after the storm', ONE_PASSWORD, [op('delete-user', [20, 30], 204), login(0, [31, 32], { final: true })]],
   ['a user who is not there', LOST, [op('activate', [20, 30], 404)]],
   ['a refusal of the password before the deletion', REFUSED_PASSWORD, [op('login', [0, 1], 401, { password: P0 }), op('delete-user', [20, 30], 204)]],
-  ['an accept after the life of the token', LIFE, [first, read(0, [13_011, 13_012], 200)]],
-  ['a refusal before it', SPURIOUS, [first, read(0, [9998, 9999], 401)]],
+  ['an accept after the life of the token', LIFE, [first, read(0, [10_007, 10_008], 200)]],
+  ['... that was short', LIFE, [issue(0, [0, 10], { expiresAtMs: HOUR + 1000 }), read(0, [1007, 1008], 200)]],
+  ['... by a route that asks PostgreSQL', LIFE, [first, op('fresh', [10_007, 10_008], 200, { token: 0 })]],
+  ['... for other scopes', LIFE, [issue(0, [0, 10], { scopes: [] }), op('orders', [10_007, 10_008], 403, { token: 0, ...beyond })]],
+  ['a refusal before it', SPURIOUS, [first, read(0, [9990, 9994], 401)]],
+  ['... of its logout', 'only documented statuses', [first, op('logout', [20, 30], 204, { token: 0 }), op('logout', [40, 41], 401, { token: 0 })]],
+  ['an accept of an issue beside a deactivation', ACCEPTED_LATE, [first, op('deactivate', [20, 30], 204), issue(1, [25, 26]), read(1, [40, 41], 200)]],
+  ['an issue for an inactive user', INACTIVE, [op('deactivate', [20, 30], 204), issue(0, [31, 32])]],
+  ['an issue for a deleted user', DELETED, [op('delete-user', [20, 30], 204), issue(0, [31, 32])]],
+  ['an issue for nobody', LOST, [op('issue', [20, 30], 404)]],
+  ['an accept beyond the scopes', SCOPES, [issue(0, [0, 10], { scopes: ['auth'] }), op('orders', [11, 12], 200, { token: 0 })]],
+  ['... of none', SCOPES, [issue(0, [0, 10], { scopes: [] }), op('delete-session', [11, 12], 404, { token: 0, target: 1 })]],
+  ['... of a change of password', SCOPES, [issue(0, [0, 10], { scopes: ['orders'] }), change([11, 12], 200)]],
+  ['... that looked at the password', SCOPES, [issue(0, [0, 10], { scopes: ['orders'] }), change([11, 12], 403, { password: 'wrong' })]],
+  ['... of the token that it issued', SCOPES, [issue(0, [0, 10], { scopes: ['auth'] }), change([11, 12], 200), op('orders', [13, 14], 200, { token: 9 })]],
+  ['... of a logout-all', SCOPES, [issue(0, [0, 10], { scopes: ['orders'] }), op('logout-all', [11, 12], 204, { token: 0 })]],
+  ['a refusal within the scopes', SCOPES, [issue(0, [0, 10], { scopes: ['orders'] }), op('orders', [11, 12], 403, { token: 0, ...beyond })]],
+  ['... of a token without', SCOPES, [first, op('orders', [11, 12], 403, { token: 0, ...beyond })]],
+  ['... of a route that needs none', SCOPES, [issue(0, [0, 10], { scopes: [] }), read(0, [11, 12], 403, beyond)]],
+  ['an old profile', PROFILE, [first, refresh(1, [20, 30]), read(0, [31, 32], 200, { version: 0 })]],
+  ['... after two refreshes, of which the last did not reach the cache', PROFILE, [first, refresh(1, [20, 30]), refresh(2, [31, 32], false), read(0, [33, 34], 200, { version: 0 })]],
+  ['... on another server', PROFILE, [first, refresh(1, [20, 30]), read(0, [31, 32], 200, { version: 0, process: 1 })]],
+  ['an accept of what PostgreSQL refuses after the storm', RESURRECTED, [first, op('logout', [20, 30], 503, { token: 0 }), op('fresh', [40, 41], 401, { token: 0, final: true }), read(0, [42, 43], 200, { final: true }), op('logout', [44, 45], 204, { token: 0, final: true })]],
   ['503 after the storm', RECOVERS, [first, read(0, [20, 21], 503, { final: true })]],
   ['no answer after the storm', RECOVERS, [first, read(0, [20, 21], null, { final: true })]],
   ['a lost password', ONE_PASSWORD, [change([0, 1], 503), op('login', [20, 21], 401, { password: P0, final: true }), op('login', [20, 21], 401, { password: P1, final: true })]],
@@ -135,6 +182,24 @@ t.test('a bound allows staleness within it, which is measured', async (t) => {
   t.match(check([...history, read(0, [28, 35], 200)], { ...STRICT, boundMs: 100 }), { violations: [], maxStalenessMs: 100, staleAccepts: 1 })
   t.same(broken(history, { boundMs: 99 }), [ACCEPTED_LATE])
   t.same(broken([...history, op('fresh', [131, 132], 200, { token: 0 })], { boundMs: 1000 }), [ACCEPTED_LATE], 'what asks PostgreSQL has no bound')
+})
+
+t.test('an old snapshot of Redis brings an old profile back, for as long as an entry lives', async (t) => {
+  const setbacks = [{ beganAt: 15, endedAt: 40 }]
+  const reading = (at: [number, number]) => [first, refresh(1, [20, 30]), read(0, at, 200, { version: 0 })]
+  t.same(broken(reading([31, 32]), { setbacks }), [])
+  t.same(broken(reading([539, 542]), { setbacks }), [])
+  t.same(broken(reading([541, 542]), { setbacks }), [PROFILE], 'and no longer')
+  t.same(broken(reading([31, 32]), { setbacks: [{ beganAt: 33, endedAt: 40 }] }), [PROFILE], 'not before it')
+  t.same(broken(reading([50, 51]), { setbacks: [{ beganAt: 0, endedAt: 19 }] }), [PROFILE], 'nor what was refreshed after it')
+  t.same(broken([first, refresh(1, [20, 30]), op('fresh', [31, 32], 200, { token: 0, version: 0 })], { setbacks }), [PROFILE], 'PostgreSQL knows')
+})
+
+t.test('a bound allows an old profile within it', async (t) => {
+  const reading = (kind: Kind) => [first, refresh(1, [20, 30]), op(kind, [130, 140], 200, { token: 0, version: 0 })]
+  t.same(broken(reading('read'), { profileMs: 100 }), [])
+  t.same(broken(reading('read'), { profileMs: 99 }), [PROFILE])
+  t.same(broken(reading('fresh'), { profileMs: 1000 }), [PROFILE], 'what asks PostgreSQL has no bound')
 })
 
 t.test('a violation is explained by what came before it', async (t) => {

@@ -5,6 +5,7 @@ import { createTokenFormat } from '../../../lib/tokens/token.js'
 import type { Cluster, Member } from './cluster.js'
 import { outcomeOf } from './history.js'
 import type { Kind, Operation } from './history.js'
+import type { Profiles } from './profiles.js'
 
 /** A user as the clients know it: perhaps wrongly, the checker believes only the history. */
 export interface StormUser {
@@ -34,15 +35,26 @@ export interface Storm {
   tokens: Tokens
   history: Operation[]
   /** The latest tokens that ended, of whichever user. */
-  ended: { user: string, token: number }[]
+  ended: Named[]
+  /** The latest tokens of a short life. */
+  brief: Named[]
+  profiles: Profiles
+  /** When Redis came back with an old snapshot, beyond those of the nemesis. */
+  setbacks: Period[]
 }
 
-export type Intent = Pick<Operation, 'kind' | 'user' | 'token' | 'target' | 'password' | 'newPassword' | 'final'>
+export interface Period { beganAt: number, endedAt: number }
+
+export interface Named { user: string, token: number }
+
+export type Intent = Pick<Operation, 'kind' | 'user' | 'token' | 'target' | 'password' | 'newPassword' | 'ttlMs' | 'scopes' | 'version'>
 
 export interface Reply { status: number | null, body: any }
 
 /** No answer after so long is none: longer than every deadline of the server together. */
 const PATIENCE_MS = 12_000
+
+const READS = new Set<Kind>(['read', 'fresh', 'orders'])
 
 const agent = new Agent({ keepAlive: true, maxSockets: 256 })
 const format = createTokenFormat({ prefix: 'fta', randomBytes })
@@ -76,22 +88,25 @@ function userOf ({ users }: Storm, name: string): StormUser {
 }
 
 /** How an operation is asked for. */
-function askFor (storm: Storm, origin: string, { kind, user, token, target, password, newPassword }: Intent): Promise<Reply> {
+function askFor (storm: Storm, origin: string, { kind, user, token, target, password, newPassword, ttlMs: ttl, scopes }: Intent): Promise<Reply> {
   const { tokens } = storm
   const text = token === undefined ? null : tokens[token]!.text
   const { id } = userOf(storm, user)
   const asks: Record<Kind, () => Promise<Reply>> = {
     read: () => send(origin, 'GET', '/protected', text, undefined),
     fresh: () => send(origin, 'GET', '/fresh', text, undefined),
+    orders: () => send(origin, 'GET', '/orders', text, undefined),
     forged: () => send(origin, 'GET', '/protected', format.create(), undefined),
     login: () => send(origin, 'POST', '/auth/login', null, { username: user, password }),
+    issue: () => send(origin, 'POST', '/test/issue-token', null, { userId: id, ttl, scopes }),
     logout: () => send(origin, 'POST', '/auth/logout', text, undefined),
     'logout-all': () => send(origin, 'POST', '/auth/logout-all', text, undefined),
     change: () => send(origin, 'POST', '/auth/change-password', text, { currentPassword: password, newPassword }),
     'delete-session': () => send(origin, 'DELETE', `/auth/sessions/${tokens[target!]!.sessionId}`, text, undefined),
     deactivate: () => send(origin, 'POST', '/test/set-active', null, { userId: id, active: false }),
     activate: () => send(origin, 'POST', '/test/set-active', null, { userId: id, active: true }),
-    'delete-user': () => send(origin, 'POST', '/test/delete-user', null, { userId: id })
+    'delete-user': () => send(origin, 'POST', '/test/delete-user', null, { userId: id }),
+    refresh: () => send(origin, 'POST', '/test/refresh-user', null, { userId: id })
   }
   return asks[kind]()
 }
@@ -104,24 +119,30 @@ export async function perform (storm: Storm, { index, origin }: Member, intent: 
   const { status, body } = await askFor(storm, origin, intent)
   const completedAt = performance.now()
   const operation: Operation = { ...intent, process: index, invokedAt, completedAt, outcome: outcomeOf(status), status }
-  if ((intent.kind === 'read' || intent.kind === 'fresh') && status === 200) operation.seen = body.username
-  if ((intent.kind === 'login' || intent.kind === 'change') && status === 200) {
-    operation.issued = storm.tokens.push({ text: body.token, sessionId: null }) - 1
-    operation.seen = body.user.username
-  }
+  Object.assign(operation, findings(storm, intent.kind, { status, body }))
   storm.history.push(operation)
   learn(storm, operation)
   return operation
 }
 
+/** What an answer tells. */
+function findings ({ tokens }: Storm, kind: Kind, { status, body }: Reply): Partial<Operation> {
+  if (body?.code === 'FST_TOKEN_AUTH_INSUFFICIENT_SCOPE') return { isBeyondScope: true }
+  if (status !== 200 || kind === 'forged') return {}
+  if (kind === 'refresh') return { isRefreshed: body.isRefreshed }
+  if (READS.has(kind)) return { seen: body.username, version: body.version }
+  const { token: text, sessionId = null, expiresAt, user } = body
+  return { issued: tokens.push({ text, sessionId }) - 1, expiresAtMs: Date.parse(expiresAt), seen: user.username }
+}
+
 function learn (storm: Storm, operation: Operation): void {
   const user = userOf(storm, operation.user)
-  const { kind, outcome, issued, token, target, password, newPassword } = operation
+  const { kind, outcome, issued, token, target, password, newPassword, ttlMs } = operation
   const giveUp = (given: (number | undefined)[]) => {
     const tokens = given.filter((token) => token !== undefined)
     user.live = user.live.filter((live) => !tokens.includes(live))
-    if (operation.final === true || operation.status === 401) return
-    storm.ended = [...tokens.map((token) => ({ user: user.name, token })), ...storm.ended].slice(0, 20)
+    if (operation.status === 401) return
+    storm.ended = [...tokens.map((token): Named => ({ user: user.name, token })), ...storm.ended].slice(0, 20)
   }
   if (kind === 'logout' || operation.status === 401) giveUp([token])
   if (kind === 'delete-session' && outcome === 'ok') giveUp([target])
@@ -129,6 +150,7 @@ function learn (storm: Storm, operation: Operation): void {
   if (outcome === 'ok' && kind === 'login') user.password = password!
   if (outcome === 'ok' && kind === 'change') user.password = newPassword!
   if (issued !== undefined) user.live.push(issued)
+  if (issued !== undefined && ttlMs !== undefined) storm.brief = [{ user: user.name, token: issued }, ...storm.brief].slice(0, 10)
   if (outcome === 'ok' && kind === 'delete-user') replace(storm, user)
 }
 

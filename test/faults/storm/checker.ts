@@ -1,16 +1,19 @@
+import type { ClockOffset } from './clock.js'
 import { readUser } from './coverage.js'
 import type { UserHistory } from './coverage.js'
 import { describe } from './history.js'
 import type { Kind, Operation } from './history.js'
+import { beyondLife, beyondScope, olderProfile } from './rules.js'
+import type { ProfileSettings } from './rules.js'
 
-export interface CheckerSettings {
+export interface CheckerSettings extends ProfileSettings {
   /** How long after a completed revocation a token may still be accepted; 0 in strict mode. */
   boundMs: number
   /** How long after a refusal a token may still be accepted, because its revocation is not acknowledged yet. */
   resurrectionMs: number
   maxPerUser: number
-  /** The life of a token. */
-  lifeMs: number
+  /** Tells instants of PostgreSQL as those of the history. */
+  clock: ClockOffset
 }
 
 export interface Violation {
@@ -32,21 +35,22 @@ const STATUSES: Record<Kind, number[]> = {
   read: [200, 401],
   fresh: [200, 401],
   forged: [401],
+  orders: [200, 401, 403],
   login: [200, 401],
-  logout: [204],
-  'logout-all': [204, 401],
+  issue: [200, 404],
+  logout: [204, 401],
+  'logout-all': [204, 401, 403],
   change: [200, 401, 403],
-  'delete-session': [204, 401, 404],
+  'delete-session': [204, 401, 403, 404],
   deactivate: [204, 404],
   activate: [204, 404],
-  'delete-user': [204]
+  'delete-user': [204],
+  refresh: [200]
 }
 /** Statuses that say that the token was accepted. */
-const ACCEPTED: Partial<Record<Kind, number[]>> = { read: [200], fresh: [200], change: [200, 403], 'delete-session': [204, 404] }
+const ACCEPTED: Partial<Record<Kind, number[]>> = { read: [200], fresh: [200], orders: [200, 403], change: [200, 403], 'logout-all': [403], 'delete-session': [204, 403, 404] }
 /** What asks PostgreSQL each time: no cache, and so no bound. */
-const FRESH = new Set<Kind>(['fresh', 'change'])
-/** A token's life begins when PostgreSQL says so, and a lease later its entry may come into the cache; the machine may be late. */
-const LATE_MS = 3000
+const FRESH = new Set<Kind>(['fresh', 'change', 'logout-all'])
 
 export function isAccept ({ kind, status }: Operation): boolean {
   return ACCEPTED[kind]?.includes(status!) === true
@@ -79,6 +83,8 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
       if (operation.token !== undefined) checkToken(user, operation, operation.token)
       if (operation.password !== undefined) checkPassword(user, operation, operation.password)
       checkPresence(user, operation)
+      const older = olderProfile(user, operation, FRESH.has(operation.kind) ? { ...settings, profileMs: 0, setbacks: [] } : settings)
+      if (older !== null) report('no old profile after a refresh', operation, older)
     }
     for (const token of user.tokens) checkResurrection(user, token)
     checkWinners(user)
@@ -87,27 +93,32 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
 
   function checkToken (user: UserHistory, operation: Operation, token: number): void {
     if (user.issueOf(token) === undefined) return
+    const beyond = beyondScope(user, operation, token)
+    if (beyond !== null) report('scopes decide', operation, beyond)
+    if (operation.kind === 'logout' && operation.status === 401 && operation.completedAt < user.expiresAt(token)) report('only documented statuses', operation, 'its row is there still')
     if (operation.status === 401 && !user.mayBeEnded(token, operation.completedAt)) report('no 401 for a live token', operation, 'nobody had asked to end it')
     if (!isAccept(operation)) return
     const staleMs = operation.invokedAt - user.endedAt(token)
     const boundMs = FRESH.has(operation.kind) ? 0 : settings.boundMs
     maxStalenessMs = Math.max(maxStalenessMs, staleMs)
     if (staleMs > 0) staleAccepts++
-    if (operation.invokedAt > user.issueOf(token)!.completedAt + settings.lifeMs + LATE_MS) report('no accept after the end of its life', operation, `it had ${settings.lifeMs} ms`)
+    const late = beyondLife(user, operation, token)
+    if (late !== null) report('no accept after the end of its life', operation, late)
     if (staleMs > boundMs) report('no accept after a completed revocation', operation, `it was over for ${staleMs.toFixed(1)} ms, ${boundMs} are allowed`)
   }
 
   function checkPassword (user: UserHistory, operation: Operation, password: string): void {
     const replacedMs = operation.invokedAt - user.replacedAt(password)
     if (operation.outcome === 'ok' && replacedMs > 0) report('no token from an old password', operation, `it was replaced ${replacedMs.toFixed(1)} ms before`)
-    if (operation.outcome === 'ok' && user.wasInactive(operation)) report('no token for an inactive user', operation, 'the user was deactivated before')
-    const isWrongPassword = operation.status === (operation.kind === 'login' ? 401 : 403)
+    const isWrongPassword = operation.status === (operation.kind === 'login' ? 401 : 403) && operation.isBeyondScope !== true
     if (isWrongPassword && user.mustAccept(operation)) report('no refusal of the password in force', operation, 'nobody had asked to change it or to deactivate the user')
   }
 
   function checkPresence (user: UserHistory, operation: Operation): void {
     const isSwitch = operation.kind === 'activate' || operation.kind === 'deactivate'
     const isFound = operation.outcome === 'ok' && (isSwitch || operation.issued !== undefined)
+    if (operation.issued !== undefined && user.wasInactive(operation)) report('no token for an inactive user', operation, 'the user was deactivated before')
+    if (operation.kind === 'issue' && operation.status === 404 && user.mustBeActive(operation)) report('no user is lost', operation, 'nobody had asked to deactivate or to delete the user')
     if (isFound && operation.invokedAt > user.deletedAt) report('a deleted user is gone', operation, 'the user was deleted before')
     if (isSwitch && operation.status === 404 && !user.mayBeDeleted(operation.completedAt)) report('no user is lost', operation, 'nobody had asked to delete the user')
   }
@@ -120,8 +131,8 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     const any = firstEnd(refusals) + settings.resurrectionMs
     const fresh = firstEnd(refusals.filter(({ kind }) => FRESH.has(kind)))
     // After the storm nothing changes but by what is asked then: servers must agree, in whatever order they were asked.
-    const lastly = asked.some(({ kind, final }) => kind === 'logout' && final === true)
-    const atTheEnd = refusals.some(({ final }) => final === true) && !lastly
+    const leftAt = Math.min(Infinity, ...asked.filter(({ kind, final }) => kind === 'logout' && final === true).map(({ invokedAt }) => invokedAt))
+    const atTheEnd = refusals.some(({ final, completedAt }) => final === true && completedAt < leftAt)
     for (const operation of asked.filter(isAccept)) {
       const since = operation.final === true && atTheEnd ? -Infinity : FRESH.has(operation.kind) ? Math.min(fresh, any) : any
       if (operation.invokedAt > since) report('no accept after a refusal', operation, 'the token was refused before, or on another server after the storm')

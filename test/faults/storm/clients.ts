@@ -4,7 +4,10 @@ import type { Member } from './cluster.js'
 import type { Operation } from './history.js'
 import type { Random } from './random.js'
 
-const WEIGHTS = { read: 44, ended: 20, fresh: 5, forged: 1, login: 12, 'old-login': 2, logout: 6, 'logout-all': 2, change: 3, 'delete-session': 2, deactivate: 1, 'delete-user': 0.5 }
+const WEIGHTS = {
+  read: 40, orders: 5, ended: 20, brief: 10, fresh: 5, forged: 1, login: 10, 'old-login': 2, issue: 5, logout: 6, 'logout-all': 2, change: 3, 'delete-session': 2, deactivate: 1.5, 'delete-user': 0.5, refresh: 2
+}
+const SCOPES = [undefined, undefined, ['orders'], ['auth'], ['auth', 'orders'], ['other'], []]
 
 /** A client: does one thing after another until `isOver()`. What it does is the seed's choice, given the answers. */
 export async function runClient (storm: Storm, random: Random, isOver: () => boolean): Promise<void> {
@@ -27,18 +30,28 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (status === 200) storm.tokens[token]!.sessionId = body.session.id
   }
 
-  // An answer of 503 is retried, perhaps elsewhere; after an answer the token is tried everywhere.
-  async function end (intent: Intent, tokens: number[]): Promise<void> {
+  async function issue (user: StormUser): Promise<number | undefined> {
+    const life = random.next() < 0.6 ? { ttlMs: random.between(1000, 3000) } : {}
+    const operation = await perform(storm, anywhere(), { kind: 'issue', user: user.name, ...life, scopes: random.pick(SCOPES) })
+    return operation?.issued
+  }
+
+  // An answer of 503 is retried, perhaps elsewhere; after an answer the token is tried everywhere, and one that was issued meanwhile.
+  async function end (intent: Intent, tokens: number[], meanwhile = async (): Promise<number | undefined> => undefined): Promise<void> {
     // Read before, so that there is something in the caches to end; or meanwhile, so that a slow reader may overtake the end.
     const read = async () => { if (tokens.length > 0) await probe(intent.user, tokens) }
     const reading = read()
     if (random.next() < 0.5) await reading
+    const issuing = meanwhile()
     let operation = await perform(storm, anywhere(), intent)
     for (let tries = 0; tries < 2 && operation?.outcome === 'unavailable' && random.next() < 0.7; tries++) {
       operation = await perform(storm, anywhere(), intent)
     }
     await reading
-    if (operation?.outcome === 'ok') await read()
+    const issued = await issuing
+    if (operation?.outcome !== 'ok') return
+    await read()
+    if (issued !== undefined) await probe(intent.user, [issued])
   }
 
   async function probe (user: string, tokens: number[]): Promise<void> {
@@ -50,8 +63,12 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     const { name } = user
     const other = random.pick(user.live)
     await probe(name, [other])
-    const operation = await changeTo(user, { token, password: user.password }, anywhere())
-    if (operation?.outcome === 'ok') return await probe(name, [other])
+    const { password } = user
+    // Beside the change somebody logs in with the old password.
+    const login = random.next() < 0.5 ? perform(storm, anywhere(), { kind: 'login', user: name, password }) : null
+    const operation = await changeTo(user, { token, password }, anywhere())
+    const issued = (await login)?.issued
+    if (operation?.outcome === 'ok') return await probe(name, issued === undefined ? [other] : [issued])
     if (operation?.outcome !== 'unavailable') return
     // As the answer advises: log in with the new one. And change again, elsewhere, which ends all once more.
     const elsewhere = random.pick(members.filter(({ index }) => index !== operation.process))
@@ -68,7 +85,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
 
   async function deactivate (user: StormUser): Promise<void> {
     const { name, live } = user
-    await end({ kind: 'deactivate', user: name }, live)
+    await end({ kind: 'deactivate', user: name }, live, random.next() < 0.5 ? () => issue(user) : undefined)
     await perform(storm, anywhere(), { kind: 'login', user: name, password: user.password })
     for (let tries = 0; tries < 5; tries++) {
       const operation = await perform(storm, anywhere(), { kind: 'activate', user: name })
@@ -81,6 +98,14 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     await perform(storm, anywhere(), { kind: 'login', user: user.name, password: user.password })
   }
 
+  async function refresh ({ name, id, live }: StormUser): Promise<void> {
+    if (live.length > 0) await probe(name, live)
+    const version = await storm.profiles.raise(id)
+    if (version === null) return
+    const operation = await perform(storm, anywhere(), { kind: 'refresh', user: name, version })
+    if (operation?.isRefreshed === true && live.length > 0) await probe(name, live)
+  }
+
   async function act (): Promise<unknown> {
     const user = random.pick(storm.present)
     const { name } = user
@@ -91,6 +116,9 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     const mortals = storm.present.filter(({ isMortal }) => isMortal)
     if (choice === 'delete-user' && mortals.length > 0) return await remove(random.pick(mortals))
     if (choice === 'ended' && storm.ended.length > 0) return await perform(storm, anywhere(), { kind: random.next() < 0.9 ? 'read' : 'fresh', ...random.pick(storm.ended) })
+    if (choice === 'brief' && storm.brief.length > 0) return await perform(storm, anywhere(), { kind: random.next() < 0.9 ? 'read' : 'fresh', ...random.pick(storm.brief) })
+    if (choice === 'refresh') return await refresh(user)
+    if (choice === 'issue') return await issue(user)
     if (choice === 'login' || user.live.length === 0) return await login(user)
     const token = random.pick(user.live)
     if (choice === 'logout' || choice === 'logout-all') return await end({ kind: choice, user: name, token }, choice === 'logout' ? [token] : user.live)
@@ -99,7 +127,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
       const target = random.pick(user.live)
       if (storm.tokens[target]!.sessionId !== null) return await end({ kind: choice, user: name, token, target }, [target])
     }
-    return await perform(storm, anywhere(), { kind: choice === 'fresh' ? 'fresh' : 'read', user: name, token })
+    return await perform(storm, anywhere(), { kind: choice === 'fresh' || choice === 'orders' ? choice : 'read', user: name, token })
   }
 
   while (!isOver()) await act()

@@ -1,7 +1,9 @@
+import type { ClockOffset } from './clock.js'
 import { mayAct } from './history.js'
 import type { Operation } from './history.js'
 
 const ENDING = new Set(['logout', 'logout-all', 'change', 'delete-session', 'deactivate', 'delete-user'])
+const ISSUING = new Set(['login', 'change', 'issue'])
 /** After so long nothing that had no definite answer is still under way: every statement, lock and transaction has a limit. */
 const SETTLED_MS = 30_000
 
@@ -15,14 +17,22 @@ export interface UserHistory {
   endedAt (token: number): number
   /** The earliest instant of its end by its life. */
   expiresAt (token: number): number
+  /** The latest one. */
+  hasExpiredBy (token: number): number
+  /** What it is limited to; `null` where it is not. */
+  scopesOf (token: number): string[] | null
   /** Whether anything that may have ended the token was asked for before `at`, or its life was over. */
   mayBeEnded (token: number, at: number): boolean
   /** Whether the password was in force, and the user active, all through the operation. */
   mustAccept (operation: Operation): boolean
+  /** Whether the user was there and active all through the operation. */
+  mustBeActive (operation: Operation): boolean
   /** When it was certain that the password is no longer in force. */
   replacedAt (password: string): number
   /** Whether the user was inactive all through the operation. */
   wasInactive (operation: Operation): boolean
+  /** Those that reached the cache. */
+  refreshes: Operation[]
   /** Whether the deletion of the user was asked for before `at`. */
   mayBeDeleted (at: number): boolean
   /** When the first definite answer came that the user is gone; `Infinity` if there is none. */
@@ -36,16 +46,16 @@ function isOverBefore (operation: Operation, at: number): boolean {
 
 const earliest = (instants: number[]) => Math.min(Infinity, ...instants)
 
-export function readUser (operations: Operation[], { maxPerUser, lifeMs }: { maxPerUser: number, lifeMs: number }): UserHistory {
+export function readUser (operations: Operation[], { maxPerUser, clock }: { maxPerUser: number, clock: ClockOffset }): UserHistory {
   const acting = operations.filter(mayAct)
   const issues = new Map(operations.filter(({ issued }) => issued !== undefined).map((operation) => [operation.issued!, operation]))
   const endings = acting.filter(({ kind }) => ENDING.has(kind))
-  const issuing = acting.filter(({ kind }) => kind === 'login' || kind === 'change')
+  const issuing = acting.filter(({ kind }) => ISSUING.has(kind))
   const changes = acting.filter(({ kind }) => kind === 'change')
   const deactivations = acting.filter(({ kind }) => kind === 'deactivate')
   const deletions = acting.filter(({ kind }) => kind === 'delete-user')
   const mayBeDeleted = (at: number) => deletions.some(({ invokedAt }) => invokedAt < at)
-  const expiresAt = (token: number) => issues.get(token)!.invokedAt + lifeMs
+  const expiresAt = (token: number) => issues.get(token)!.expiresAtMs! - clock.mostMs
   const activations = acting.filter(({ kind }) => kind === 'activate')
   const ended = new Map([...issues.keys()].map((token) => [token, earliest(endings.map((ending) => certainEnd(ending, token)))]))
 
@@ -88,6 +98,16 @@ export function readUser (operations: Operation[], { maxPerUser, lifeMs }: { max
     return newer.length >= maxPerUser
   }
 
+  // A change of password gives no more than there was.
+  function scopesOf (token: number): string[] | null {
+    const { kind, scopes = null, token: former } = issues.get(token)!
+    return kind === 'change' && issues.has(former!) ? scopesOf(former!) : scopes
+  }
+
+  function mustBeActive ({ invokedAt, completedAt }: Operation): boolean {
+    return deactivations.every((deactivation) => deactivation.invokedAt > completedAt || isUndone(deactivation, invokedAt)) && !mayBeDeleted(completedAt)
+  }
+
   function isUndone (deactivation: Operation, at: number): boolean {
     const settledAt = deactivation.completedAt + (deactivation.outcome === 'ok' ? 0 : SETTLED_MS)
     return activations.some((activation) => activation.invokedAt > settledAt && isOverBefore(activation, at))
@@ -106,10 +126,13 @@ export function readUser (operations: Operation[], { maxPerUser, lifeMs }: { max
     endedAt: (token) => ended.get(token) ?? Infinity,
     expiresAt,
     mayBeEnded: (token, at) => endings.some((ending) => ending.invokedAt < at && mayEnd(ending, token)) || mayBeDisplaced(token, at) || at > expiresAt(token),
-    mustAccept: ({ password, invokedAt, completedAt }) => inForceSince(password!) < invokedAt &&
-      !changes.some((change) => change.password === password && change.invokedAt < completedAt) &&
-      deactivations.every((deactivation) => deactivation.invokedAt > completedAt || isUndone(deactivation, invokedAt)) &&
-      !mayBeDeleted(completedAt),
+    // SQL knows the end to a microsecond, and tells it to a millisecond, rounded down.
+    hasExpiredBy: (token) => issues.get(token)!.expiresAtMs! + 1 - clock.leastMs,
+    scopesOf,
+    mustAccept: (operation) => inForceSince(operation.password!) < operation.invokedAt &&
+      !changes.some((change) => change.password === operation.password && change.invokedAt < operation.completedAt) &&
+      mustBeActive(operation),
+    mustBeActive,
     replacedAt (password) {
       const away = changes.filter((change) => change.password === password)
       const proofs = acting.filter((operation) => operation.outcome === 'ok' && away.some((change) => change === operation || change.newPassword === operation.password))
@@ -117,6 +140,7 @@ export function readUser (operations: Operation[], { maxPerUser, lifeMs }: { max
     },
     wasInactive: ({ invokedAt, completedAt }) => deactivations.some((deactivation) => isOverBefore(deactivation, invokedAt) &&
       !activations.some((activation) => activation.invokedAt < completedAt && !isOverBefore(activation, deactivation.invokedAt))),
+    refreshes: operations.filter(({ isRefreshed }) => isRefreshed === true),
     mayBeDeleted,
     deletedAt: earliest(deletions.filter(({ outcome }) => outcome === 'ok').map(({ completedAt }) => completedAt))
   }

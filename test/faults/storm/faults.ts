@@ -4,9 +4,9 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import type { PostgresServer } from '../../helpers/postgres-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
-import type { TcpProxy } from '../../helpers/tcp-proxy.js'
 import type { Cluster } from './cluster.js'
 import type { Random } from './random.js'
+import { keysOf, misplace, scribble } from './redis-entries.js'
 
 export interface FaultTargets {
   cluster: Cluster
@@ -17,8 +17,18 @@ export interface FaultTargets {
   database: string
 }
 
-/** Begins a fault; what it returns ends it. */
-export type Fault = (targets: FaultTargets, random: Random) => Promise<() => unknown>
+/** Ends a fault. */
+export interface Heal {
+  (): unknown
+  /** How often it has struck, where it waits for something to strike. */
+  strikes? (): number
+}
+
+/** Begins a fault. */
+export type Fault = (targets: FaultTargets, random: Random) => Promise<Heal>
+
+/** After this Redis has what it had at the beginning of it. */
+export const SETBACK = 'redis back with an old snapshot'
 
 const nothing = () => {}
 
@@ -51,25 +61,6 @@ async function askPostgres (targets: FaultTargets, ask: (client: pg.Client) => P
   }
 }
 
-async function keysOf (client: Redis, namespace: string): Promise<string[]> {
-  const keys: string[] = []
-  for await (const page of client.scanStream({ match: `${namespace}t:*`, count: 1000 })) keys.push(...page as string[])
-  return keys
-}
-
-/** What nobody of ours writes: no text, other shapes, other versions, other tokens' entries, other readers' leases. */
-const GARBAGE = ['', 'garbage', 'V', 'V{', 'V{}', 'V[]', 'Vnull', 'V{"v":1}', 'Lsomebody:1', 'RR', '\0', '0'.repeat(100_000)]
-
-async function scribble (client: Redis, keys: string[], random: Random): Promise<void> {
-  const entries = (await Promise.all(keys.map((key) => client.get(key).catch(() => null)))).filter((value) => value?.[0] === 'V') as string[]
-  await Promise.all(keys.map(async (key, index) => {
-    const other = entries[index % (entries.length || 1)]
-    const isOwn = other === undefined || other.includes(key.slice(key.lastIndexOf(':') + 1))
-    if (index % 7 === 3) return await client.multi().del(key).lpush(key, 'garbage').pexpire(key, 1000).exec()
-    return await client.set(key, index % 3 === 0 && !isOwn ? other : random.pick(GARBAGE), 'PX', 1500)
-  }))
-}
-
 /** Faults of Redis as a whole. */
 export const REDIS_FAULTS: Record<string, Fault> = {
   'redis frozen': async ({ redis }) => { redis.freeze(); return redis.thaw },
@@ -77,7 +68,7 @@ export const REDIS_FAULTS: Record<string, Fault> = {
     await redis.kill()
     return async () => { await rm(join(redis.dir, 'dump.rdb'), { force: true }); await redis.start() }
   },
-  'redis back with an old snapshot': async (targets) => {
+  [SETBACK]: async (targets) => {
     const { redis } = targets
     await askRedis(targets, (client) => client.save())
     return async () => { await redis.kill(); await redis.start(); await rm(join(redis.dir, 'dump.rdb'), { force: true }) }
@@ -85,6 +76,10 @@ export const REDIS_FAULTS: Record<string, Fault> = {
   'redis flushed': async (targets) => { await askRedis(targets, (client) => client.flushall()); return nothing },
   'redis full of garbage': async (targets, random) => {
     await askRedis(targets, async (client) => await scribble(client, await keysOf(client, targets.namespace), random))
+    return nothing
+  },
+  'redis with entries of other tokens': async (targets, random) => {
+    await askRedis(targets, async (client) => await misplace(client, await keysOf(client, targets.namespace), random))
     return nothing
   },
   'redis evicts everything': async (targets) => {
@@ -106,23 +101,6 @@ export const REDIS_FAULTS: Record<string, Fault> = {
     return nothing
   }
 }
-
-function between (way: 'redis' | 'postgres', begin: (proxy: TcpProxy, random: Random) => void): Fault {
-  return async ({ cluster }, random) => {
-    const proxy = random.pick(cluster.members)[way]
-    begin(proxy, random)
-    return proxy.pass
-  }
-}
-
-/** Faults between one server and what it depends on. */
-export const NETWORK_FAULTS: Record<string, Fault> = Object.fromEntries((['redis', 'postgres'] as const).flatMap((way) => [
-  [`a server cut from ${way}`, between(way, (proxy) => proxy.cut())],
-  [`a server's ${way} half open`, between(way, (proxy) => proxy.freeze())],
-  [`a server's ${way} slow`, between(way, (proxy, random) => proxy.delay(random.pick([5, 40, 150, 300])))],
-  [`a server's ${way} broken in mid-reply`, between(way, (proxy, random) => proxy.cutReplies(random.between(1, 3000)))],
-  [`a server's ${way} reset`, between(way, (proxy) => proxy.reset())]
-]))
 
 /** Faults of PostgreSQL as a whole. */
 export const POSTGRES_FAULTS: Record<string, Fault> = {

@@ -1,8 +1,9 @@
 /**
  * What a client asked for, or an administrator. `fresh` reads with `authenticate.with({ fresh: true })`; `forged` reads with a well-formed
- * token that was never issued.
+ * token that was never issued; `orders` reads a route that needs the scope of that name. `refresh` has changed the user's profile in
+ * SQL before.
  */
-export type Kind = 'read' | 'fresh' | 'forged' | 'login' | 'logout' | 'logout-all' | 'change' | 'delete-session' | 'deactivate' | 'activate' | 'delete-user'
+export type Kind = 'read' | 'fresh' | 'forged' | 'orders' | 'login' | 'issue' | 'logout' | 'logout-all' | 'change' | 'delete-session' | 'deactivate' | 'activate' | 'delete-user' | 'refresh'
 
 /**
  * `ok`: 2xx. `refused`: 4xx, nothing was done. `unavailable`: 503, it may have been done, or be done later.
@@ -16,8 +17,16 @@ export interface Operation {
   user: string
   /** The token that was presented. */
   token?: number
-  /** The token that a login or a change answered with. */
+  /** The token that a login, a change or an issue answered with. */
   issued?: number
+  /** When that ends, by the clock of PostgreSQL. */
+  expiresAtMs?: number
+  /** The life that an issue asked for. */
+  ttlMs?: number
+  /** What an issue limits the token to. */
+  scopes?: string[]
+  /** The token may not do this: 403 for its scopes. */
+  isBeyondScope?: true
   /** The token whose session is deleted. */
   target?: number
   /** The password of a login, and the current one of a change. */
@@ -32,6 +41,10 @@ export interface Operation {
   status: number | null
   /** Whom a read was answered for. */
   seen?: string
+  /** The profile's version that a read has shown, or that a refresh has written before. */
+  version?: number
+  /** Whether a refresh reached the cache. */
+  isRefreshed?: boolean
   /** Asked after the storm, with everything healthy: there must be a definite answer. */
   final?: boolean
 }

@@ -1,4 +1,4 @@
-import type { AuthPluginOptions } from '../../../lib/index.js'
+import type { AuthPluginOptions, UsersOptions } from '../../../lib/index.js'
 import type { CheckerSettings } from './checker.js'
 
 /** A loaded machine may be late by so much in what has a bound. */
@@ -8,17 +8,34 @@ const NEAR_TTL_MS = 1000
 
 export type Mode = 'strict' | 'bounded' | 'near'
 
+type Bounds = Pick<CheckerSettings, 'boundMs' | 'resurrectionMs' | 'profileMs' | 'entryMs'>
+
 /** Life of a cached token. Long, where no bound depends on it: what is wrong stays to be seen. */
 export const CACHE_TTL_MS: Record<Mode, number> = { strict: 60_000, bounded: 2000, near: 60_000 }
 
-/** Each mode: the servers' options, and how stale an accept may be. */
-export function optionsOf (mode: Mode, cacheTtlMs: number): { options: Partial<AuthPluginOptions>, bounds: Pick<CheckerSettings, 'boundMs' | 'resurrectionMs'> } {
-  const boundMs = cacheTtlMs + LEASE_MS + SLACK_MS
-  const cache = { ttl: cacheTtlMs, namespace: `${mode}:` }
-  if (mode === 'strict') return { options: { cache }, bounds: { boundMs: 0, resurrectionMs: boundMs } }
-  if (mode === 'bounded') return { options: { cache, revocation: 'bounded' }, bounds: { boundMs, resurrectionMs: boundMs } }
+/** What `default_transaction_isolation` of the database may be. */
+export const ISOLATIONS = ['read committed', 'repeatable read', 'serializable'] as const
+export type Isolation = typeof ISOLATIONS[number]
+
+export interface Variety { mode: Mode, isolation: Isolation, namespace: string }
+
+/** The servers' options, and how stale an accept may be. */
+export function optionsOf ({ mode, isolation, namespace }: Variety): { options: Partial<AuthPluginOptions>, bounds: Bounds } {
+  const cacheTtlMs = CACHE_TTL_MS[mode]
+  const entryMs = cacheTtlMs + LEASE_MS + SLACK_MS
+  const cache = { ttl: cacheTtlMs, namespace }
+  const users = usersOf(isolation)
+  if (mode === 'strict') return { options: { cache, users }, bounds: { boundMs: 0, resurrectionMs: entryMs, profileMs: 0, entryMs } }
+  if (mode === 'bounded') return { options: { cache, users, revocation: 'bounded' }, bounds: { boundMs: entryMs, resurrectionMs: entryMs, profileMs: 0, entryMs } }
+  const nearMs = NEAR_TTL_MS + SLACK_MS
   return {
-    options: { cache: { ...cache, near: { ttl: NEAR_TTL_MS } } },
-    bounds: { boundMs: NEAR_TTL_MS + SLACK_MS, resurrectionMs: boundMs + NEAR_TTL_MS }
+    options: { cache: { ...cache, near: { ttl: NEAR_TTL_MS } }, users },
+    bounds: { boundMs: nearMs, resurrectionMs: entryMs + NEAR_TTL_MS, profileMs: nearMs, entryMs: entryMs + NEAR_TTL_MS }
   }
+}
+
+// Under the stricter ones no login writes to the user's row: PostgreSQL then sees fewer conflicts by itself.
+function usersOf (isolation: Isolation): UsersOptions {
+  const select = ['version']
+  return isolation === 'read committed' ? { select } : { table: 'users', columns: { lastLogin: null }, select }
 }

@@ -1,11 +1,18 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { NETWORK_FAULTS, POSTGRES_FAULTS, REDIS_FAULTS, SERVER_FAULTS } from './faults.js'
-import type { Fault, FaultTargets } from './faults.js'
+import { POSTGRES_FAULTS, REDIS_FAULTS, SERVER_FAULTS } from './faults.js'
+import type { Fault, FaultTargets, Heal } from './faults.js'
+import { POSTGRES_WAY_FAULTS, REDIS_WAY_FAULTS } from './network-faults.js'
 import { createRandom } from './random.js'
 
 export interface Step { name: string, fault: Fault, gapMs: number, lengthMs: number }
 
-export interface FaultRecord { name: string, beganAt: number, endedAt: number }
+export interface FaultRecord {
+  name: string
+  beganAt: number
+  endedAt: number
+  /** Where it waited for something to strike. */
+  strikes?: number
+}
 
 /** A fault that could not begin. */
 export interface FailedFault { name: string, reason: string }
@@ -21,7 +28,8 @@ interface Lane { faults: Record<string, Fault>, gapMs: [number, number] }
 /** One lane has one fault at a time; faults of different lanes meet. The gaps leave time in which something works and can go wrong. */
 const LANES: Record<string, Lane> = {
   redis: { faults: REDIS_FAULTS, gapMs: [300, 1500] },
-  network: { faults: NETWORK_FAULTS, gapMs: [200, 900] },
+  'redis way': { faults: REDIS_WAY_FAULTS, gapMs: [300, 1500] },
+  'postgres way': { faults: POSTGRES_WAY_FAULTS, gapMs: [300, 1500] },
   postgres: { faults: POSTGRES_FAULTS, gapMs: [1500, 4000] },
   server: { faults: SERVER_FAULTS, gapMs: [1500, 4000] }
 }
@@ -30,7 +38,11 @@ const LANES: Record<string, Lane> = {
 export const FAULTS: readonly string[] = Object.values(LANES).flatMap(({ faults }) => Object.keys(faults))
 
 /** Of these some are long enough to cross the limits of a server: `lookup.timeout`, and the time after which a silent Redis is connected to anew. */
-const LASTING = /frozen|half open/
+const LASTING = /frozen|half|unheard|deaf/
+/** One that waits for something to strike waits no longer. */
+const MOST_WAIT_MS = 15_000
+/** So much must have gone well between two faults of a lane, however slow the machine is. */
+const LEAST_OK = 15
 
 /** The endless plan of a lane, as the seed has it. Every fault comes once before one comes twice. */
 export function * planLane (lane: string, { seed, hasLong }: Weather): Generator<Step> {
@@ -52,8 +64,8 @@ export interface Nemesis {
   stop (): Promise<void>
 }
 
-/** Makes faults until it is stopped. */
-export function startNemesis (targets: FaultTargets, weather: Weather): Nemesis {
+/** Makes faults until it is stopped. `succeeded()` is how many operations have gone well so far. */
+export function startNemesis (targets: FaultTargets, weather: Weather, succeeded: () => number): Nemesis {
   const faults: FaultRecord[] = []
   const failed: FailedFault[] = []
   const stopping = new AbortController()
@@ -62,16 +74,24 @@ export function startNemesis (targets: FaultTargets, weather: Weather): Nemesis 
   async function runLane (lane: string): Promise<void> {
     const random = createRandom(weather.seed + lane.length)
     for (const { name, fault, gapMs, lengthMs } of planLane(lane, weather)) {
+      const least = succeeded() + LEAST_OK
       await wait(gapMs)
+      await until(() => succeeded() >= least)
       if (stopping.signal.aborted) return
       const record = { name, beganAt: performance.now(), endedAt: NaN }
       // Another lane's fault may be in the way of beginning one: then it is left out, and counted.
       const heal = await fault(targets, random).catch((error: Error) => { failed.push({ name, reason: error.message }); return null })
       await wait(lengthMs)
       if (heal === null) continue
+      await until(() => heal.strikes?.() !== 0)
       await untilDone(heal)
-      faults.push({ ...record, endedAt: performance.now() })
+      faults.push({ ...record, endedAt: performance.now(), ...(heal.strikes !== undefined && { strikes: heal.strikes() }) })
     }
+  }
+
+  async function until (condition: () => boolean): Promise<void> {
+    const deadline = performance.now() + MOST_WAIT_MS
+    while (!condition() && performance.now() < deadline && !stopping.signal.aborted) await wait(20)
   }
 
   const lanes = Promise.all(Object.keys(LANES).map(runLane))
@@ -86,7 +106,7 @@ export function startNemesis (targets: FaultTargets, weather: Weather): Nemesis 
 }
 
 // It may be in the way of ending one, too: that must be.
-async function untilDone (heal: () => unknown): Promise<void> {
+async function untilDone (heal: Heal): Promise<void> {
   const deadline = performance.now() + 20_000
   while (true) {
     try {

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { say } from '../../helpers/say.js'
 import { explain } from './checker.js'
-import type { Verdict } from './checker.js'
+import type { Verdict, Violation } from './checker.js'
 import type { Operation } from './history.js'
 import type { FailedFault, FaultRecord } from './nemesis.js'
 
 export interface StormReport extends Verdict {
-  mode: string
-  seed: number
+  /** Mode, isolation and seed. */
+  name: string
   history: Operation[]
   faults: FaultRecord[]
   failed: FailedFault[]
@@ -26,24 +26,42 @@ function count (names: string[]): string {
   return [...counts].sort().map(([name, times]) => `${name} ${times}`).join(', ')
 }
 
-/** Of how many kinds the faults were. */
-export function kindsOf (faults: FaultRecord[]): number {
-  return new Set(faults.map(({ name }) => name)).size
+/** Of which kinds the faults were. One that waited in vain for something to strike was none. */
+export function kindsOf (faults: FaultRecord[]): Set<string> {
+  return new Set(faults.filter(({ strikes }) => strikes !== 0).map(({ name }) => name))
 }
 
-/** Prints what happened, and every violation with what led to it. Of a storm with violations the history is kept as a file. */
+/** What is wrong, each with what repeats the storm. */
+export function failuresOf ({ name, violations, troubles }: StormReport): string[] {
+  const rules = [...new Set(violations.map(({ rule }) => rule))].map((rule) => {
+    const [first, ...others] = violations.filter((violation) => violation.rule === rule)
+    return `${rule}: ${first!.because}${others.length > 0 ? `, and ${others.length} more` : ''}`
+  })
+  return [...rules, ...troubles].map((failure) => `${name}: ${failure}`)
+}
+
+/** Prints what happened, and every violation with what led to it. Of a storm that failed the history is kept as a file. */
 export async function publish (report: StormReport): Promise<void> {
-  const { mode, seed, history, faults, failed, stormMs, recoveryMs, boundMs, violations, maxStalenessMs, staleAccepts, troubles } = report
+  const { name, history, faults, failed, stormMs, recoveryMs, boundMs, violations, maxStalenessMs, staleAccepts, troubles } = report
   const storm = history.filter(({ final }) => final !== true)
-  say(`${mode}, seed ${seed}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, then ${history.length - storm.length} to look at the result; ` +
-    `${faults.length} faults of ${kindsOf(faults)} kinds, ${failed.length} that could not begin; ${violations.length + troubles.length} violations; ${staleAccepts} stale accepts, the longest by ${Math.round(maxStalenessMs)} ms of ${boundMs} allowed; recovered in ${Math.round(recoveryMs)} ms`)
+  const definite = storm.filter(({ outcome }) => outcome === 'ok' || outcome === 'refused').length
+  say(`${name}: ${storm.length} operations in ${(stormMs / 1000).toFixed(1)} s, ${Math.round(100 * definite / storm.length)} % with a definite answer, then ${history.length - storm.length} to look at the result; ` +
+    `${faults.length} faults of ${kindsOf(faults).size} kinds, ${failed.length} that could not begin; ${violations.length + troubles.length} violations; ${staleAccepts} stale accepts, the longest by ${Math.round(maxStalenessMs)} ms of ${boundMs} allowed; recovered in ${Math.round(recoveryMs)} ms`)
   say(`  operations: ${count(storm.map(({ kind, outcome }) => `${kind} ${outcome}`))}`)
   say(`  faults: ${count(faults.map(({ name }) => name))}`)
+  say(`  struck: ${count(faults.flatMap(({ name, strikes = 0 }) => Array.from({ length: strikes }, () => name)))}`)
   if (failed.length > 0) say(`  could not begin: ${count(failed.map(({ name, reason }) => `${name} (${reason})`))}`)
-  for (const trouble of troubles) say(trouble)
-  for (const violation of violations.slice(0, 5)) say(explain(history, violation))
-  if (violations.length === 0) return
-  const file = join(await mkdtemp(join(tmpdir(), 'fta-storm-')), `${mode}-${seed}.json`)
-  await writeFile(file, JSON.stringify({ mode, seed, faults, failed, violations, history }))
+  if (violations.length > 0) say(`  violations: ${count(violations.map(({ rule }) => rule))}`)
+  for (const trouble of troubles) say(`${name}: ${trouble}`)
+  for (const violation of firstOfEach(violations)) say(`${name}: ${explain(history, violation)}`)
+  if (violations.length + troubles.length === 0) return
+  const file = join(await mkdtemp(join(tmpdir(), 'fta-storm-')), `${name.replaceAll(/\W+/g, '-')}.json`)
+  await writeFile(file, JSON.stringify({ name, faults, failed, violations, history }))
   say(`the history is in ${file}`)
+}
+
+const EXAMPLES = 3
+
+function firstOfEach (violations: Violation[]): Violation[] {
+  return violations.filter(({ rule }, index) => violations.slice(0, index).filter((other) => other.rule === rule).length < EXAMPLES)
 }

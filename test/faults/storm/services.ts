@@ -10,6 +10,7 @@ import { createRedisServer } from '../../helpers/redis-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
 import { closeClients } from './asking.js'
 import type { StormUser } from './asking.js'
+import type { Isolation } from './modes.js'
 
 export interface Services {
   redis: RedisServer
@@ -26,10 +27,11 @@ export async function startServices (t: Test): Promise<Services> {
   return { redis, postgres, code }
 }
 
-/** A new database of the given name, with users, of whom the first are immortal. */
-export async function createUsers (postgres: PostgresServer, database: string, { immortals, mortals }: { immortals: number, mortals: number }): Promise<StormUser[]> {
+export interface Population { immortals: number, mortals: number, isolation: Isolation }
+
+/** A new database, with users, of whom the first are immortal. */
+export async function createUsers (connectionString: string, { immortals, mortals, isolation }: Population): Promise<StormUser[]> {
   const app = Fastify()
-  const connectionString = await createDatabase(postgres, database)
   await app.register(authPlugin, { database: { connectionString }, autoMigrate: true, hasher: fastHasher, rateLimit: false, accountLimit: false })
   await app.ready()
   const users: StormUser[] = []
@@ -40,16 +42,21 @@ export async function createUsers (postgres: PostgresServer, database: string, {
     users.push({ name: username, id: String(id), passwords: [password], password, live: [], isMortal: index >= immortals })
   }
   await app.close()
+  await execute(connectionString, ({ database }) => ['alter table users add column version int not null default 0', `alter database ${database} set default_transaction_isolation = '${isolation}'`])
   return users
 }
 
-async function createDatabase (postgres: PostgresServer, name: string): Promise<string> {
-  const client = new pg.Client({ connectionString: postgres.url })
+/** An empty database of the given name; its address. */
+export async function createDatabase ({ url }: PostgresServer, name: string): Promise<string> {
+  await execute(url, () => [`drop database if exists ${name}`, `create database ${name}`])
+  const address = new URL(url)
+  address.pathname = name
+  return address.href
+}
+
+async function execute (connectionString: string, statements: (client: pg.Client) => string[]): Promise<void> {
+  const client = new pg.Client({ connectionString })
   await client.connect()
-  await client.query(`drop database if exists ${name}`)
-  await client.query(`create database ${name}`)
+  for (const statement of statements(client)) await client.query(statement)
   await client.end()
-  const url = new URL(postgres.url)
-  url.pathname = name
-  return url.href
 }

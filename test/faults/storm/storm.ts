@@ -1,18 +1,22 @@
 import type { Test } from 'tap'
+import type { AuthPluginOptions } from '../../../lib/index.js'
 import { lookAtEverything, recover, RECOVERY_MS, settle } from './aftermath.js'
 import type { Storm } from './asking.js'
 import { check } from './checker.js'
 import { runClient } from './clients.js'
 import { createCluster } from './cluster.js'
 import type { Cluster } from './cluster.js'
-import { CACHE_TTL_MS, optionsOf } from './modes.js'
-import type { Mode } from './modes.js'
+import { joinOffsets, measureClock } from './clock.js'
+import { SETBACK } from './faults.js'
+import { optionsOf } from './modes.js'
+import type { Isolation, Mode } from './modes.js'
 import { startNemesis } from './nemesis.js'
 import type { Nemesis } from './nemesis.js'
+import { createProfiles } from './profiles.js'
 import { createRandom } from './random.js'
 import { kindsOf } from './report.js'
 import type { StormReport } from './report.js'
-import { createUsers } from './services.js'
+import { createDatabase, createUsers } from './services.js'
 import type { Services } from './services.js'
 
 const CLIENTS = 24
@@ -28,6 +32,7 @@ const LIFE_MS = 660_000
 
 export interface StormSettings {
   mode: Mode
+  isolation: Isolation
   seed: number
   /** A storm is over when it has had so many operations and faults, and faults of so many kinds; or after so long, whatever it has had. */
   least: { operations: number, faults: number, kinds: number }
@@ -40,13 +45,15 @@ export interface StormSettings {
 
 /** Runs a storm, heals everything, looks whether all that was answered lasts, and checks the history. */
 export async function runStorm (t: Test, services: Services, settings: StormSettings): Promise<StormReport> {
-  const { mode, seed } = settings
+  const { mode, isolation, seed } = settings
   const { redis, postgres } = services
-  const { options, bounds } = optionsOf(mode, CACHE_TTL_MS[mode])
-  const database = `storm_${mode}`
-  const storm = await createStorm(t, services, { database, options })
+  const database = `storm_${mode}_${isolation.replace(' ', '_')}`
+  const namespace = `${database}:`
+  const { options, bounds } = optionsOf({ mode, isolation, namespace })
+  const storm = await createStorm(t, services, { database, options, isolation })
+  const clockBefore = await measureClock(postgres)
   const startedAt = performance.now()
-  const nemesis = startNemesis({ cluster: storm.cluster, redis, postgres, namespace: options.cache!.namespace!, database }, { seed, hasLong: settings.hasLongFaults })
+  const nemesis = startNemesis({ cluster: storm.cluster, redis, postgres, namespace, database }, { seed, hasLong: settings.hasLongFaults }, countSuccesses(storm))
   const isOver = untilOver(storm, nemesis, settings)
   await Promise.all(Array.from({ length: CLIENTS }, (_, index) => runClient(storm, createRandom(seed * 1000 + index), isOver)))
   const stormMs = performance.now() - startedAt
@@ -56,18 +63,23 @@ export async function runStorm (t: Test, services: Services, settings: StormSett
   await recover(storm.cluster)
   await lookAtEverything(storm, redis)
   await Promise.all(storm.cluster.members.map((member) => member.kill()))
-  const verdict = check(storm.history, { ...bounds, maxPerUser: MAX_PER_USER, lifeMs: LIFE_MS })
+  const clock = joinOffsets(clockBefore, await measureClock(postgres))
+  const setbacks = [...storm.setbacks, ...nemesis.faults.filter(({ name }) => name === SETBACK)]
+  const verdict = check(storm.history, { ...bounds, maxPerUser: MAX_PER_USER, clock, setbacks })
   const troubles = [
     ...storm.cluster.crashes,
     ...(recoveryMs > RECOVERY_MS ? [`the servers needed ${Math.round(recoveryMs)} ms to recover: ${health.join(' ')}`] : [])
   ]
   const { history } = storm
   const { faults, failed } = nemesis
-  return { mode, seed, history, faults, failed, stormMs, recoveryMs, boundMs: bounds.boundMs, ...verdict, troubles }
+  return { name: `${mode}, ${isolation}, seed ${seed}`, history, faults, failed, stormMs, recoveryMs, boundMs: bounds.boundMs, ...verdict, troubles }
 }
 
-async function createStorm (t: Test, { code, redis, postgres }: Services, { database, options }: { database: string, options: ReturnType<typeof optionsOf>['options'] }): Promise<Storm> {
-  const users = await createUsers(postgres, database, { immortals: IMMORTALS, mortals: MORTALS + RESERVE })
+interface StormSetting { database: string, options: Partial<AuthPluginOptions>, isolation: Isolation }
+
+async function createStorm (t: Test, { code, redis, postgres }: Services, { database, options, isolation }: StormSetting): Promise<Storm> {
+  const connectionString = await createDatabase(postgres, database)
+  const users = await createUsers(connectionString, { immortals: IMMORTALS, mortals: MORTALS + RESERVE, isolation })
   const cluster: Cluster = await createCluster(t, {
     clocksMs: CLOCKS_MS,
     code,
@@ -84,7 +96,27 @@ async function createStorm (t: Test, { code, redis, postgres }: Services, { data
     }
   })
   const first = IMMORTALS + MORTALS
-  return { cluster, users, present: users.slice(0, first), reserve: users.slice(first), tokens: [], history: [], ended: [] }
+  return {
+    cluster,
+    users,
+    present: users.slice(0, first),
+    reserve: users.slice(first),
+    tokens: [],
+    history: [],
+    ended: [],
+    brief: [],
+    setbacks: [],
+    profiles: createProfiles(t, connectionString)
+  }
+}
+
+function countSuccesses ({ history }: Storm): () => number {
+  let seen = 0
+  let successes = 0
+  return () => {
+    for (; seen < history.length; seen++) if (history[seen]!.outcome === 'ok') successes++
+    return successes
+  }
 }
 
 function untilOver ({ history }: Storm, { faults }: Nemesis, { least, mostMs, onProgress = () => {} }: StormSettings): () => boolean {
@@ -95,6 +127,6 @@ function untilOver ({ history }: Storm, { faults }: Nemesis, { least, mostMs, on
     if (percent > told) onProgress(percent)
     told = percent
     if (performance.now() > deadline) return true
-    return history.length >= least.operations && faults.length >= least.faults && kindsOf(faults) >= least.kinds
+    return history.length >= least.operations && faults.length >= least.faults && kindsOf(faults).size >= least.kinds
   }
 }
