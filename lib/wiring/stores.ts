@@ -89,7 +89,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const windowMs = staleWindowMs(LONGEST_CACHE_TTL_MS)
   const tables = createTables(settings.map)
   const primary = createPrimary(db)
-  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, isPrimary: primary.isKnown })
+  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, connections: poolSize, isPrimary: primary.isKnown })
   const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, settings.token)
   const reader = timed(unbounded, deadline)
