@@ -344,7 +344,7 @@ t.test('a driver\'s error loses its values, and keeps what helps', async (t) => 
   t.equal(withoutValues(null).message, 'the database refused the statement')
   t.equal(withoutValues(new Error('')).message, 'the database refused the statement')
   t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
-  for (const error of [{ code: '57P01' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
+  for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
   for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
 })
 

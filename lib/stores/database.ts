@@ -8,6 +8,7 @@ import { INVALID_OPTION } from '../errors.js'
 import { withoutValues } from './pg-errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { trackClients } from './track-clients.js'
+import { POOL_LISTENERS } from './useless-clients.js'
 
 export interface OpenDatabase {
   db: Kysely<any>
@@ -49,6 +50,7 @@ function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: n
 function prepare (pool: pg.Pool): number {
   refuseQueryTimeout(pool.options)
   listenOnce(pool, 'acquire', surviveLoss)
+  for (const [event, listener] of Object.entries(POOL_LISTENERS)) listenOnce(pool, event, listener)
   // An idle one that the server ends is the pool's own error. It has forgotten it, and connects anew when it must.
   listenOnce(pool, 'error', ignore)
   return pool.options.max

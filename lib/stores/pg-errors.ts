@@ -2,8 +2,8 @@ import { INVALID_INPUT, UNAVAILABLE } from '../errors.js'
 
 /** Serialization failure and deadlock: the transaction did nothing and may be run again. */
 const RETRYABLE = new Set(['40001', '40P01'])
-/** The administrator, or a crash, ended the server's process; the connection failed. */
-const LOST = new Set(['57P01', '57P02', '08003', '08006', 'ECONNRESET', 'EPIPE'])
+/** The administrator, a crash, or idle_session_timeout ended the server's process; the connection failed. */
+const LOST = new Set(['57P01', '57P02', '57P05', '08003', '08006', 'ECONNRESET', 'EPIPE'])
 /** Bad encoding in text, a malformed literal, too long or too large a value, one that a column refuses: the input's fault. */
 const BAD_INPUT = new Set(['22021', '22P02', '22001', '22003', '23502', '23514'])
 /** Ours, of a connection to a standby. */
@@ -28,6 +28,11 @@ export function isRetryable (error: unknown): boolean {
 /** Whether the connection broke under a statement, which may have been run or not. A failure to connect is none. */
 export function isLost (error: unknown): boolean {
   return LOST.has(codeOf(error)) || /^Connection terminated( unexpectedly)?$|is not queryable$/.test(String((error as Failure)?.message))
+}
+
+/** Whether the client had been ended before it was given the statement, which therefore did nothing. */
+export function isClosed (error: unknown): boolean {
+  return (error as Failure | null)?.message === 'Client was closed and is not queryable'
 }
 
 export function isUniqueViolation (error: unknown): boolean {

@@ -25,8 +25,8 @@ export interface SqlSettings extends Partial<RetrySettings> {
   isPrimary?: () => boolean
 }
 
-export function createSql (db: Kysely<any>, { timeoutMs = Infinity, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
-  const retry = createRetry({ timeoutMs, ...settings })
+export function createSql (db: Kysely<any>, { timeoutMs = Infinity, connections = 10, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
+  const retry = createRetry({ timeoutMs, connections, ...settings })
   const readCommitted = <Result>(work: Work<Transaction<any>, Result>) => db.transaction().setIsolationLevel('read committed').execute(work)
 
   async function attempt<Result> (work: (conflicts: number) => Promise<Result>, isRead: boolean): Promise<Result> {

@@ -92,7 +92,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const { ttlMs: cacheTtlMs, namespace } = settings.cache
   const tables = createTables(settings.map)
   const primary = createPrimary(db)
-  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, isPrimary: primary.isKnown })
+  const sql = createSql(db, { timeoutMs: deadline.timeoutMs, connections: poolSize, isPrimary: primary.isKnown })
   const secret = createSecret({ sql, tables, deadline })
   const unbounded = createTokenReader(sql, tables, { ...settings.token, cacheTtlMs })
   const reader = timed(unbounded, deadline)
