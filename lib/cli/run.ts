@@ -35,6 +35,8 @@ Exit codes: 0 done, 1 failed, 2 called wrongly.
 
 /** Runs a command; resolves to the exit code. Failures are told in a line on stderr. */
 export async function run (args: string[], io: Io): Promise<number> {
+  // A reader that goes away, such as `head`, or the end of a server's log, ends no command.
+  for (const stream of [io.stdout, io.stderr]) stream.on('error', () => {})
   try {
     return await dispatch(args, io)
   } catch (error) {

@@ -9,6 +9,7 @@ import type { Argon2Library } from './argon2-library.js'
 import { mayCutOff } from './bcrypt-encoding.js'
 import { createBuiltInVerifiers } from './built-in-verifiers.js'
 import { createDummyHash } from './dummy-hash.js'
+import { createHasherFailureReport } from './hasher-failure.js'
 import { withoutSecrets } from './safe-error.js'
 import { createUnderWay } from './under-way.js'
 import { createUnknownHashReport } from './unknown-hash.js'
@@ -74,6 +75,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   const dummy = createDummyHash({ hasher: { hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
   const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
   const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
+  const reportFailure = createHasherFailureReport({ logger, now })
   const underWay = createUnderWay()
   let isClosed = false
 
@@ -86,6 +88,17 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   async function run<Result> (task: () => Promise<Result>, ...secrets: string[]): Promise<Result> {
     if (isClosed) throw new UNAVAILABLE()
     return await underWay.track(gate.run(() => pace.run(() => orUnavailable(() => inTime(task), secrets))))
+  }
+
+  // An answer that could not be computed is no refusal, and never a success. What a hasher says may quote what it was given.
+  async function orUnavailable<Result> (task: () => Promise<Result>, secrets: string[]): Promise<Result> {
+    try {
+      return await task()
+    } catch (error) {
+      const cause = withoutSecrets(error, ...secrets)
+      reportFailure(cause)
+      throw new UNAVAILABLE({ cause })
+    }
   }
 
   async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
@@ -126,13 +139,4 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
 export function defaultConcurrency ({ UV_THREADPOOL_SIZE }: NodeJS.ProcessEnv): number {
   const threads = Number(UV_THREADPOOL_SIZE ?? 4) || 4
   return Math.max(1, Math.min(availableParallelism(), threads) - 1)
-}
-
-// An answer that could not be computed is no refusal, and never a success. What a hasher says may quote what it was given.
-async function orUnavailable<Result> (task: () => Promise<Result>, secrets: string[]): Promise<Result> {
-  try {
-    return await task()
-  } catch (error) {
-    throw new UNAVAILABLE({ cause: withoutSecrets(error, ...secrets) })
-  }
 }
