@@ -1,5 +1,6 @@
 import type { Digest, TokenCache } from '../../types/ports.js'
 import { afterArrivals, withDeadline } from '../concurrency/deadline.js'
+import { createSilenceWatch } from '../concurrency/silence.js'
 import { TOMBSTONE } from './cache-record.js'
 import { followConnection } from './redis-connection.js'
 import type { Connection, ConnectionListener } from './redis-connection.js'
@@ -25,6 +26,12 @@ local left = ARGV[3] - (ARGV[4] - redis.call('PTTL', KEYS[1]))
 if left < 1 then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))`
 
+/**
+ * A server that said nothing for so long may have been replaced by another. When it wakes it is not asked over the old connection:
+ * a new one goes to the master of today, and the latest revocations are written before anything is read.
+ */
+const SILENCE_MS = 1000
+
 /** Tombstones of one revocation go out in chunks, so that 10 000 sessions don't fill the socket's buffer at once. */
 const CHUNK = 500
 
@@ -39,13 +46,14 @@ export interface RedisCacheSettings {
 /** The protocol's commands on Redis, Sentinel or Cluster: every one touches one key. */
 export function createRedisCache ({ client, namespace, readTimeoutMs, close }: RedisCacheSettings): TokenCache {
   const keyOf = (digest: Digest) => `${namespace}t:${digest}`
-  const expired = () => new Error(`Redis did not answer within ${readTimeoutMs} ms`)
+  const silence = createSilenceWatch({ timeoutMs: SILENCE_MS, onSilent: () => renew() })
   const listeners: ConnectionListener[] = []
   let isConnected = false
   // Counts losses and replacements: what was asked before one may be answered by a server that lacks the latest tombstones.
   let epoch = 0
 
-  const { moved } = followConnection(client, (connected) => {
+  const { moved, renew } = followConnection(client, (connected) => {
+    silence.heard()
     if (isConnected) epoch++
     isConnected = connected
     for (const listener of listeners) listener(connected)
@@ -53,12 +61,27 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
 
   const replaced = () => new Error('Redis was replaced while it was asked')
 
+  function expired (): Error {
+    silence.missed()
+    return new Error(`Redis did not answer within ${readTimeoutMs} ms`)
+  }
+
   function noted (error: Error): Error {
     if (isElsewhere(error)) moved()
+    if (isTimeout(error)) silence.missed()
+    if (isReply(error)) silence.heard()
     return error
   }
 
-  const send = <Answer>(command: Promise<Answer>) => command.catch((error): never => { throw noted(error) })
+  async function send<Answer> (command: Promise<Answer>): Promise<Answer> {
+    try {
+      const answer = await command
+      silence.heard()
+      return answer
+    } catch (error) {
+      throw noted(error as Error)
+    }
+  }
 
   async function acknowledged (command: Promise<unknown>): Promise<void> {
     const answer = await send(command)
@@ -78,8 +101,10 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
       const since = epoch
       try {
         client.get(keyOf(digest), (error, value) => {
+          if (error) noted(error)
+          else silence.heard()
           if (isForeign(error)) finish(null, FOREIGN)
-          else if (error) finish(noted(error), null)
+          else if (error) finish(error, null)
           else if (since !== epoch) finish(replaced(), null)
           else finish(null, value == null ? null : read(digest, value))
         })
@@ -136,6 +161,16 @@ function isForeign (error: Error | null | undefined): boolean {
 /** A Cluster's answer that another server has the key's slot. Our client does not go there: see redis-client.ts. */
 function isElsewhere (error: Error): boolean {
   return /\b(MOVED|ASK) /.test(error.message)
+}
+
+/** ioredis' own, after `commandTimeout`. */
+function isTimeout (error: Error): boolean {
+  return error.message === 'Command timed out'
+}
+
+/** An error that Redis itself has answered. */
+function isReply (error: Error): boolean {
+  return error.name === 'ReplyError'
 }
 
 async function inChunks (digests: readonly Digest[], send: (digest: Digest) => Promise<unknown>): Promise<void> {

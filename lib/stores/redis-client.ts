@@ -54,7 +54,7 @@ const CLUSTER = {
   scaleReads: 'master',
   clusterNodeRetryStrategy: null,
   slotsRefreshTimeout: 1000,
-  slotsRefreshInterval: 5000
+  slotsRefreshInterval: 1000
 } satisfies ClusterOptions
 
 export type RedisClient = Redis | Cluster

@@ -3,12 +3,14 @@ export interface Connection {
   on (event: 'ready' | 'close', listener: () => void): unknown
   readonly status: string
   readonly isCluster?: boolean
+  readonly stream?: { destroy (error: Error): void }
 }
 
 interface ClusterNode {
   on (event: 'ready' | 'close', listener: () => void): unknown
   connect (): Promise<void>
   readonly status: string
+  readonly stream?: { destroy (error: Error): void }
 }
 
 interface ClusterConnection extends Connection {
@@ -24,6 +26,8 @@ export type ConnectionListener = (connected: boolean) => void
 export interface FollowedConnection {
   /** To be called when a command was answered that its slot is elsewhere. */
   moved (): void
+  /** To be called when the server is silent: breaks the connection, so that another is made. */
+  renew (): void
 }
 
 /** Follows a client: at once if its connection stands, then at every loss and every return. */
@@ -32,7 +36,12 @@ export function followConnection (client: Connection, tell: ConnectionListener):
   client.on('ready', () => tell(true))
   client.on('close', () => tell(false))
   if (client.status === 'ready') tell(true)
-  return { moved () {} }
+  return { moved () {}, renew: () => breakOff(client) }
+}
+
+// Not `disconnect()`: it waits for the server to close its side.
+function breakOff ({ stream }: Pick<Connection, 'stream'>): void {
+  stream?.destroy(Object.assign(new Error('Redis is silent'), { code: 'ETIMEDOUT' }))
 }
 
 /** How long after a loss the map of the slots is asked for: at most so often while a master is away. */
@@ -98,5 +107,5 @@ function followCluster (cluster: ClusterConnection, tell: ConnectionListener): F
   cluster.on('ready', begin)
   cluster.on('close', lose)
   if (isMapped) begin()
-  return { moved: remap }
+  return { moved: remap, renew: () => cluster.nodes('master').forEach(breakOff) }
 }

@@ -36,8 +36,9 @@ export function openNear (parts: NearSettings): Near {
   const { settings: { cache: { near: options, namespace } }, redis, cache, gate, clock, logger } = parts
   if (options === null || redis === null) return { cache, inFrontOf: (store) => store, clear () {}, start () {}, close: async () => {} }
   const near: NearCache = createNearCache({ ...options, clock, isTold: () => gate.isTrusted() && channel.isStanding() })
+  const subscriber = openSubscriber(redis, logger)
   const channel: InvalidationChannel = createNearChannel({
-    subscriber: openSubscriber(redis, logger),
+    subscriber,
     publisher: redis,
     name: `${namespace}n`,
     onInvalid: near.drop,
@@ -45,6 +46,8 @@ export function openNear (parts: NearSettings): Near {
     report: createFailureReporter({ ...parts, message: 'the near cache\'s channel fails: it is not used, or other servers accept ended tokens until cache.near.ttl is over' })
   })
   gate.onDistrust(near.clear)
+  // The server may have been replaced, and a connection that only listens does not notice: messages go to the new one.
+  onLoss(cache, () => subscriber.stream?.destroy())
   return {
     cache: createTellingCache({ cache, near, channel }),
     inFrontOf: (store) => createNearTokenStore({ near, store }),
@@ -52,4 +55,12 @@ export function openNear (parts: NearSettings): Near {
     start: channel.start,
     close: channel.close
   }
+}
+
+function onLoss (cache: TokenCache, listener: () => void): void {
+  let wasConnected = false
+  cache.onConnection((isConnected) => {
+    if (wasConnected && !isConnected) listener()
+    wasConnected = isConnected
+  })
 }
