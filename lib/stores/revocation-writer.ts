@@ -3,6 +3,7 @@ import type { Kysely, RawBuilder } from 'kysely'
 import { UNSUPPORTED } from '../errors.js'
 import type { Digest, Revoked, RevocationWriter, RevokeReason } from '../../types/ports.js'
 import type { UserId } from '../../types/user.js'
+import { refuseChange } from './refusals.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 import { ago, toBytes, toDigest } from './token-reader.js'
@@ -49,7 +50,7 @@ export function createRevocationWriter ({ read, run, transaction }: Sql, tables:
   }
 
   async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
-    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db)
+    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
     return rows.length > 0
   }
 
@@ -82,7 +83,7 @@ export function createRevocationWriter ({ read, run, transaction }: Sql, tables:
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
       const { ended, digests } = await endUser(db, userId, 'user_deleted')
-      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
+      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
       if (deleted !== undefined) return { found: true, ended, userId, digests }
       return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, deletedWindowMs) }
     })
