@@ -373,7 +373,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     ]
     for (const [failure, answer, status, cause] of failures) {
       const { url, seen } = await provider(t, answer, status)
-      const captcha = make({ url, ...HOSTS, timeoutMs: failure.startsWith('a hang') ? 100 : 3000 })
+      const captcha = make({ url, ...HOSTS, timeoutMs: failure.startsWith('a hang') ? 100 : 10_000 })
       const error = await captcha.verify('the-answer', context()).then(() => null, (error) => error)
       t.match(error, { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503, cause: { message: cause } }, failure)
       t.notMatch(`${error.stack} ${error.cause.stack}`, /SECRET|the-answer|Sorry/, 'neither key nor answer nor body is told')
@@ -535,7 +535,7 @@ function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial
     pseudonym: async (purpose, text) => `${purpose}:${text.length}:${text.slice(-2)}`,
     logger: { info: write('info'), warn: write('warn'), error: write('error') },
     monotonicNow: () => clock.nowMs,
-    timeoutMs: 300,
+    timeoutMs: 30_000,
     ...settings
   })
   let count = 0
@@ -727,7 +727,7 @@ test('a captcha guard keeps answers and keys out of its log and its errors', asy
   const { url } = await provider(t, { success: false, 'error-codes': ['invalid-input-secret'] })
   const failing = await provider(t, 'the body', 500)
   for (const captcha of [recaptcha({ secret: SECRET, url }), recaptcha({ secret: SECRET, url: failing.url }), recaptchaEnterprise({ apiKey: API_KEY, projectId: 'p', siteKey: 'k', url: failing.url })]) {
-    const { guard, lines } = guarded(captcha, { timeoutMs: 3000 })
+    const { guard, lines } = guarded(captcha, { timeoutMs: 30_000 })
     const error = await guard.check('CANARY', { ip: null, failures: 0 }).then(() => null, (error) => error)
     t.notMatch(`${JSON.stringify(lines)} ${error.stack} ${error.cause.stack} ${error.cause.cause}`, /CANARY|SECRET|the body/)
     t.equal(lines.length, 1)

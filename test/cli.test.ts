@@ -163,6 +163,29 @@ test('migrate maps a host\'s own users table', async (t) => {
   t.match((await cli(['migrate', '--sql', '--id-type', 'integer', ...flags])).out, 'user_id integer references "app"."people" ("nr")')
 })
 
+test('a name cannot speak to the terminal', async (t) => {
+  const name = 'eve\x1b[2K\r\nCreated ann\x9b31m\u2028\u2029\u202e\u2066\x7f'
+  const shown = 'eve\\u001b[2K\\u000d\\u000aCreated ann\\u009b31m\\u2028\\u2029\\u202e\\u2066\\u007f'
+  const url = await freshDatabase(t)
+  const env = { DATABASE_URL: url, REDIS_URL: redisUrl() }
+  const says = async (args: string[], line: string, more: object = {}) => {
+    const { out, err } = await cli(args, { env, ...more })
+    t.match(out + err, line)
+    t.notMatch(out + err, /[^\n\P{Cc}]|[\u2028\u2029\u202e\u2066]/u)
+    t.match(out + err, /^[^\n]*\n$/, 'it is one line')
+  }
+  await cli(['migrate'], { env })
+  await says(['create-user', name], `Created ${shown}, id `, { stdin: PASSWORD })
+  await says(['set-password', name], `Set the password of ${shown};`, { stdin: NEW_PASSWORD })
+  await says(['revoke-user', name], `Ended 0 sessions of ${shown}`)
+  await says(['migrate', '--data', `package.json/${name}`], shown, { env: {} })
+  await says(['serve', `--${name}`], 'eve\\u001b[2K')
+  await says(['revoke-user', 'ann', '--users-table', name], `"${shown}"`)
+  await says([name], 'Unknown command "eve')
+  await says(['migrate'], shown, { env: { DATABASE_URL: new URL(encodeURIComponent(name), url).href } })
+  for (const flag of ['--users-schema', '--tokens-table']) await says(['migrate', '--sql', flag, name], `--sql prints no control characters, and ${flag} has one`)
+})
+
 test('two processes may migrate at once', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const results = await Promise.all([spawnCli(t, ['migrate'], env).result, spawnCli(t, ['migrate'], env).result])

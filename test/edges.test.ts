@@ -148,8 +148,9 @@ t.test('a deadlock is tried again', async (t) => {
 
 t.test('a statement that hangs is answered in time, and does not hold up the shutdown', async (t) => {
   const host = await createApp(t, testOptions(database.url, { lookup: { timeout: '1s' } }))
-  const { id, username } = await createUser(host)
-  const token = await login(host, username)
+  // Of a server with more patience.
+  const { id, username } = await createUser(app)
+  const token = await login(app, username)
   const session = await pool.connect()
   await session.query('begin; lock table auth_tokens')
   const reply = await caller(host)('GET', '/auth/me', { token })
@@ -164,8 +165,9 @@ t.test('a statement that hangs is answered in time, and does not hold up the shu
 
 t.test('a revocation that misses its deadline is told to the cache when it has happened after all', async (t) => {
   const host = await createApp(t, testOptions(database.url, { lookup: { timeout: '1s' } }))
-  const { id, username } = await createUser(host)
-  const token = await login(host, username)
+  // Of a server with more patience.
+  const { id, username } = await createUser(app)
+  const token = await login(app, username)
   t.equal((await caller(host)('GET', '/protected', { token })).statusCode, 200)
   const session = await pool.connect()
   await session.query('begin')

@@ -62,7 +62,7 @@ t.test('after close() no handle, timer, thread, connection, listener or lasting 
   await t.test('with a PostgreSQL that hangs', { skip: noPostgres }, async (t) => {
     const postgres = await createPostgresServer(t)
     await postgres.start()
-    const hanging = { database: { connectionString: postgres.url }, lookup: { timeout: '500ms' } }
+    const hanging = { database: { connectionString: postgres.url }, lookup: { timeout: '5s' } }
     await leavesNothing(t, database.url, hanging, async (app) => {
       await exercise(app)
       await postgres.freeze()

@@ -90,9 +90,11 @@ async function createWorld (t: Test, lookup: AuthPluginOptions['lookup']): Promi
     // A Redis that has to wait for a busy machine is not what this is about.
     cache: { timeout: '5s' }
   }))
-  const { id } = await createUser(app)
+  const patient = await createApp(t, testOptions(database.url, { users: { activeWhen: 'active' }, token: { maxPerUser: TOKENS } }))
+  const { id } = await createUser(patient)
   const tokens: string[] = []
-  for (let i = 0; i < TOKENS; i++) tokens.push((await app.tokenAuth.issueToken(id)).token)
+  for (let i = 0; i < TOKENS; i++) tokens.push((await patient.tokenAuth.issueToken(id)).token)
+  await patient.close()
   return { app, redis, tokens, lookups, ...gate }
 }
 

@@ -235,12 +235,14 @@ test('nobody outside is asked about a password that a cheap rule refuses', async
 
 test('long inputs are answered quickly', async (t) => {
   const { verdict } = policyOf({ maxLength: 1024, common: true, contextWords: ['a'.repeat(100)] })
-  const startedAt = performance.now()
+  const before = process.cpuUsage()
   t.equal(await verdict('a'.repeat(20_000_000)), 'PASSWORD_TOO_LONG')
   t.equal(await verdict('1'.repeat(1024), `${'1'.repeat(253)}x`), 'good')
   t.equal(await verdict(`${'a'.repeat(99)}b`.repeat(10), 'a'.repeat(200_000) + '@'.repeat(50_000)), 'good')
   t.equal(await verdict('\uFDFA'.repeat(1024), '\uFDFA'.repeat(254) + 'x'), 'good', 'a character that folds to 18')
-  t.ok(performance.now() - startedAt < 2000)
+  // Of this process alone, whoever else wants the machine. What grows with the square would take hours.
+  const { user, system } = process.cpuUsage(before)
+  t.ok(user + system < 20_000_000, `${(user + system) / 1000} ms`)
 })
 
 interface Seen { method: string | undefined, url: string | undefined, headers: IncomingMessage['headers'], body: string }
@@ -338,7 +340,7 @@ test('an answer that is too long is not read to its end', async (t) => {
 })
 
 // Without an end of ours, the connection would go at some later garbage collection.
-test('a refused answer is not read either', { timeout: 3000 }, async (t) => {
+test('a refused answer is not read either', { timeout: 60_000 }, async (t) => {
   const answers: [number, string][] = [[500, 'text/plain'], [200, 'text/html']]
   for (const [status, type] of answers) {
     const closed = new Promise<void>((resolve) => {
@@ -365,7 +367,7 @@ test('a question ends with its caller', async (t) => {
 })
 
 test('an error tells neither the query nor the body', async (t) => {
-  const question = { peer: 'the peer', body: new URLSearchParams({ secret: 'SESAME' }), mediaType: 'text/plain', maxBytes: 100, timeoutMs: 1000, signal: waiting() }
+  const question = { peer: 'the peer', body: new URLSearchParams({ secret: 'SESAME' }), mediaType: 'text/plain', maxBytes: 100, timeoutMs: 30_000, signal: waiting() }
   const { url } = await peer(t, (response) => { response.writeHead(500).end('SESAME') })
   for (const address of [url, 'http://127.0.0.1:1/', 'http://SESAME:SESAME@127.0.0.1/', 'no address']) {
     const error = await failure(ask({ ...question, url: `${address}?key=SESAME` }))
@@ -375,7 +377,7 @@ test('an error tells neither the query nor the body', async (t) => {
 })
 
 test('a body is posted, and the answer has the media type that was asked for, whatever its parameters', async (t) => {
-  const question = { peer: 'the peer', mediaType: 'application/json', maxBytes: 16, timeoutMs: 1000, signal: waiting() }
+  const question = { peer: 'the peer', mediaType: 'application/json', maxBytes: 16, timeoutMs: 30_000, signal: waiting() }
   const form = new URLSearchParams({ a: 'b c' })
   const { url, seen } = await peer(t, plain('{"success":true}', 'Application/JSON; charset=utf-8'))
   t.same(await ask({ ...question, url, body: form }), { status: 200, text: '{"success":true}' })

@@ -277,9 +277,10 @@ t.test('last uses are written in one statement an interval, and the rest when th
   await pool.query('update auth_tokens set last_used_at = now() - interval \'1 hour\' where user_id = $1', [id])
   const touches = () => counted.statements.filter((statement) => /set last_used_at/.test(statement)).length
   const stale = async () => (await pool.query('select 1 from auth_tokens where user_id = $1 and last_used_at < now() - interval \'5 minutes\'', [id])).rows.length
+  const startedAt = performance.now()
   for (let i = 0; i < 20; i++) for (const token of tokens) await statusOf(token, host)
   await until(async () => await stale() === 0, 'the uses are written')
-  t.ok(touches() < 20, `${touches()} statements for 40 requests`)
+  t.ok(touches() <= 1 + (performance.now() - startedAt) / 100, `${touches()} statements for 40 requests`)
 
   await host.close()
   const slow = await createApp(t, testOptions(database.url))
@@ -331,18 +332,18 @@ t.test('a change of password gives a token with the scopes and the label of the 
 })
 
 t.test('an idle session ends, and one in use does not', async (t) => {
-  const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))
+  const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '1h', touchInterval: '1h' } }))
   const { id, username } = await createUser(host)
   const [used, idle] = [await login(host, username), await login(host, username)]
-  const unusedFor = async (seconds: number, token: string) => {
-    await pool.query(`update auth_tokens set last_used_at = now() - ${seconds} * interval '1 second' where digest = $1`, [Buffer.from(digestOf(token), 'base64url')])
+  const unusedFor = async (minutes: number, token: string) => {
+    await pool.query(`update auth_tokens set last_used_at = now() - ${minutes} * interval '1 minute' where digest = $1`, [Buffer.from(digestOf(token), 'base64url')])
   }
   await unusedFor(61, idle)
   t.equal(await statusOf(idle, host), 401)
   t.equal((await host.tokenAuth.listSessions(id)).length, 1)
-  await unusedFor(58, used)
-  t.equal(await statusOf(used, host), 200, 'two seconds before it would end')
-  await until(async () => (await pool.query('select 1 from auth_tokens where user_id = $1 and last_used_at > now() - interval \'20 seconds\'', [id])).rows.length === 1,
+  await unusedFor(50, used)
+  t.equal(await statusOf(used, host), 200, 'before it would end')
+  await until(async () => (await pool.query('select 1 from auth_tokens where user_id = $1 and last_used_at > now() - interval \'10 minutes\'', [id])).rows.length === 1,
     'a use close to the limit is written at once')
   t.equal(await statusOf(used, host), 200)
 })

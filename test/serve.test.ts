@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
 import { createDemoUser } from '../lib/cli/demo-user.js'
+import { OVERLOADED } from '../lib/errors.js'
+import type { TokenAuth } from '../lib/index.js'
 import { openDatabase } from '../lib/stores/database.js'
 import { createApp, PASSWORD, testOptions } from './helpers/app.js'
 import { cli, freshDatabase, post, query, spawnCli, start, untilPrinted } from './helpers/cli.js'
@@ -78,7 +80,7 @@ test('serve makes no demo user in production, or where none is wanted', async (t
 
 test('of several servers that start at once on an empty database one makes the demo user', async (t) => {
   const url = await freshDatabase(t)
-  const servers = await Promise.all([1, 2, 3].map(() => serve(t, [], { DATABASE_URL: url })))
+  const servers = await Promise.all([1, 2].map(() => serve(t, [], { DATABASE_URL: url })))
   t.equal(servers.filter(({ out }) => demoOf(out()) !== undefined).length, 1)
   t.strictSame(await query('select username from users', url), [{ username: 'demo' }])
 
@@ -89,6 +91,9 @@ test('of several servers that start at once on an empty database one makes the d
     await query('delete from users', url)
     const made = await Promise.all([createDemoUser(db, app.tokenAuth), createDemoUser(db, app.tokenAuth)])
     t.equal(made.filter((demo) => demo !== null).length, 1)
+    await query('delete from users', url)
+    const busy = { ...app.tokenAuth, createUser: async () => { busy.createUser = app.tokenAuth.createUser; throw Object.assign(new OVERLOADED(), { retryAfterSeconds: 0 }) } } as unknown as TokenAuth
+    t.match(await createDemoUser(db, busy), { username: 'demo' }, 'a machine that is busy with its first hash')
     await query('alter table users add constraint closed check (false) not valid; delete from users', url)
     await t.rejects(createDemoUser(db, app.tokenAuth), { code: /^FST_TOKEN_AUTH_(UNAVAILABLE|INVALID_INPUT)$/ }, 'another failure is not hidden')
   })
@@ -107,6 +112,17 @@ test('serve answers 503 at /health when the database is gone', async (t) => {
   const reply = await fetch(`${server.url}/health`)
   t.equal(reply.status, 503)
   t.same(await reply.json(), { database: 'down', cache: 'in-process' })
+})
+
+test('what a request is called cannot speak to the terminal, and is in the log as it was', async (t) => {
+  const server = await serve(t, ['--memory', '--no-demo', '--log-level', 'info'], {})
+  const client = connect(Number(new URL(server.url).port), '127.0.0.1')
+  t.teardown(() => { client.destroy() })
+  client.end(Buffer.from('GET /nowhere HTTP/1.1\r\nhost: a\x9b31m\r\n\r\n', 'latin1'))
+  await untilPrinted(server, '"url":"/nowhere"')
+  t.notMatch(server.out(), '\x9b')
+  const line = server.out().split('\n').find((line) => line.includes('"url":"/nowhere"'))!
+  t.equal(JSON.parse(line).req.host, 'a\x9b31m')
 })
 
 test('serve ends at the first signal, and at once at a later one', async (t) => {
@@ -128,8 +144,9 @@ test('serve in its own process does not wait for a slow client for ever', async 
   const slow = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
   t.teardown(() => { slow.destroy() })
   slow.on('error', () => {})
-  slow.write('GET /health HTTP/1.1\r\n')
-  await once(slow, 'connect')
+  // The answer to the first says that the server has read the beginning of the second.
+  slow.write('GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET /health HTTP/1.1\r\n')
+  await once(slow, 'data')
   const signals = setInterval(() => server.child.kill('SIGTERM'), 100)
   t.match(await server.result.finally(() => clearInterval(signals)), { code: 130, err: '' })
 })

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import { createTables } from '../stores/tables.js'
@@ -19,8 +20,12 @@ export async function createDemoUser (db: Kysely<any>, tokenAuth: TokenAuth): Pr
     await tokenAuth.createUser(demo)
     return demo
   } catch (error) {
+    const { code, retryAfterSeconds } = error as { code?: string, retryAfterSeconds?: number }
     // Another process was faster, and has printed its password.
-    if ((error as { code?: string }).code === 'FST_TOKEN_AUTH_USERNAME_TAKEN') return null
-    throw error
+    if (code === 'FST_TOKEN_AUTH_USERNAME_TAKEN') return null
+    if (code !== 'FST_TOKEN_AUTH_OVERLOADED') throw error
+    // A slow machine is busy with its first hash: no reason to end a server that listens.
+    await pause(Number(retryAfterSeconds) * 1000, undefined, { ref: false })
+    return await createDemoUser(db, tokenAuth)
   }
 }

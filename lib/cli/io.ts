@@ -1,5 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 import type { Now } from '../../types/ports.js'
+import { printable } from './printable.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -34,6 +35,7 @@ export function processIo (): Io {
   }
 }
 
+/** Prints each in a line of its own, whatever is in it. */
 export function print (stream: Writable, ...lines: string[]): void {
-  stream.write(lines.map((line) => `${line}\n`).join(''))
+  stream.write(lines.map((line) => `${printable(line)}\n`).join(''))
 }

@@ -7,6 +7,7 @@ import type { FlagValues } from './command.js'
 import { print } from './io.js'
 import { MAPPING_FLAGS, toTableMap } from './mapping.js'
 import { DATA_FLAG, withDatabase } from './open-database.js'
+import { printable } from './printable.js'
 
 const FLAGS = {
   up: { type: 'boolean', about: 'apply what is missing (this is the default)' },
@@ -34,10 +35,12 @@ export const migrate = defineCommand({
   async run (io, values) {
     const verb = readVerb(values)
     const map = toTableMap(values)
-    const lines = values.sql === true
-      ? await toSql(verb, map)
-      : await withDatabase(io.env, values, ({ db }) => carryOut(verb, db, map))
-    print(io.stdout, ...lines)
+    if (values.sql === true) {
+      refuseUnprintable(values)
+      io.stdout.write(await toSql(verb, map))
+    } else {
+      print(io.stdout, ...await withDatabase(io.env, values, ({ db }) => carryOut(verb, db, map)))
+    }
     return 0
   }
 })
@@ -50,10 +53,16 @@ function readVerb (values: Values): typeof VERBS[number] {
   throw new INVALID_OPTION('--down drops a table and everything in it: say --yes as well if that is what you want')
 }
 
-async function toSql (verb: 'up' | 'down' | 'status', map: TableMap): Promise<string[]> {
+// Statements are printed as they are, for with another name they would make another table.
+function refuseUnprintable (values: Values): void {
+  const [flag] = Object.entries(values).find(([, value]) => printable(String(value)) !== String(value)) ?? []
+  if (flag !== undefined) throw new INVALID_OPTION(`--sql prints no control characters, and --${flag} has one`)
+}
+
+async function toSql (verb: 'up' | 'down' | 'status', map: TableMap): Promise<string> {
   if (map.users.idType === null) throw new INVALID_OPTION('--sql asks no database, so your own users table needs --id-type: uuid, integer, bigint or text')
   const statements = await printMigrations(map, verb as 'up' | 'down')
-  return statements.map((statement) => `${statement};`)
+  return statements.map((statement) => `${statement};\n`).join('')
 }
 
 async function carryOut (verb: 'up' | 'down' | 'status', db: Kysely<any>, map: TableMap): Promise<string[]> {

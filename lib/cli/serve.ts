@@ -97,7 +97,8 @@ async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trust
     },
     trustProxy,
     logLevel,
-    logs: stdout
+    // A log's line is JSON, in which an escaped character is the same text.
+    logs: { write: (line) => print(stdout, line.trimEnd()) }
   })
 }
 

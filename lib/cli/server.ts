@@ -1,4 +1,3 @@
-import type { Writable } from 'node:stream'
 import type fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import type swagger from '@fastify/swagger'
@@ -15,7 +14,7 @@ export interface ServerSettings {
   auth: AuthPluginOptions
   trustProxy: TrustProxy
   logLevel: string
-  logs: Writable
+  logs: { write (line: string): unknown }
 }
 
 /** The API that `serve` serves: the plugin, `/health`, and the OpenAPI document with its pages at `/docs`. */

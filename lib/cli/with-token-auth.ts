@@ -34,12 +34,15 @@ export interface Tool {
 
 type Values = Place & Mapping & { 'cache-namespace'?: string }
 
+/** Nobody else waits behind a command, so that a slow machine is no reason for it to fail. */
+const PATIENT = { hashing: { maxWait: '60s' }, lookup: { maxWait: '60s', timeout: '10s' } }
+
 /** Runs the work with the plugin on a server that does not listen, and no cache but the process's own. */
 export async function withTokenAuth<Result> (io: Io, values: Values, work: (tool: Tool) => Promise<Result>, options: Partial<AuthPluginOptions> = {}): Promise<Result> {
   const map = toTableMap(values)
   const mapped = toOptions(values)
   return await withDatabase(io.env, values, async ({ db }) => {
-    const app = await createApp({ ...mapped, database: db, rateLimit: false, ...options, token: { ...mapped.token, ...options.token } })
+    const app = await createApp({ ...PATIENT, ...mapped, database: db, rateLimit: false, ...options, token: { ...mapped.token, ...options.token } })
     const findUserId = async (username: string) => {
       const user = await createUserStore(createSql(db), createTables(map)).findByUsername(username)
       if (user === null) throw new USER_NOT_FOUND()

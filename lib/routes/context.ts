@@ -29,12 +29,14 @@ export function documented (operationId: string, summary: string, { security = [
 }
 
 const USER_AGENT_LENGTH = 512
+/** What a header may have, but not every database's encoding has a place for. */
+const NOT_ASCII = /[^ -~]/g
 
 /** Where the request came from, as it is kept with a session. */
 export function originOf (request: FastifyRequest): Origin {
   return {
     ip: clientAddress(request.ip),
-    userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH) ?? null,
+    userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH).replaceAll(NOT_ASCII, '?') ?? null,
     requestId: request.id
   }
 }

@@ -40,9 +40,10 @@ export function refuseUnreachable (error: unknown): never {
   throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
 }
 
-async function check (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<void> {
+/** The rows of a statement that says whether a table is as expected. */
+export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<Row[]> {
   try {
-    await statement.execute(db)
+    return (await statement.execute(db)).rows as Row[]
   } catch (error) {
     const { message } = withoutValues(error)
     if (isUnreachable(error)) throw new DATABASE_UNREACHABLE(codeOf(error) || message)

@@ -4,8 +4,8 @@ import { INVALID_INPUT, UNAVAILABLE } from '../errors.js'
 const RETRYABLE = new Set(['40001', '40P01'])
 /** The administrator, a crash, or idle_session_timeout ended the server's process; the connection failed. */
 const LOST = new Set(['57P01', '57P02', '57P05', '08003', '08006', 'ECONNRESET', 'EPIPE'])
-/** Bad encoding in text, a malformed literal, too long or too large a value, one that a column refuses: the input's fault. */
-const BAD_INPUT = new Set(['22021', '22P02', '22001', '22003', '23502', '23514'])
+/** The classes of values that are malformed or out of range, and of those that a constraint or a view refuses: the input's fault. */
+const BAD_INPUT = new Set(['22', '23', '44'])
 /** Ours, of a connection to a standby. */
 export const STANDBY = 'STANDBY'
 const UNIQUE_VIOLATION = '23505'
@@ -17,8 +17,15 @@ interface Failure { code?: unknown, message?: unknown, constraint?: unknown, tab
 /** What can be said of a refused value without saying it. */
 const REFUSED: Record<string, (failure: Failure) => string> = {
   22001: () => 'a value is too long for its column',
+  '22P05': () => 'a character is not in the database\'s encoding',
+  23001: ({ constraint }) => `the foreign key "${String(constraint)}" refuses a value`,
   23502: ({ column }) => `the column "${String(column)}" must have a value`,
-  23514: ({ constraint }) => `the check "${String(constraint)}" refuses a value`
+  23503: ({ constraint }) => `the foreign key "${String(constraint)}" refuses a value`,
+  23505: ({ constraint }) => `the unique index "${String(constraint)}" refuses a value`,
+  23514: ({ constraint }) => `the check "${String(constraint)}" refuses a value`,
+  '23P01': ({ constraint }) => `the exclusion constraint "${String(constraint)}" refuses a value`,
+  44000: () => 'the check option of a view refuses a value',
+  P0001: () => 'a trigger refuses a value'
 }
 
 export function isRetryable (error: unknown): boolean {
@@ -64,6 +71,6 @@ export function withoutValues (error: unknown): Error {
 /** One of our own errors, with the driver's as a cause that has no values in it. */
 export function toOwnError (error: unknown): Error {
   if (typeof (error as Failure)?.statusCode === 'number') return error as Error
-  if (BAD_INPUT.has(codeOf(error))) return new INVALID_INPUT({ cause: withoutValues(error) })
+  if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: withoutValues(error) })
   return new UNAVAILABLE({ cause: withoutValues(error) })
 }

@@ -3,6 +3,7 @@ import type { Kysely, RawBuilder } from 'kysely'
 import { UNSUPPORTED } from '../errors.js'
 import type { Digest, Revoked, RevocationSubject, RevocationWriter, RevokeReason } from '../../types/ports.js'
 import type { UserId } from '../../types/user.js'
+import { refuseChange } from './refusals.js'
 import type { Sql } from './sql.js'
 import { DATE_AGAIN_MS, staleSince } from './stale.js'
 import type { Tables } from './tables.js'
@@ -53,7 +54,7 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
   }
 
   async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
-    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db)
+    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
     return rows.length > 0
   }
 
@@ -106,7 +107,7 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
       const { ended, digests } = await endUser(db, userId, 'user_deleted')
-      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db)
+      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
       if (deleted !== undefined) return { found: true, ended, userId, digests }
       return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
     }),

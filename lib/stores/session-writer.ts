@@ -4,6 +4,7 @@ import { INVALID_TOKEN } from '../errors.js'
 import type { Digest, IssuedToken, SessionWriter, TokenRequest } from '../../types/ports.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
 import { recentlyEnded, revokeAll, revokeSelected } from './revocation-writer.js'
+import { refuseChange } from './refusals.js'
 import type { Sql } from './sql.js'
 import { staleSince } from './stale.js'
 import type { Tables } from './tables.js'
@@ -67,7 +68,7 @@ function createClaim (tables: Tables) {
       ? lock(sql`${column('id')} = ${userId} and ${column('passwordHash')} = ${hash}`)
       : update(sql`${column('lastLogin')} = now()`, userId, hash)),
     withNewHash: (db: Kysely<any>, userId: UserId, hash: string, newHash: string) =>
-      one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)),
+      one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)).catch(refuseChange),
     locked: (db: Kysely<any>, userId: UserId) => one(db, lock(sql`${column('id')} = ${userId}`))
   }
 }

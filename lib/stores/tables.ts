@@ -52,7 +52,7 @@ export function createTables (map: TableMap): Tables {
     caches: cachesId(map.tokens),
     userColumns,
     viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
-    usersView: sql`(select ${userColumns}, ${column('passwordHash')} as password_hash, ${isActive} as is_active from ${users})`,
+    usersView: sql`(select ${userColumns}, ${column('passwordHash')}::text as password_hash, ${isActive} as is_active from ${users})`,
     isActive,
     column,
     toUser: (row) => plain({ id: row['id'], username: row['username'], ...named(select, row) })

@@ -4,6 +4,7 @@ import { CompiledQuery, sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { Digest, FoundToken, RevokeReason, TokenReader } from '../../types/ports.js'
 import type { Session } from '../../types/user.js'
+import { noRows } from './refusals.js'
 import type { Sql } from './sql.js'
 import { staleSince } from './stale.js'
 import type { Tables } from './tables.js'
@@ -66,8 +67,8 @@ export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idl
       const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
         where u.username = ${username} and t.ip <<= ${network}::inet and t.created_at > ${ago(KNOWN_MS)}
-        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db))
-      return rows[0]!.isKnown
+        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows))
+      return rows[0]?.isKnown ?? false
     },
     async prune (retentionMs, limit) {
       const over = ago(retentionMs)

@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
-import { USERNAME_TAKEN } from '../errors.js'
 import type { Credentials, UserStore } from '../../types/ports.js'
-import { isUniqueViolation } from './pg-errors.js'
+import { noRows, refuseUser } from './refusals.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 
@@ -10,7 +9,7 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
   // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
   async function findOne (condition: RawBuilder<unknown>): Promise<Credentials | null> {
     const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
-      from ${tables.usersView} u where ${condition} limit 2`.execute(db))
+      from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows))
     return rows.length === 1 ? rows[0]! : null
   }
 
@@ -26,12 +25,8 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
       const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
       const { rows } = await run((db) => sql<Record<string, unknown>>`insert into ${tables.users} (${sql.join(names)})
         values (${sql.join([username, passwordHash, ...Object.values(fields)])})
-        returning ${tables.userColumns}`.execute(db).catch(refuseTaken))
+        returning ${tables.userColumns}`.execute(db).catch((error) => refuseUser(db, tables, error)))
       return tables.toUser(rows[0]!)
     }
   }
-}
-
-function refuseTaken (error: unknown): never {
-  throw isUniqueViolation(error) ? new USERNAME_TAKEN() : error
 }

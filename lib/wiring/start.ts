@@ -2,6 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from '../../types/ports.js'
 import type { Settings } from '../options.js'
 import { checkTables, refuseUnreachable } from '../stores/check.js'
+import { checkColumns } from '../stores/check-columns.js'
+import { checkEncoding } from '../stores/check-encoding.js'
 import { migrateUp } from '../stores/migrations/index.js'
 import { codeOf, isUnreachable } from '../stores/pg-errors.js'
 import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
@@ -58,6 +60,8 @@ async function prepareDatabase ({ db, primary, tables, secret, cacheLives, check
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
   }
   await checkTables(db, tables)
+  await checkColumns(db, tables)
+  await checkEncoding(db, logger)
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
   await cacheLives.start().catch(refuseUnwritable)

@@ -49,9 +49,9 @@ const DEADLINES: Record<Ask, number> = {
   revoked: LOOK_UP_MS
 }
 
-/** A busy machine is so much late at most where it has something to do, and where it only waits. */
-const SLACK_MS = 3000
-const SILENT_SLACK_MS = 700
+/** How late a busy machine may be: where nothing hangs as late as it likes, and else by less than what is waited for twice would cost. */
+const SLACK_MS = 30_000
+const SILENT_SLACK_MS = LOOKUP_MS - 100
 
 const LIVE = /^(200|503 (UNAVAILABLE|OVERLOADED))$/
 const ENDED = /^(401 INVALID_TOKEN|503 (UNAVAILABLE|OVERLOADED))$/

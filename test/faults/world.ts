@@ -13,8 +13,8 @@ import { uniqueNamespace } from '../helpers/services.js'
 import { createTcpProxy } from '../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../helpers/tcp-proxy.js'
 
-/** Patience with one statement or transaction: less than by default, so that the tests are short. */
-export const LOOKUP_MS = 1000
+/** How long a statement or a transaction is waited for: less than a lock. */
+export const LOOKUP_MS = 1900
 
 /** Two servers over one Redis and one PostgreSQL. */
 export interface World {

@@ -57,12 +57,15 @@ export function testOptions (databaseUrl: string, options: Partial<AuthPluginOpt
     autoMigrate: true,
     hasher: fastHasher,
     rateLimit: false,
+    // Nor is it one that refuses for want of a place, or an answer that is late.
+    hashing: { maxWait: '60s' },
+    lookup: { maxWait: '30s', timeout: '30s' },
     ...options,
     cache: { namespace: uniqueNamespace(), ...options.cache }
   }
 }
 
-const CLOSE_MS = 30_000
+const CLOSE_MS = 120_000
 
 // Of a Redis of the test's own, nothing may be left to ask. Throws, since an assertion in a teardown is none.
 async function closeCleanly (app: FastifyInstance, { redis, cache }: AuthPluginOptions): Promise<void> {

@@ -11,6 +11,6 @@ export function get (cache: TokenCache, digest: string): Promise<string | null> 
 
 /** What every cache must do, one test each. `passTime` lets `ms` milliseconds go by for the cache; without it they are waited for. */
 export function contract (t: Test, cache: TokenCache, passTime?: (ms: number) => void | Promise<void>): void {
-  const subject = { createCache: () => cache, ...(passTime === undefined ? {} : { passTime }) }
+  const subject = { createCache: () => cache, timeoutMs: 50_000, ...(passTime === undefined ? {} : { passTime }) }
   for (const { name, run } of tokenCacheContract) t.test(name, () => run(subject))
 }

@@ -7,12 +7,12 @@ import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
+import pg from 'pg'
 import type { Test } from 'tap'
 import { digestOf } from '../../lib/tokens/token.js'
 import { createMark } from './canary.js'
 import type { Mark } from './canary.js'
 import { query } from './cli.js'
-import { until } from './counting.js'
 import { createRedisServer } from './redis-server.js'
 import { createDatabase, uniqueNamespace } from './services.js'
 
@@ -210,13 +210,14 @@ export async function startDatabase (t: Test, password: string) {
     terminate,
     /** While the work runs, whoever reads the table waits. */
     async locked (table: string, work: () => Promise<unknown>) {
-      const holder = query(`begin; lock table ${table} in access exclusive mode; select pg_sleep(2.2); rollback`, database.url)
-      await until(async () => (await query(`select 1 from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = '${table}'::regclass`, database.url)).length > 0, 'the lock')
-      await work()
-      await holder
+      const holder = new pg.Client({ connectionString: database.url })
+      await holder.connect()
+      await holder.query(`begin; lock table ${table} in access exclusive mode`)
+      await work().finally(() => holder.end())
     },
-    async waiters (): Promise<number> {
-      return (await query(`select 1 from pg_stat_activity where usename = '${role}' and wait_event_type = 'Lock'`, server)).length
+    /** Whether such a statement of the servers waits for a lock. */
+    async waits (statement: string): Promise<boolean> {
+      return (await query(`select 1 from pg_stat_activity where usename = '${role}' and wait_event_type = 'Lock' and query like '${statement}%'`, server)).length > 0
     },
     async readOnly (isOn: boolean) {
       await query(`alter role ${role} ${isOn ? 'set default_transaction_read_only = on' : 'reset default_transaction_read_only'}`, server)

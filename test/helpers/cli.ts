@@ -79,7 +79,7 @@ export function spawnCli (t: Test, args: string[], env: Record<string, string> =
 }
 
 export async function until (condition: () => unknown, what: string): Promise<void> {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 300_000
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`)
     await pause(20)

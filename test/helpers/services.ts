@@ -8,9 +8,9 @@ export interface TestDatabase {
 
 const randomName = () => `fta_${randomBytes(6).toString('hex')}`
 
-export async function createDatabase (name = randomName()): Promise<TestDatabase> {
+export async function createDatabase (name = randomName(), settings = ''): Promise<TestDatabase> {
   const server = required('DATABASE_URL')
-  await execute(server, `CREATE DATABASE ${pg.escapeIdentifier(name)}`)
+  await execute(server, `CREATE DATABASE ${pg.escapeIdentifier(name)} ${settings}`)
   const url = new URL(server)
   url.pathname = `/${encodeURIComponent(name)}`
   // FORCE: a test that failed may have left connections open.
@@ -20,6 +20,11 @@ export async function createDatabase (name = randomName()): Promise<TestDatabase
 
 export function redisUrl (): string {
   return required('REDIS_URL')
+}
+
+/** A database whose encoding is not UTF8. */
+export async function createDatabaseIn (encoding: string): Promise<TestDatabase> {
+  return await createDatabase(randomName(), `TEMPLATE template0 LOCALE 'C' ENCODING '${encoding}'`)
 }
 
 // Test files share one Redis: each keeps to its own keys, and none may call FLUSHALL.
