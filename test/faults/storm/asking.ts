@@ -37,7 +37,7 @@ export interface Storm {
   /** The latest tokens that ended, of whichever user. */
   ended: Named[]
   /** The latest tokens of a short life. */
-  brief: Named[]
+  brief: Brief[]
   profiles: Profiles
   /** When Redis came back with an old snapshot, beyond those of the nemesis. */
   setbacks: Period[]
@@ -46,6 +46,9 @@ export interface Storm {
 export interface Period { beganAt: number, endedAt: number }
 
 export interface Named { user: string, token: number }
+
+/** It ends about then. */
+export interface Brief extends Named { endsAt: number }
 
 export type Intent = Pick<Operation, 'kind' | 'user' | 'token' | 'target' | 'password' | 'newPassword' | 'ttlMs' | 'scopes' | 'version'>
 
@@ -150,7 +153,7 @@ function learn (storm: Storm, operation: Operation): void {
   if (outcome === 'ok' && kind === 'login') user.password = password!
   if (outcome === 'ok' && kind === 'change') user.password = newPassword!
   if (issued !== undefined) user.live.push(issued)
-  if (issued !== undefined && ttlMs !== undefined) storm.brief = [{ user: user.name, token: issued }, ...storm.brief].slice(0, 10)
+  if (issued !== undefined && ttlMs !== undefined) storm.brief = [{ user: user.name, token: issued, endsAt: operation.completedAt + ttlMs }, ...storm.brief].slice(0, 10)
   if (outcome === 'ok' && kind === 'delete-user') replace(storm, user)
 }
 

@@ -1,11 +1,12 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { perform, send } from './asking.js'
-import type { Intent, Storm, StormUser } from './asking.js'
+import type { Brief, Intent, Storm, StormUser } from './asking.js'
 import type { Member } from './cluster.js'
 import type { Operation } from './history.js'
 import type { Random } from './random.js'
 
 const WEIGHTS = {
-  read: 40, orders: 5, ended: 20, brief: 10, fresh: 5, forged: 1, login: 10, 'old-login': 2, issue: 5, logout: 6, 'logout-all': 2, change: 3, 'delete-session': 2, deactivate: 1.5, 'delete-user': 0.5, refresh: 2
+  read: 40, orders: 5, ended: 20, brief: 1.5, fresh: 5, forged: 1, login: 10, 'old-login': 2, issue: 5, logout: 6, 'logout-all': 2, change: 3, 'delete-session': 2, deactivate: 1.5, 'delete-user': 0.5, refresh: 2
 }
 const SCOPES = [undefined, undefined, ['orders'], ['auth'], ['auth', 'orders'], ['other'], []]
 
@@ -106,6 +107,16 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (operation?.isRefreshed === true && live.length > 0) await probe(name, live)
   }
 
+  // At one server, where it may be remembered, up to its end and beyond.
+  async function outlive ({ user, token, endsAt }: Brief): Promise<void> {
+    const member = anywhere()
+    do {
+      await perform(storm, member, { kind: 'read', user, token })
+      await pause(100)
+    } while (performance.now() < endsAt)
+    for (let more = 0; more < 3; more++) await perform(storm, member, { kind: more === 2 ? 'fresh' : 'read', user, token })
+  }
+
   async function act (): Promise<unknown> {
     const user = random.pick(storm.present)
     const { name } = user
@@ -116,7 +127,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     const mortals = storm.present.filter(({ isMortal }) => isMortal)
     if (choice === 'delete-user' && mortals.length > 0) return await remove(random.pick(mortals))
     if (choice === 'ended' && storm.ended.length > 0) return await perform(storm, anywhere(), { kind: random.next() < 0.9 ? 'read' : 'fresh', ...random.pick(storm.ended) })
-    if (choice === 'brief' && storm.brief.length > 0) return await perform(storm, anywhere(), { kind: random.next() < 0.9 ? 'read' : 'fresh', ...random.pick(storm.brief) })
+    if (choice === 'brief' && storm.brief.length > 0) return await outlive(random.pick(storm.brief))
     if (choice === 'refresh') return await refresh(user)
     if (choice === 'issue') return await issue(user)
     if (choice === 'login' || user.live.length === 0) return await login(user)
