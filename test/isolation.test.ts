@@ -30,7 +30,7 @@ async function createWorld (t: Test, isolation: string): Promise<World> {
   await query('create table users (id serial primary key, username text not null unique, password_hash text, active boolean not null default true, last_login timestamptz)', url)
   await query(`alter database ${name} set default_transaction_isolation = '${isolation}'`, url)
   const database = { connectionString: url, connectionTimeoutMillis: 60_000, lock_timeout: 60_000, statement_timeout: 60_000 }
-  const patient = { database, lookup: { timeout: '1m', maxWait: '1m' }, hashing: { maxWait: '1m' }, accountLimit: false as const }
+  const patient = { database, lookup: { timeout: '20s', maxWait: '1m' }, hashing: { maxWait: '1m' }, accountLimit: false as const }
   const boot = async (t: Test, options: Partial<AuthPluginOptions> = {}) => await createApp(t, testOptions(url, { ...patient, users: { columns: { lastLogin: null } }, ...options }))
   const [app, saving] = [await boot(t), await boot(t, { users: { table: 'users' } })]
   return { url, app, saving, boot, ...await createHolder(t, url) }

@@ -1,8 +1,11 @@
-import { Redis } from 'ioredis'
+import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
+import { authPlugin } from '../lib/index.js'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
+import { createCacheLives } from '../lib/stores/cache-lives.js'
 import { createCertainWrites } from '../lib/stores/certain-writes.js'
 import { createDatabaseClock } from '../lib/stores/database-clock.js'
 import { createDoubts } from '../lib/stores/doubts.js'
@@ -10,6 +13,7 @@ import { createOutcomes } from '../lib/stores/outcomes.js'
 import { digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
+import { openMigrated } from './helpers/migrated.js'
 import { createRedisServer } from './helpers/redis-server.js'
 import { createDatabase, uniqueNamespace } from './helpers/services.js'
 
@@ -129,6 +133,48 @@ t.test('the clock of the database', async (t) => {
   t.equal(clock.now(), 5040, 'a clock that is set back makes it no earlier')
   wall += 120_000
   t.equal(clock.now(), 65_030, 'nor does a machine that was suspended')
+})
+
+t.test('the life of a cache is written down again and again, sooner after a failure', async (t) => {
+  const { pool, sql, tables } = await openMigrated(t)
+  const failures: Error[] = []
+  const clock = createDatabaseClock({ now: () => 0, monotonicNow: () => 0 })
+  const lives = createCacheLives({
+    sql,
+    tables,
+    namespace: 'a:',
+    ttlMs: 1000,
+    clock,
+    deadline: { timeoutMs: 60_000, expired: () => new Error('late') },
+    report: (error) => failures.push(error),
+    intervalMs: 20,
+    retryMs: 10_000
+  })
+  const seenAt = async () => (await pool.query('select seen_at from auth_tokens_caches where namespace = \'a:\' and ttl_ms = 1000')).rows[0]?.seen_at.getTime()
+  await lives.start()
+  t.ok(Math.abs(clock.now() - Date.now()) < 3_600_000, 'it tells the time, too')
+  const first = await seenAt()
+  await until(async () => await seenAt() > first, 'it is written again')
+  await pool.query('alter table auth_tokens_caches rename to away')
+  await until(() => failures.length === 1, 'the failure is reported')
+  t.match(failures[0], { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+  await lives.close()
+  await t.rejects(lives.start(), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' }, 'after its end it writes once')
+})
+
+t.test('a role that may not write down the life of its cache is refused at the start', async (t) => {
+  const own = await createDatabase()
+  t.teardown(own.drop)
+  const app = await createApp(t, testOptions(own.url))
+  await app.close()
+  const { pool } = countingPool(t, own.url)
+  const role = `r_${own.url.slice(-12)}`
+  await pool.query(`create role ${role}; grant select on all tables in schema public to ${role}`)
+  t.teardown(() => pool.query(`drop owned by ${role}; drop role ${role}`))
+  const host = Fastify()
+  t.teardown(() => host.close())
+  const options = { ...testOptions(own.url, { autoMigrate: false }), database: { connectionString: own.url, options: `-c role=${role}` } }
+  await t.rejects(async () => await host.register(authPlugin, options), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /The caches table cannot be written: permission denied/ })
 })
 
 const never = { ask: () => { throw new Error('unexpected') } }

@@ -62,7 +62,7 @@ async function createWorld (t: Test, { Client = PreparedClient, asKysely = false
   const pool = openPool(t, { connectionString, max: MAX, Client, ...LIMITS })
   pool.on('connect', (client) => { (client as pg.Client).connection.on('errorMessage', ({ code }) => { codes.push(code) }) })
   const option: AuthPluginOptions['database'] = asKysely ? new Kysely<any>({ dialect: new PostgresDialect({ pool }) }) : pool
-  const app = await createApp(t, testOptions(database.url, { database: option, lookup: { maxWait: '1m', timeout: '1m' } }))
+  const app = await createApp(t, testOptions(database.url, { database: option, lookup: { maxWait: '1m', timeout: '20s' } }))
   async function onEach (statement: string): Promise<void> {
     const clients = await Promise.all(Array.from({ length: MAX }, () => pool.connect()))
     for (const client of clients) await client.query(statement)

@@ -43,8 +43,7 @@ export function originOf (request: FastifyRequest): Origin {
 
 /** The same for events, which tell no client's name. */
 export function fromOf (request: FastifyRequest): Pick<Origin, 'ip' | 'requestId'> {
-  const { ip, requestId } = originOf(request)
-  return { ip, requestId }
+  return { ip: clientAddress(request.ip), requestId: request.id }
 }
 
 /** The user and session of a request that `authenticate` has let through. */

@@ -6,7 +6,7 @@ import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
 
 export interface CacheLives {
-  /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects if it cannot now. */
+  /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects where it cannot now; then it tries again soon. */
   start (): Promise<void>
   close (): Promise<void>
 }
@@ -19,21 +19,32 @@ export interface CacheLivesSettings {
   clock: DatabaseClock
   deadline: DeadlineSettings
   report: (error: Error) => void
+  /** Between two writes; ten minutes by default. */
+  intervalMs?: number
+  /** After one that failed; ten seconds by default. */
+  retryMs?: number
 }
-
-const INTERVAL_MS = 600_000
 
 /**
  * Every server knows from this table how far back it must go where a cache may have forgotten revocations: other servers' entries,
  * and those of commands, may live for longer than its own.
  */
-export function createCacheLives ({ sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, report }: CacheLivesSettings): CacheLives {
+export function createCacheLives (settings: CacheLivesSettings): CacheLives {
+  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, report, intervalMs = 600_000, retryMs = 10_000 } = settings
   let timer: NodeJS.Timeout | undefined
+  let isClosed = false
+
+  function writeAgainAfter (ms: number): void {
+    clearTimeout(timer)
+    if (!isClosed) timer = setTimeout(() => { write().catch(report) }, ms).unref()
+  }
 
   async function write (): Promise<void> {
+    writeAgainAfter(retryMs)
     const asked = clock.ask()
     const { rows: [row] } = await withDeadline(upsert(), deadline)
     clock.learn(row!.now, asked)
+    writeAgainAfter(intervalMs)
   }
 
   function upsert () {
@@ -45,12 +56,10 @@ export function createCacheLives ({ sql: { run }, tables: { caches }, namespace,
   }
 
   return {
-    async start () {
-      await write()
-      timer ??= setInterval(() => { write().catch(report) }, INTERVAL_MS).unref()
-    },
+    start: write,
     async close () {
-      clearInterval(timer)
+      isClosed = true
+      clearTimeout(timer)
     }
   }
 }

@@ -5,8 +5,8 @@ import { checkTables, refuseUnreachable } from '../stores/check.js'
 import { checkColumns } from '../stores/check-columns.js'
 import { checkEncoding } from '../stores/check-encoding.js'
 import { migrateUp } from '../stores/migrations/index.js'
-import { codeOf, isUnreachable } from '../stores/pg-errors.js'
-import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
+import { codeOf } from '../stores/pg-errors.js'
+import { MISSING_TABLES } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
@@ -64,13 +64,13 @@ async function prepareDatabase ({ db, primary, tables, secret, cacheLives, check
   await checkEncoding(db, logger)
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
-  await cacheLives.start().catch(refuseUnwritable)
+  await cacheLives.start().catch(refuseForbidden)
   await checkLimits()
 }
 
-function refuseUnwritable ({ cause }: Error): never {
-  if (cause === undefined || isUnreachable(cause)) throw new DATABASE_UNREACHABLE(codeOf(cause) || (cause as Error | undefined)?.message || 'no answer in time')
-  throw new MISSING_TABLES(`The caches table cannot be written: ${(cause as Error).message}. See docs/storage.md#postgresql-grants`)
+// A database that cannot be written now is asked again.
+function refuseForbidden ({ cause }: Error): void {
+  if (codeOf(cause) === '42501') throw new MISSING_TABLES(`The caches table cannot be written: ${(cause as Error).message}. See docs/storage.md#postgresql-grants`)
 }
 
 async function startCache ({ upkeep, near, redis }: Stores): Promise<void> {
