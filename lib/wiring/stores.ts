@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Kysely } from 'kysely'
 import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
-import { createSemaphore } from '../concurrency/semaphore.js'
-import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
+import { createShared } from '../concurrency/shared.js'
+import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import { LONGEST_CACHE_TTL_MS } from '../option-list.js'
 import type { Settings } from '../options.js'
 import { createAttempts } from '../stores/attempts.js'
@@ -40,6 +40,7 @@ import { createUserStore } from '../stores/user-store.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
 import type { AttemptStore, Pseudonym, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import { bounded, createBounds } from './bounds.js'
 import { openNear } from './near.js'
 import type { Near } from './near.js'
 
@@ -90,25 +91,21 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const tables = createTables(settings.map)
   const primary = createPrimary(db)
   const sql = createSql(db, { timeoutMs: deadline.timeoutMs, connections: poolSize, isPrimary: primary.isKnown })
-  const secret = createSecret({ sql, tables, deadline })
-  const unbounded = createTokenReader(sql, tables, settings.token)
-  const reader = timed(unbounded, deadline)
+  const { lookups, logins } = createBounds(settings.lookup, poolSize)
+  const secret = createSecret({ sql: bounded(sql, logins, ['read']), tables, deadline })
+  const looking = bounded(createTokenReader(sql, tables, settings.token), lookups, ['find'])
+  const reader = timed(bounded(looking, logins, ['isKnownAddress']), deadline)
   const tombstones = createTombstones({ cache, gate, recentlyRevoked: reader.recentlyRevoked, cacheTtlMs: settings.cache.ttlMs })
   const ending = { ...deadline, late: tombstones.catchUp }
-  const lookups = createSemaphore({
-    ...settings.lookup,
-    concurrency: settings.lookup.concurrency ?? Math.max(1, Math.floor(poolSize / 2)),
-    overloaded: () => new OVERLOADED()
-  })
 
   return {
     db,
     primary,
     tables,
-    users: timed(createUserStore(sql, tables), deadline),
+    users: timed(bounded(createUserStore(sql, tables), logins, ['findByUsername']), deadline),
     reader,
     sessions: timed(createSessionWriter(sql, tables, { ...settings.token, windowMs }), ending),
-    revocations: timed(createRevocationWriter(sql, tables, { windowMs, deletedWindowMs: staleWindowMs(settings.cache.ttlMs) }), ending),
+    revocations: timed(bounded(createRevocationWriter(sql, tables, { windowMs, deletedWindowMs: staleWindowMs(settings.cache.ttlMs) }), lookups, ['token', 'recentOf']), ending),
     cache,
     gate,
     tombstones,
@@ -116,8 +113,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       cache,
       gate,
       seal: redis === null ? UNSEALED : createSeal(secret),
-      // The place is kept until the statement has settled, also after the deadline.
-      find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
+      find: reader.find,
       deadline,
       ttlMs: settings.cache.ttlMs,
       now: settings.now,
@@ -136,7 +132,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     secret,
     pseudonym: createPseudonyms(secret),
     emit,
-    ping: () => withDeadline(ping(db), deadline),
+    ping: createShared(() => withDeadline(sql.read(ping), deadline)),
     checkLimits: () => checkLimits(db, log, deadline),
     async close () {
       await tombstones.close()
