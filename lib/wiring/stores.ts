@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Kysely } from 'kysely'
 import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
-import { createSemaphore } from '../concurrency/semaphore.js'
-import { INVALID_OPTION, OVERLOADED, UNAVAILABLE } from '../errors.js'
+import { createShared } from '../concurrency/shared.js'
+import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import type { Settings } from '../options.js'
 import { createAttempts } from '../stores/attempts.js'
 import { ping } from '../stores/check.js'
@@ -42,6 +42,7 @@ import { createUserStore } from '../stores/user-store.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
 import type { AttemptStore, Pseudonym, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../types/ports.js'
+import { bounded, createBounds } from './bounds.js'
 import { openNear } from './near.js'
 import type { Near } from './near.js'
 
@@ -93,27 +94,36 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const tables = createTables(settings.map)
   const primary = createPrimary(db)
   const sql = createSql(db, { timeoutMs: deadline.timeoutMs, connections: poolSize, isPrimary: primary.isKnown })
-  const secret = createSecret({ sql, tables, deadline })
-  const unbounded = createTokenReader(sql, tables, { ...settings.token, cacheTtlMs })
-  const reader = timed(unbounded, deadline)
+  const { lookups, logins } = createBounds(settings.lookup, poolSize)
+  const secret = createSecret({ sql: bounded(sql, logins, ['read']), tables, deadline })
+  const looking = bounded(createTokenReader(sql, tables, { ...settings.token, cacheTtlMs }), lookups, ['find'])
+  const reader = timed(bounded(looking, logins, ['isKnownAddress']), deadline)
   const ending = {
     sessions: createSessionWriter(sql, tables, { ...settings.token, cacheTtlMs }),
-    revocations: timedSome(createRevocationWriter(sql, tables, { cacheTtlMs }), deadline, ['endedTogether', 'findEnded', 'refresh'])
+    revocations: timedSome(
+      bounded(createRevocationWriter(sql, tables, { cacheTtlMs }), lookups, ['token', 'endedTogether']),
+      deadline,
+      ['endedTogether', 'findEnded', 'refresh']
+    )
   }
-  const upkeep = createUpkeep({ cache, cacheTtlMs, gate, listStale: reader.listStale, assertPrimary: () => withDeadline(primary.assert(), deadline), findEnded: ending.revocations.findEnded, timeoutMs: deadline.timeoutMs, monotonicNow })
+  const upkeep = createUpkeep({
+    cache,
+    cacheTtlMs,
+    gate,
+    listStale: reader.listStale,
+    assertPrimary: () => withDeadline(primary.assert(), deadline),
+    findEnded: ending.revocations.findEnded,
+    timeoutMs: deadline.timeoutMs,
+    monotonicNow
+  })
   upkeep.doubts.onBegin(near.clear)
   const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, report: (error) => failures.tell('cache-lives', error) })
-  const lookups = createSemaphore({
-    ...settings.lookup,
-    concurrency: settings.lookup.concurrency ?? Math.max(1, Math.floor(poolSize / 2)),
-    overloaded: () => new OVERLOADED()
-  })
 
   return {
     db,
     primary,
     tables,
-    users: timed(createUserStore(sql, tables), deadline),
+    users: timed(bounded(createUserStore(sql, tables), logins, ['findByUsername']), deadline),
     reader,
     ...upkeep.followed(ending),
     cache,
@@ -125,8 +135,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
       gate,
       doubts: upkeep.doubts,
       seal: redis === null ? UNSEALED : createSeal(secret),
-      // The place is kept until the statement has settled, also after the deadline.
-      find: (digest) => withDeadline(lookups.run(() => unbounded.find(digest)), deadline),
+      find: reader.find,
       deadline,
       ttlMs: cacheTtlMs,
       clock,
@@ -145,7 +154,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     secret,
     pseudonym: createPseudonyms(secret),
     emit,
-    ping: () => withDeadline(ping(db), deadline),
+    ping: createShared(() => withDeadline(sql.read(ping), deadline)),
     checkLimits: () => checkLimits(db, log, deadline),
     async close () {
       await cacheLives.close()

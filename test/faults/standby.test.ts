@@ -104,6 +104,7 @@ t.test('a standby', { skip: noPostgres }, async (t) => {
     const apps = await Promise.all(Object.values(formsOf(standby.url)).map(async (database) => await createApp(t, testOptions('', { database, start: 'degraded' }))))
     const readAll = async () => await Promise.all(apps.map(async (app) => (await caller(app)('GET', '/auth/me', { token })).statusCode))
     t.same(await readAll(), apps.map(() => 503))
+    t.same(await Promise.all(apps.map(async (app) => (await app.tokenAuth.health()).database)), apps.map(() => 'down'))
     await primary.stop()
     await query('select pg_promote()', standby.url)
     await until(async () => (await readAll()).every((status) => status === 200), 'it is used')

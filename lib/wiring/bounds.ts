@@ -1,0 +1,30 @@
+import { createSemaphore } from '../concurrency/semaphore.js'
+import type { Semaphore } from '../concurrency/semaphore.js'
+import { OVERLOADED } from '../errors.js'
+import type { Settings } from '../options.js'
+
+/**
+ * How many connections those have at once who have not shown yet that they may come in. What is left is for who has a live token or
+ * has given the right password.
+ */
+export interface Bounds {
+  /** Statements that a token causes, whether it is live or made up. */
+  lookups: Semaphore
+  /** Statements that a login causes before its password is looked at. */
+  logins: Semaphore
+}
+
+export function createBounds (lookup: Settings['lookup'], poolSize: number): Bounds {
+  const overloaded = () => new OVERLOADED()
+  const concurrency = lookup.concurrency ?? Math.max(1, Math.floor(poolSize / 2))
+  return {
+    lookups: createSemaphore({ ...lookup, concurrency, overloaded }),
+    logins: createSemaphore({ ...lookup, concurrency: Math.ceil(poolSize / 4), overloaded })
+  }
+}
+
+/** The same port with some of its calls under a bound. A place is kept until the statement has settled, whatever becomes of who asked. */
+export function bounded<Port extends object> (port: Port, bound: Semaphore, names: (keyof Port)[]): Port {
+  const calls = names.map((name) => [name, (...args: unknown[]) => bound.run(() => (port[name] as (...args: unknown[]) => Promise<unknown>)(...args))])
+  return { ...port, ...Object.fromEntries(calls) }
+}
