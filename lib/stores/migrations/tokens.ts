@@ -29,7 +29,7 @@ export function createTokensMigration ({ users, tokens }: TableMap): Migration {
         label text,
         scopes text[]
       )`.execute(db)
-      await sql`create index on ${table} (user_id)`.execute(db)
+      await sql`create index on ${table} (user_id, ip)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
       await sql`create index on ${table} (revoked_at) where revoked_at is not null`.execute(db)
     },
