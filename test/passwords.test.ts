@@ -431,6 +431,15 @@ t.test('a checker', async (t) => {
     t.notOk(checker.needsUpgrade(long, PREHASHED))
   })
 
+  await t.test('never wants a hash that is stronger than new ones replaced, and verifies it', async (t) => {
+    const { checker } = createChecker(t, { hasher: bcrypt({ cost: 4 }) })
+    const strong = bcrypt({ cost: 5 })
+    t.teardown(() => strong.close?.())
+    const stored = await strong.hash('a password')
+    t.equal(await checker.verify('a password', stored), 'right')
+    t.notOk(checker.needsUpgrade('a password', stored))
+  })
+
   await t.test('warns of hashes that nobody understands, seldom and without them', async (t) => {
     let at = 0
     const { checker, warnings } = createChecker(t, { now: () => at, findArgon2: () => null })
