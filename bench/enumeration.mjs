@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Usage: npm run build && node scripts/with-services.mjs node bench/enumeration.mjs [--n 200] [--hasher bcrypt|argon2id] [--cost 10] [--seconds 110]
+// Usage: npm run build && node scripts/with-services.mjs node bench/enumeration.mjs [--n 200] [--hasher bcrypt|argon2id] [--cost 10] [--seconds 110] [--limited]
 // Whether the time of a refused login tells why it was refused: each class of refusals against wrong passwords of known users.
 import { fork } from 'node:child_process'
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
@@ -15,12 +15,15 @@ const RIGHT = 'correct horse battery'
 const WRONG = 'correct horse staples'
 const NAMES_OF_A_CLASS = 20
 const PBKDF2_ITERATIONS = 260_000
-const REFERENCE = 'wrong password'
 const WARM_UP = 5
+const MANY_SESSIONS = 3000
 
-/** What is stored for the names of a class, and what they send. `null`: no such user. Names never tell their class. */
+/**
+ * What is stored for the names of a class, and what they send. `null`: no such user. Names never tell their class.
+ * The first class is the one that the others are compared with.
+ */
 const CLASSES = {
-  [REFERENCE]: { stored: (hash) => hash },
+  'wrong password': { stored: (hash) => hash },
   'wrong password again': { stored: (hash) => hash },
   'unknown user': { stored: null },
   'inactive, right password': { stored: (hash) => hash, active: false, password: RIGHT },
@@ -29,6 +32,14 @@ const CLASSES = {
   'damaged hash': { stored: (hash) => hash.slice(0, -5) },
   'imported hash (for information)': { stored: pbkdf2Hash, every: 4 },
   'right login (for information)': { stored: (hash) => hash, password: RIGHT, status: 200, every: 4 }
+}
+
+/** Of names over the limit of their account. */
+const LIMITED_CLASSES = {
+  'unknown user': { stored: null, status: 429 },
+  'unknown user again': { stored: null, status: 429 },
+  'no session': { stored: (hash) => hash, status: 429 },
+  [`${MANY_SESSIONS} sessions`]: { stored: (hash) => hash, sessions: MANY_SESSIONS, status: 429 }
 }
 
 if (process.send) await serve(JSON.parse(process.argv[2]))
@@ -40,11 +51,12 @@ function readOptions () {
       n: { type: 'string', default: '200' },
       hasher: { type: 'string', default: 'bcrypt' },
       cost: { type: 'string', default: '10' },
-      seconds: { type: 'string', default: '110' }
+      seconds: { type: 'string', default: '110' },
+      limited: { type: 'boolean', default: false }
     }
   })
   if (!['bcrypt', 'argon2id'].includes(values.hasher)) throw new Error('--hasher must be bcrypt or argon2id')
-  return { n: Number(values.n), hasher: values.hasher, cost: Number(values.cost), seconds: Number(values.seconds) }
+  return { n: Number(values.n), hasher: values.hasher, cost: Number(values.cost), seconds: Number(values.seconds), limited: values.limited }
 }
 
 async function compare (options) {
@@ -56,8 +68,11 @@ async function measure (databaseUrl, options) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
   try {
     const [{ port, hash }] = await once(server, 'message')
-    const names = await createUsers(databaseUrl, hash)
-    const times = await logInAgainAndAgain({ logIn: caller({ agent, port }), names, ...options })
+    const classes = options.limited ? LIMITED_CLASSES : CLASSES
+    const names = await createUsers({ databaseUrl, hash, classes })
+    const logIn = caller({ agent, port })
+    if (options.limited) await reachLimits(logIn, names)
+    const times = await logInAgainAndAgain({ logIn, names, classes, ...options })
     print(times, options)
   } finally {
     agent.destroy()
@@ -65,33 +80,41 @@ async function measure (databaseUrl, options) {
   }
 }
 
-async function createUsers (databaseUrl, hash) {
+async function createUsers ({ databaseUrl, hash, classes }) {
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
   try {
     const names = {}
-    for (const [name, { stored, active = true }] of Object.entries(CLASSES)) {
+    for (const [name, { stored, active = true, sessions = 0 }] of Object.entries(classes)) {
       names[name] = Array.from({ length: NAMES_OF_A_CLASS }, () => randomBytes(8).toString('hex'))
       if (stored === null) continue
       for (const username of names[name]) {
         await client.query('insert into users (username, password_hash, active) values ($1, $2, $3)', [username, stored(hash), active])
+        await client.query(`insert into auth_tokens (digest, user_id, expires_at, ip) select sha256(uuid_send(gen_random_uuid())), id, now() + interval '1 day',
+          inet '10.0.0.0' + n from users, generate_series(1, $2::int) n where username = $1`, [username, sessions])
       }
     }
-    await client.query('analyze users')
+    await client.query('vacuum analyze users')
+    await client.query('vacuum analyze auth_tokens')
     return names
   } finally {
     await client.end()
   }
 }
 
+/** The first failure of each name is the last that is let through. */
+async function reachLimits (logIn, names) {
+  for (const username of Object.values(names).flat()) await logIn({ username, password: WRONG }, 401)
+}
+
 /** One login after another: a round has one of each class, in random order, so that what else the machine does meets all alike. */
-async function logInAgainAndAgain ({ logIn, names, n, seconds }) {
-  const times = Object.fromEntries(Object.keys(CLASSES).map((name) => [name, []]))
+async function logInAgainAndAgain ({ logIn, names, classes, n, seconds }) {
+  const times = Object.fromEntries(Object.keys(classes).map((name) => [name, []]))
   const until = performance.now() + seconds * 1000
   for (let round = -WARM_UP; round < n && performance.now() < until; round++) {
-    const due = shuffle(Object.keys(CLASSES).filter((name) => round % (CLASSES[name].every ?? 1) === 0))
+    const due = shuffle(Object.keys(classes).filter((name) => round % (classes[name].every ?? 1) === 0))
     for (const name of due) {
-      const { password = WRONG, status = 401 } = CLASSES[name]
+      const { password = WRONG, status = 401 } = classes[name]
       const username = names[name][(round + WARM_UP) % NAMES_OF_A_CLASS]
       const elapsedMs = await logIn({ username, password }, status)
       if (round >= 0) times[name].push(elapsedMs)
@@ -116,7 +139,7 @@ function caller ({ agent, port }) {
 }
 
 /** Runs in a process of its own, so that the client's work is not measured. */
-async function serve ({ hasher, cost }) {
+async function serve ({ hasher, cost, limited }) {
   const own = hasher === 'bcrypt' ? bcrypt({ cost }) : argon2id()
   const app = Fastify()
   await app.register(authPlugin, {
@@ -127,7 +150,7 @@ async function serve ({ hasher, cost }) {
     autoMigrate: true,
     hasher: own,
     rateLimit: false,
-    accountLimit: false
+    accountLimit: limited && { max: 1, delay: '1h' }
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   process.once('disconnect', () => app.close())
@@ -185,8 +208,9 @@ function areaUnderCurve (sample, reference) {
 
 function print (times, { hasher, cost }) {
   const hashed = hasher === 'bcrypt' ? `bcrypt, cost ${cost}` : 'argon2id()'
-  console.log(`\n${hashed}: milliseconds of a login, and each class against "${REFERENCE}"`)
-  console.table(Object.fromEntries(Object.entries(times).map(([name, sample]) => [name, rowOf(sample, name === REFERENCE ? null : times[REFERENCE])])))
+  const [reference] = Object.keys(times)
+  console.log(`\n${hashed}: milliseconds of a login, and each class against "${reference}"`)
+  console.table(Object.fromEntries(Object.entries(times).map(([name, sample]) => [name, rowOf(sample, name === reference ? null : times[reference])])))
 }
 
 function rowOf (sample, reference) {

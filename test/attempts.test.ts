@@ -1,6 +1,8 @@
 import { createHash, createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
+import { Kysely, PostgresDialect } from 'kysely'
+import type { CompiledQuery } from 'kysely'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createAttempts } from '../lib/stores/attempts.js'
@@ -11,6 +13,7 @@ import { createSecret } from '../lib/stores/secret.js'
 import { createRedisAttempts } from '../lib/stores/redis-attempts.js'
 import { openRedis } from '../lib/stores/redis-client.js'
 import type { RedisClient } from '../lib/stores/redis-client.js'
+import { createSql } from '../lib/stores/sql.js'
 import { createTokenReader } from '../lib/stores/token-reader.js'
 import { createUserStore } from '../lib/stores/user-store.js'
 import type { AttemptRules, AttemptStore } from '../types/ports.js'
@@ -579,6 +582,27 @@ t.test('a known address', async (t) => {
     statements.length = 0
     for (const ip of ['', 'a', '192.0.2.1:80', '[::1]', 'fe80::1%eth0', '192.0.2.0/24', 'x'.repeat(10_000)]) t.equal(await reader.isKnownAddress('alice', ip), false)
     t.equal(statements.length, 0)
+  })
+
+  await t.test('costs as much to look for, however many sessions there are', async (t) => {
+    const asked: CompiledQuery[] = []
+    const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }), log: ({ query }) => { asked.push(query) } })
+    const { id } = await users.create({ username: 'many', passwordHash: 'hash', fields: {} })
+    await pool.query(`insert into auth_tokens (digest, user_id, expires_at, ip) select sha256(uuid_send(gen_random_uuid())), $1, now() + interval '1 day', inet '10.0.0.0' + n
+      from generate_series(1, 3000) n`, [id])
+    await pool.query('vacuum analyze auth_tokens')
+    async function pagesFor (username: string, ip: string): Promise<number> {
+      await createTokenReader(createSql(db), tables, { idleTtlMs: null }).isKnownAddress(username, ip)
+      const { sql: text, parameters } = asked.pop()!
+      const { rows } = await pool.query(`explain (analyze, buffers, format json) ${text}`, [...parameters])
+      const { 'Shared Hit Blocks': hit, 'Shared Read Blocks': read } = rows[0]['QUERY PLAN'][0].Plan
+      return hit + read
+    }
+    for (const ip of ['192.0.2.1', '2001:db8:1:2::5']) {
+      const [none, many] = [await pagesFor('nobody', ip), await pagesFor('many', ip)]
+      t.ok(many - none <= 4, `${many} pages, ${none} for nobody`)
+    }
+    t.equal(await reader.isKnownAddress('many', '10.0.5.5'), true)
   })
 
   await t.test('stays known when the session has ended, unless somebody was thrown out', async (t) => {

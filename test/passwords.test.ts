@@ -431,6 +431,15 @@ t.test('a checker', async (t) => {
     t.notOk(checker.needsUpgrade(long, PREHASHED))
   })
 
+  await t.test('never wants a hash that is stronger than new ones replaced, and verifies it', async (t) => {
+    const { checker } = createChecker(t, { hasher: bcrypt({ cost: 4 }) })
+    const strong = bcrypt({ cost: 5 })
+    t.teardown(() => strong.close?.())
+    const stored = await strong.hash('a password')
+    t.equal(await checker.verify('a password', stored), 'right')
+    t.notOk(checker.needsUpgrade('a password', stored))
+  })
+
   await t.test('warns of hashes that nobody understands, seldom and without them', async (t) => {
     let at = 0
     const { checker, warnings } = createChecker(t, { now: () => at, findArgon2: () => null })
@@ -479,14 +488,15 @@ t.test('a checker', async (t) => {
       hashing: { concurrency: 2, queue: 2, maxWaitMs: 60_000 }
     })
     const overloaded = { code: 'FST_TOKEN_AUTH_OVERLOADED', statusCode: 503, retryAfterSeconds: 0 }
-    t.notOk(checker.isBusy, 'the start takes one place of two')
     const running = checker.verify('a', 'foreign$a')
+    t.notOk(checker.isBusy, 'the start takes no place')
+    const verdicts = [checker.verify('a', 'own$a')]
     t.ok(checker.isBusy)
-    const waiting = [checker.verify('a', 'own$a'), checker.verify('a', null)]
+    verdicts.push(checker.verify('a', null), checker.verify('a', '!'))
     await t.rejects(checker.verify('a', 'own$a'), overloaded)
     await t.rejects(checker.hash('a'), overloaded)
     start.resolve(undefined)
-    t.same(await Promise.all(waiting), ['right', 'no_password'])
+    t.same(await Promise.all(verdicts), ['right', 'no_password', 'no_password'])
     t.notOk(checker.isBusy)
     foreign.resolve(true)
     t.equal(await running, 'right')
@@ -498,10 +508,23 @@ t.test('a checker', async (t) => {
       hasher: recordingHasher({ hash: () => start.promise }).hasher,
       hashing: { concurrency: 1, queue: 5, maxWaitMs: 10 }
     })
+    const running = checker.verify('a', 'own$a')
     await t.rejects(checker.verify('a', 'own$a'), { code: 'FST_TOKEN_AUTH_OVERLOADED' })
     start.resolve('own$dummy')
-    await turn()
+    t.equal(await running, 'right')
     t.equal(await checker.verify('a', 'own$a'), 'right')
+  })
+
+  await t.test('hashes a password while it makes the dummy hash, with one place also', async (t) => {
+    const start = deferred<string>()
+    let hashes = 0
+    const { checker } = createChecker(t, {
+      hasher: recordingHasher({ hash: async () => hashes++ === 0 ? await start.promise : 'own$first' }).hasher,
+      hashing: { concurrency: 1, queue: 0, maxWaitMs: 60_000 }
+    })
+    await turn()
+    t.equal(await checker.hash('a'), 'own$first')
+    start.resolve('own$dummy')
   })
 
   await t.test('takes the place back from a hasher that does not settle in time, and answers 503', async (t) => {

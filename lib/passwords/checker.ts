@@ -113,8 +113,9 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     return 'unknown_hash'
   }
 
-  // Its failure is told to who comes next: it is tried again then.
-  run(dummy.ready).catch(() => {})
+  // Takes no place, as the first user that a host makes would wait behind it where there is one only. Its failure is told to who
+  // comes next: it is tried again then.
+  underWay.track(pace.run(dummy.ready)).catch(() => {})
 
   return {
     verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),

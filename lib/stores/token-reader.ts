@@ -60,13 +60,14 @@ export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idl
         join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
         where t.id = free.id`.execute(db))
     },
-    // One statement, whether the name exists or not. `<<=` compares the bits of the network and never two families.
+    // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: the time would
+    // else tell names. Addresses are in the order of their family, then of their bits.
     async isKnownAddress (username, ip) {
       const network = networkOf(ip)
       if (network === null) return false
       const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
-        where u.username = ${username} and t.ip <<= ${network}::inet and t.created_at > ${ago(KNOWN_MS)}
+        where u.username = ${username} and t.ip between network(${network}::inet) and host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
         and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows))
       return rows[0]?.isKnown ?? false
     },

@@ -34,7 +34,7 @@ export function createTokensMigration (map: TableMap): Migration {
         label text,
         scopes text[]
       )`.execute(db).catch((error) => refuseReference(error, users))
-      await sql`create index on ${table} (user_id)`.execute(db)
+      await sql`create index on ${table} (user_id, ip)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
       await sql`create index on ${table} (stale_at) where stale_at is not null`.execute(db)
       await createCachesTable(db, map)
