@@ -10,7 +10,7 @@ import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { errorCodes } from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -122,6 +122,14 @@ t.test('options', async (t) => {
       const other = typeof actual === 'boolean' ? !actual : 7
       if (mayChange === 'yes') t.doesNotThrow(() => openRedis({ [name]: other, lazyConnect: true }, SILENT), name)
       else t.throws(() => openRedis({ [name]: other }, SILENT), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' }, name)
+    }
+  })
+
+  t.test('docs/options.md has the settings that a Cluster gets besides', async (t) => {
+    const sentence = /A Cluster also gets (.*?);/.exec(read('docs/options.md'))![1]!
+    const { options } = openRedis(new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true, scaleReads: 'slave', slotsRefreshInterval: 60_000 }), SILENT)
+    for (const [name, value] of codesOf(sentence).map((code) => code.split(': ') as [string, string])) {
+      t.equal(value, show(name, (options as Record<string, unknown>)[name]).slice(1, -1), name)
     }
   })
 
