@@ -73,13 +73,15 @@ export async function lookAtEverything (storm: Storm, redis: RedisServer): Promi
     () => conclude(storm, anyone, { kind: 'login', user, password }))))
 }
 
-const AT_ONCE = 24
+const AT_ONCE = 8
+const DEFINITE_MS = 60_000
 
 /** Asks until there is a definite answer, which is the one after the storm: so many requests at once may overload a slow machine. */
 async function conclude (storm: Storm, member: Member, intent: Intent): Promise<void> {
-  const deadline = performance.now() + RECOVERY_MS
+  const deadline = performance.now() + DEFINITE_MS
   let operation = await perform(storm, member, intent)
   while (operation !== null && (operation.status === null || operation.status === 503) && performance.now() < deadline) {
+    await pause(50)
     operation = await perform(storm, member, intent)
   }
   if (operation !== null) operation.final = true
