@@ -36,8 +36,6 @@ export interface Storm {
   history: Operation[]
   /** The latest tokens that ended, of whichever user. */
   ended: Named[]
-  /** The latest tokens of a short life. */
-  brief: Brief[]
   profiles: Profiles
   /** When Redis came back with an old snapshot, beyond those of the nemesis. */
   setbacks: Period[]
@@ -46,9 +44,6 @@ export interface Storm {
 export interface Period { beganAt: number, endedAt: number }
 
 export interface Named { user: string, token: number }
-
-/** It ends about then. */
-export interface Brief extends Named { endsAt: number }
 
 export type Intent = Pick<Operation, 'kind' | 'user' | 'token' | 'target' | 'password' | 'newPassword' | 'ttlMs' | 'scopes' | 'version'>
 
@@ -140,7 +135,7 @@ function findings ({ tokens }: Storm, kind: Kind, { status, body }: Reply): Part
 
 function learn (storm: Storm, operation: Operation): void {
   const user = userOf(storm, operation.user)
-  const { kind, outcome, issued, token, target, password, newPassword, ttlMs } = operation
+  const { kind, outcome, issued, token, target, password, newPassword } = operation
   const giveUp = (given: (number | undefined)[]) => {
     const tokens = given.filter((token) => token !== undefined)
     user.live = user.live.filter((live) => !tokens.includes(live))
@@ -153,7 +148,6 @@ function learn (storm: Storm, operation: Operation): void {
   if (outcome === 'ok' && kind === 'login') user.password = password!
   if (outcome === 'ok' && kind === 'change') user.password = newPassword!
   if (issued !== undefined) user.live.push(issued)
-  if (issued !== undefined && ttlMs !== undefined) storm.brief = [{ user: user.name, token: issued, endsAt: operation.completedAt + ttlMs }, ...storm.brief].slice(0, 10)
   if (outcome === 'ok' && kind === 'delete-user') replace(storm, user)
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { perform, send } from './asking.js'
-import type { Brief, Intent, Storm, StormUser } from './asking.js'
+import type { Intent, Storm, StormUser } from './asking.js'
 import type { Member } from './cluster.js'
 import type { Operation } from './history.js'
 import type { Random } from './random.js'
@@ -31,14 +31,13 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (status === 200) storm.tokens[token]!.sessionId = body.session.id
   }
 
-  async function issue (user: StormUser): Promise<number | undefined> {
-    const life = random.next() < 0.6 ? { ttlMs: random.between(1000, 3000) } : {}
-    const operation = await perform(storm, anywhere(), { kind: 'issue', user: user.name, ...life, scopes: random.pick(SCOPES) })
-    return operation?.issued
+  async function issue ({ name: user }: StormUser, isBrief = random.next() < 0.3): Promise<Operation | null> {
+    const life = isBrief ? { ttlMs: random.between(1000, 3000) } : {}
+    return await perform(storm, anywhere(), { kind: 'issue', user, ...life, scopes: random.pick(SCOPES) })
   }
 
   // An answer of 503 is retried, perhaps elsewhere; after an answer the token is tried everywhere, and one that was issued meanwhile.
-  async function end (intent: Intent, tokens: number[], meanwhile = async (): Promise<number | undefined> => undefined): Promise<void> {
+  async function end (intent: Intent, tokens: number[], meanwhile = async (): Promise<Operation | null> => null): Promise<void> {
     // Read before, so that there is something in the caches to end; or meanwhile, so that a slow reader may overtake the end.
     const read = async () => { if (tokens.length > 0) await probe(intent.user, tokens) }
     const reading = read()
@@ -49,7 +48,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
       operation = await perform(storm, anywhere(), intent)
     }
     await reading
-    const issued = await issuing
+    const issued = (await issuing)?.issued
     if (operation?.outcome !== 'ok') return
     await read()
     if (issued !== undefined) await probe(intent.user, [issued])
@@ -107,13 +106,16 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (operation?.isRefreshed === true && live.length > 0) await probe(name, live)
   }
 
-  // At one server, where it may be remembered, up to its end and beyond.
-  async function outlive ({ user, token, endsAt }: Brief): Promise<void> {
+  // Reads a token at one server, where it may be remembered, up to its end and beyond.
+  async function outlive (whose: StormUser): Promise<void> {
+    const operation = await issue(whose, true)
+    if (operation?.issued === undefined) return
+    const { user, issued: token, ttlMs, completedAt } = operation
     const member = anywhere()
     do {
       await perform(storm, member, { kind: 'read', user, token })
       await pause(100)
-    } while (performance.now() < endsAt)
+    } while (performance.now() < completedAt + ttlMs!)
     for (let more = 0; more < 3; more++) await perform(storm, member, { kind: more === 2 ? 'fresh' : 'read', user, token })
   }
 
@@ -127,7 +129,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     const mortals = storm.present.filter(({ isMortal }) => isMortal)
     if (choice === 'delete-user' && mortals.length > 0) return await remove(random.pick(mortals))
     if (choice === 'ended' && storm.ended.length > 0) return await perform(storm, anywhere(), { kind: random.next() < 0.9 ? 'read' : 'fresh', ...random.pick(storm.ended) })
-    if (choice === 'brief' && storm.brief.length > 0) return await outlive(random.pick(storm.brief))
+    if (choice === 'brief') return await outlive(user)
     if (choice === 'refresh') return await refresh(user)
     if (choice === 'issue') return await issue(user)
     if (choice === 'login' || user.live.length === 0) return await login(user)

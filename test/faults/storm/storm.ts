@@ -104,7 +104,6 @@ async function createStorm (t: Test, { code, redis, postgres }: Services, { data
     tokens: [],
     history: [],
     ended: [],
-    brief: [],
     setbacks: [],
     profiles: createProfiles(t, connectionString)
   }
