@@ -6,11 +6,14 @@ import { checkColumns } from '../stores/check-columns.js'
 import { checkEncoding } from '../stores/check-encoding.js'
 import { migrateUp } from '../stores/migrations/index.js'
 import { codeOf } from '../stores/pg-errors.js'
-import { MISSING_TABLES } from '../errors.js'
+import { withDeadline } from '../concurrency/deadline.js'
+import { DATABASE_UNREACHABLE, MISSING_TABLES } from '../errors.js'
 import type { Stores } from './stores.js'
 
 const CACHE_PATIENCE_MS = 1000
 const DATABASE_PAUSE_MS = 1000
+/** For one check of the database: Fastify gives a plugin 10 s in all. */
+const CHECK_MS = 5000
 /** What may end by itself: a database that comes back, and a standby that is promoted. */
 const AWAY = ['FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'FST_TOKEN_AUTH_STANDBY_DATABASE']
 
@@ -54,14 +57,15 @@ async function awaitDatabase (prepare: () => Promise<void>, { reported, logger, 
 }
 
 async function prepareDatabase ({ db, primary, tables, secret, cacheLives, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
-  await primary.assert()
+  const inTime = <Result>(work: Promise<Result>) => withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
+  await inTime(primary.assert())
   if (autoMigrate) {
     const applied = await migrateUp(db, map).catch(refuseUnreachable)
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
   }
-  await checkTables(db, tables)
-  await checkColumns(db, tables)
-  await checkEncoding(db, logger)
+  await inTime(checkTables(db, tables))
+  await inTime(checkColumns(db, tables))
+  await inTime(checkEncoding(db, logger))
   // If it cannot be read now, the first use reads it: no reason not to start.
   await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
   await cacheLives.start().catch(refuseForbidden)

@@ -7,7 +7,7 @@ import type { Kind, Operation } from './storm/history.js'
 /** The clock of PostgreSQL is an hour ahead of the history's, and that is known to 10 ms. */
 const HOUR = 3_600_000
 const STRICT: CheckerSettings = {
-  boundMs: 0, resurrectionMs: 1000, maxPerUser: 3, clock: { leastMs: HOUR - 5, mostMs: HOUR + 5 }, profileMs: 0, entryMs: 500, setbacks: []
+  boundMs: 0, resurrectionMs: 1000, maxPerUser: 3, clock: { leastMs: HOUR - 5, mostMs: HOUR + 5 }, profileMs: 0
 }
 const LIFE_MS = 10_000
 const P0 = 'first'
@@ -182,17 +182,6 @@ t.test('a bound allows staleness within it, which is measured', async (t) => {
   t.match(check([...history, read(0, [28, 35], 200)], { ...STRICT, boundMs: 100 }), { violations: [], maxStalenessMs: 100, staleAccepts: 1 })
   t.same(broken(history, { boundMs: 99 }), [ACCEPTED_LATE])
   t.same(broken([...history, op('fresh', [131, 132], 200, { token: 0 })], { boundMs: 1000 }), [ACCEPTED_LATE], 'what asks PostgreSQL has no bound')
-})
-
-t.test('an old snapshot of Redis brings an old profile back, for as long as an entry lives', async (t) => {
-  const setbacks = [{ beganAt: 15, endedAt: 40 }]
-  const reading = (at: [number, number]) => [first, refresh(1, [20, 30]), read(0, at, 200, { version: 0 })]
-  t.same(broken(reading([31, 32]), { setbacks }), [])
-  t.same(broken(reading([539, 542]), { setbacks }), [])
-  t.same(broken(reading([541, 542]), { setbacks }), [PROFILE], 'and no longer')
-  t.same(broken(reading([31, 32]), { setbacks: [{ beganAt: 33, endedAt: 40 }] }), [PROFILE], 'not before it')
-  t.same(broken(reading([50, 51]), { setbacks: [{ beganAt: 0, endedAt: 19 }] }), [PROFILE], 'nor what was refreshed after it')
-  t.same(broken([first, refresh(1, [20, 30]), op('fresh', [31, 32], 200, { token: 0, version: 0 })], { setbacks }), [PROFILE], 'PostgreSQL knows')
 })
 
 t.test('a bound allows an old profile within it', async (t) => {

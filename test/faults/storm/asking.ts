@@ -37,11 +37,7 @@ export interface Storm {
   /** The latest tokens that ended, of whichever user. */
   ended: Named[]
   profiles: Profiles
-  /** When Redis came back with an old snapshot, beyond those of the nemesis. */
-  setbacks: Period[]
 }
-
-export interface Period { beganAt: number, endedAt: number }
 
 export interface Named { user: string, token: number }
 

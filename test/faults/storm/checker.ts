@@ -83,7 +83,7 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
       if (operation.token !== undefined) checkToken(user, operation, operation.token)
       if (operation.password !== undefined) checkPassword(user, operation, operation.password)
       checkPresence(user, operation)
-      const older = olderProfile(user, operation, FRESH.has(operation.kind) ? { ...settings, profileMs: 0, setbacks: [] } : settings)
+      const older = olderProfile(user, operation, FRESH.has(operation.kind) ? { profileMs: 0 } : settings)
       if (older !== null) report('no old profile after a refresh', operation, older)
     }
     for (const token of user.tokens) checkResurrection(user, token)

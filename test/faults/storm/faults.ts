@@ -27,9 +27,6 @@ export interface Heal {
 /** Begins a fault. */
 export type Fault = (targets: FaultTargets, random: Random) => Promise<Heal>
 
-/** After this Redis has what it had at the beginning of it. */
-export const SETBACK = 'redis back with an old snapshot'
-
 const nothing = () => {}
 
 /** A connection that is not in the way of the faults, for one use. */
@@ -68,7 +65,7 @@ export const REDIS_FAULTS: Record<string, Fault> = {
     await redis.kill()
     return async () => { await rm(join(redis.dir, 'dump.rdb'), { force: true }); await redis.start() }
   },
-  [SETBACK]: async (targets) => {
+  'redis back with an old snapshot': async (targets) => {
     const { redis } = targets
     await askRedis(targets, (client) => client.save())
     return async () => { await redis.kill(); await redis.start(); await rm(join(redis.dir, 'dump.rdb'), { force: true }) }

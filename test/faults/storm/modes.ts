@@ -8,7 +8,7 @@ const NEAR_TTL_MS = 1000
 
 export type Mode = 'strict' | 'bounded' | 'near'
 
-type Bounds = Pick<CheckerSettings, 'boundMs' | 'resurrectionMs' | 'profileMs' | 'entryMs'>
+type Bounds = Pick<CheckerSettings, 'boundMs' | 'resurrectionMs' | 'profileMs'>
 
 /** Life of a cached token. Long, where no bound depends on it: what is wrong stays to be seen. */
 export const CACHE_TTL_MS: Record<Mode, number> = { strict: 60_000, bounded: 2000, near: 60_000 }
@@ -25,12 +25,12 @@ export function optionsOf ({ mode, isolation, namespace }: Variety): { options: 
   const entryMs = cacheTtlMs + LEASE_MS + SLACK_MS
   const cache = { ttl: cacheTtlMs, namespace }
   const users = usersOf(isolation)
-  if (mode === 'strict') return { options: { cache, users }, bounds: { boundMs: 0, resurrectionMs: entryMs, profileMs: 0, entryMs } }
-  if (mode === 'bounded') return { options: { cache, users, revocation: 'bounded' }, bounds: { boundMs: entryMs, resurrectionMs: entryMs, profileMs: 0, entryMs } }
+  if (mode === 'strict') return { options: { cache, users }, bounds: { boundMs: 0, resurrectionMs: entryMs, profileMs: 0 } }
+  if (mode === 'bounded') return { options: { cache, users, revocation: 'bounded' }, bounds: { boundMs: entryMs, resurrectionMs: entryMs, profileMs: 0 } }
   const nearMs = NEAR_TTL_MS + SLACK_MS
   return {
     options: { cache: { ...cache, near: { ttl: NEAR_TTL_MS } }, users },
-    bounds: { boundMs: nearMs, resurrectionMs: entryMs + NEAR_TTL_MS, profileMs: nearMs, entryMs: entryMs + NEAR_TTL_MS }
+    bounds: { boundMs: nearMs, resurrectionMs: entryMs + NEAR_TTL_MS, profileMs: nearMs }
   }
 }
 

@@ -1,4 +1,3 @@
-import type { Period } from './asking.js'
 import type { UserHistory } from './coverage.js'
 import { mayAct } from './history.js'
 import type { Kind, Operation } from './history.js'
@@ -33,17 +32,12 @@ export function beyondLife (user: UserHistory, { invokedAt }: Operation, token: 
 export interface ProfileSettings {
   /** How long after a refresh another server may show what was before. */
   profileMs: number
-  /** How long an entry of the cache lives, and with it what an old snapshot of Redis brings back. */
-  entryMs: number
-  setbacks: readonly Period[]
 }
 
 /** Whether a read shows a profile older than one that was refreshed before it began. */
-export function olderProfile ({ refreshes }: UserHistory, { kind, version, invokedAt, completedAt }: Operation, { profileMs, entryMs, setbacks }: ProfileSettings): string | null {
+export function olderProfile ({ refreshes }: UserHistory, { kind, version, invokedAt }: Operation, { profileMs }: ProfileSettings): string | null {
   if (version === undefined || kind === 'refresh') return null
-  const isSetBack = (refresh: Operation) => setbacks.some(({ beganAt, endedAt }) =>
-    refresh.completedAt < endedAt && beganAt < completedAt && invokedAt < endedAt + entryMs)
-  const refreshed = refreshes.filter((other) => other.completedAt + profileMs < invokedAt && !isSetBack(other))
+  const refreshed = refreshes.filter((other) => other.completedAt + profileMs < invokedAt)
   const least = Math.max(0, ...refreshed.map((refresh) => refresh.version!))
   return version < least ? `it showed version ${version} after ${least}` : null
 }

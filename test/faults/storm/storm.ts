@@ -7,7 +7,6 @@ import { runClient } from './clients.js'
 import { createCluster } from './cluster.js'
 import type { Cluster } from './cluster.js'
 import { joinOffsets, measureClock } from './clock.js'
-import { SETBACK } from './faults.js'
 import { optionsOf } from './modes.js'
 import type { Isolation, Mode } from './modes.js'
 import { startNemesis } from './nemesis.js'
@@ -64,8 +63,7 @@ export async function runStorm (t: Test, services: Services, settings: StormSett
   await lookAtEverything(storm, redis)
   await Promise.all(storm.cluster.members.map((member) => member.kill()))
   const clock = joinOffsets(clockBefore, await measureClock(postgres))
-  const setbacks = [...storm.setbacks, ...nemesis.faults.filter(({ name }) => name === SETBACK)]
-  const verdict = check(storm.history, { ...bounds, maxPerUser: MAX_PER_USER, clock, setbacks })
+  const verdict = check(storm.history, { ...bounds, maxPerUser: MAX_PER_USER, clock })
   const troubles = [
     ...storm.cluster.crashes,
     ...(recoveryMs > RECOVERY_MS ? [`the servers needed ${Math.round(recoveryMs)} ms to recover: ${health.join(' ')}`] : [])
@@ -104,7 +102,6 @@ async function createStorm (t: Test, { code, redis, postgres }: Services, { data
     tokens: [],
     history: [],
     ended: [],
-    setbacks: [],
     profiles: createProfiles(t, connectionString)
   }
 }
