@@ -54,8 +54,7 @@ export const OPTIONS = {
   'lookup.concurrency': entry(null, nullable(integer({ min: 1, max: 1000 }))),
   'lookup.queue': entry(1000, integer({ min: 0, max: 1_000_000 })),
   'lookup.maxWait': entry('500ms', duration({ min: 1, max: 60 * SECOND })),
-  // Well below the time that a transaction has from a revocation's instant to its commit, see stores/stale.ts.
-  'lookup.timeout': entry('3s', duration({ min: 10, max: 20 * SECOND })),
+  'lookup.timeout': entry('3s', duration({ min: 10, max: 60 * SECOND })),
   'rateLimit.max': entry(5, integer({ min: 1, max: 1_000_000 })),
   'rateLimit.localMax': entry(null, nullable(integer({ min: 1, max: 1_000_000 }))),
   'rateLimit.timeWindow': entry('1 minute', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),

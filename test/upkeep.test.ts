@@ -55,6 +55,8 @@ async function createNamed (app: FastifyInstance) {
 await createApp(t, testOptions(database.url))
 await pool.query('alter table users add column display text')
 
+const never = { ask: () => { throw new Error('unexpected') } }
+
 t.test('a refresh that was answered true lasts, also where Redis comes back from a snapshot of before', async (t) => {
   const { admin, namespace, apps: [app], entry, cached } = await openWithRedis(t)
   const { id, username, rename } = await createNamed(app!)
@@ -177,8 +179,6 @@ t.test('a role that may not write down the life of its cache is refused at the s
   await t.rejects(async () => await host.register(authPlugin, options), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /The caches table cannot be written: permission denied/ })
 })
 
-const never = { ask: () => { throw new Error('unexpected') } }
-
 t.test('what is in doubt stays so until the last reason is gone', async (t) => {
   const doubts = createDoubts()
   const [first, second] = [doubts.begin({ digest: 'a' }), doubts.begin({ digest: 'a' })]
@@ -222,6 +222,37 @@ t.test('writes that a cache does not take are repeated, up to a bound', async (t
   await writes.write(['d'])
   await writes.close()
   t.equal(doubts.holdsToken('d'), true, 'a server that closes leaves it to the next')
+})
+
+t.test('a call that takes long is dated again before it is answered', async (t) => {
+  let at = 0
+  let isAway = false
+  const asked: unknown[] = []
+  const written: unknown[] = []
+  const outcomes = createOutcomes({
+    timeoutMs: 60_000,
+    findEnded: async (...args) => {
+      asked.push(args)
+      if (isAway) {
+        isAway = false
+        throw new Error('the database is away')
+      }
+      return ['digest']
+    },
+    writeTombstones: async (digests) => { written.push(digests) },
+    doubts: createDoubts(),
+    overflowed: never.ask,
+    monotonicNow: () => at
+  })
+  const taking = (ms: number) => outcomes.follow({ userId: 7 }, async () => { at += ms })
+  await taking(10_000)
+  t.same(asked, [])
+  await taking(10_001)
+  t.same(asked, [[{ userId: 7 }, 10_001]])
+  isAway = true
+  await t.rejects(taking(20_000), { message: 'the database is away' })
+  await until(() => written.length === 1, 'its tombstones are written all the same')
+  await outcomes.close()
 })
 
 t.test('outcomes that are unknown are followed, up to a bound', async (t) => {

@@ -4,6 +4,7 @@ import type { Digest, Now, RevocationSubject, RevocationWriter } from '../../typ
 import { UNAVAILABLE } from '../errors.js'
 import type { Doubts } from './doubts.js'
 import { isLost } from './pg-errors.js'
+import { DATE_AGAIN_MS } from './stale.js'
 
 export interface Outcomes {
   /**
@@ -52,6 +53,12 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
     }
   }
 
+  // Before it is answered: what is promised then is remembered for a time that counts from the instant of the revocation.
+  async function dateAgain (subject: RevocationSubject, startedAtMs: number): Promise<void> {
+    const tookMs = monotonicNow() - startedAtMs
+    if (tookMs > DATE_AGAIN_MS) await findEnded(subject, tookMs)
+  }
+
   function findOut (outcome: Unknown): void {
     if (unknown.size >= MOST) return overflowed()
     const end = doubts.begin(outcome.subject)
@@ -62,16 +69,21 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
   return {
     follow (subject, call) {
       const startedAtMs = monotonicNow()
+      let hasCommitted = false
       let end: (() => void) | null = null
       const expired = () => {
         end = doubts.begin(subject)
         return new UNAVAILABLE()
       }
-      const work = call()
+      const work = call().then(async (result) => {
+        hasCommitted = true
+        await dateAgain(subject, startedAtMs)
+        return result
+      })
       const answer = withDeadline(work, { timeoutMs, expired })
       work.then(
         () => { if (end !== null) findOut({ subject, startedAtMs, settleMs: 0 }) },
-        (error) => { if (isLost(error.cause)) findOut({ subject, startedAtMs, settleMs: SETTLE_MS }) }
+        (error) => { if (hasCommitted || isLost(error.cause)) findOut({ subject, startedAtMs, settleMs: hasCommitted ? 0 : SETTLE_MS }) }
       ).finally(() => end?.())
       return answer
     },
