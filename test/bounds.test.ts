@@ -73,9 +73,9 @@ async function flood (t: Test, { standing }: World, places: number, ask: () => P
 }
 
 const STRANGERS: Record<string, [url: string, texts: RegExp]> = {
-  'forged logouts': ['/auth/logout', /^with held/],
+  'forged logouts': ['/auth/logout', /^with held as \(/],
   'forged logouts of all, which look the token up': ['/auth/logout-all', /^\/\*fta_/],
-  'forged logouts of all, which look whether they are a second try': ['/auth/logout-all', /^with held/]
+  'forged logouts of all, which look whether they are a second try': ['/auth/logout-all', /^with held as \(/]
 }
 
 for (const [name, [url, texts]] of Object.entries(STRANGERS)) {

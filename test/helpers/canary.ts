@@ -15,7 +15,7 @@ export const MAY_BE_IN: Record<string, RegExp> = {
   'password hash': /^sql users\.password_hash$/,
   'key of the pseudonyms': /^sql auth_tokens_secret\.value$/,
   // Errors of ioredis have the command with them; what was stripped of it has no key.
-  'namespace of Redis keys': /^redis/,
+  'namespace of Redis keys': /^redis|^sql auth_tokens_caches\.namespace/,
   // A cached session has its user; an administrator reads the name that was given to the command.
   username: /^(replies|sql users\.username|redis (values|monitor|slowlog)|command line)$/
 }
