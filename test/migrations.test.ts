@@ -151,6 +151,12 @@ t.test('a users table that no foreign key can refer to is told by name, with wha
   }
 })
 
+t.test('another failure of the migration is told as it is', async (t) => {
+  const db = await openEmpty(t)
+  await execute(db, ['create table auth_tokens ()'])
+  await t.rejects(migrateUp(db, OWN), { code: '42P07', message: 'relation "auth_tokens" already exists' })
+})
+
 t.test('the foreign key has the type of the host\'s id, found or told', async (t) => {
   for (const [idType, sqlType] of [['integer', 'integer'], ['bigint', 'bigint'], ['uuid', 'uuid'], ['text', 'text'], [undefined, 'character varying']] as const) {
     const db = await openEmpty(t)

@@ -1,7 +1,8 @@
+import { Writable } from 'node:stream'
 import t from 'tap'
 import type { Test } from 'tap'
-import { Writable } from 'node:stream'
 import type { AuthPluginOptions } from '../lib/index.js'
+import { noRows } from '../lib/stores/refusals.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { cli, freshDatabase, query } from './helpers/cli.js'
 import { createDatabaseIn } from './helpers/services.js'
@@ -99,6 +100,11 @@ t.test('in a database that has not every character', async (t) => {
     await createUser(app, 'Jürgen')
     t.ok(await login(app, 'Jürgen'))
   })
+})
+
+t.test('no other failure is taken for a name that nobody has', async (t) => {
+  const failure = Object.assign(new Error('no'), { code: '42703' })
+  t.throws(() => noRows(failure), failure)
 })
 
 t.test('a User-Agent that the database\'s encoding has no place for stops no login', async (t) => {

@@ -12,7 +12,7 @@ const BAD_COLUMN = new Set(['42701', '42703', '428C9'])
 /** Characters that the database's encoding has no place for. */
 const UNSTORABLE = new Set(['22021', '22P05'])
 
-interface Violation { schema?: string | null, table?: string, constraint?: string }
+interface Violation { schema: string, table: string, constraint: string }
 
 /** Throws the error of a change to the users table; as the caller's fault if a trigger refuses it. */
 export function refuseChange (error: unknown): never {
@@ -33,11 +33,11 @@ export function noRows (error: unknown): { rows: never[] } {
 }
 
 // What the index is over, also within an expression such as lower(username): its name tells nothing.
-async function hasColumn (db: Kysely<any>, { schema = null, table, constraint }: Violation, column: string): Promise<boolean> {
+async function hasColumn (db: Kysely<any>, { schema, table, constraint }: Violation, column: string): Promise<boolean> {
   const { rows } = await sql`select from pg_catalog.pg_index i
     join pg_catalog.pg_class c on c.oid = i.indexrelid
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid
-    where i.indrelid = to_regclass(${quoteTable({ schema, table: String(table) })}) and c.relname = ${constraint} and a.attname = ${column}
+    where i.indrelid = to_regclass(${quoteTable({ schema, table })}) and c.relname = ${constraint} and a.attname = ${column}
     and (a.attnum = any(i.indkey) or exists (select from pg_catalog.pg_depend d
       where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = i.indexrelid and d.refobjid = i.indrelid and d.refobjsubid = a.attnum))`.execute(db)
   return rows.length > 0
