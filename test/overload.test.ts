@@ -163,7 +163,7 @@ t.test('20 times the capacity of a cold cache, with Redis stopped and SQL slow',
 })
 
 t.test('lookups that stand still keep their places, and nobody waits until they move', async (t) => {
-  const world = await createWorld(t, { maxWait: '100ms', timeout: '200ms' })
+  const world = await createWorld(t, { maxWait: '200ms', timeout: '6s' })
   const { app, tokens, lookups, shut, open, standing } = world
   await until(() => isWarm(world, tokens[0]!), 'it is cached')
   const cold = { ...world, tokens: tokens.slice(1) }
