@@ -145,8 +145,8 @@ export interface RevocationWriter {
    * them. Ends nothing.
    */
   findEnded (subject: RevocationSubject, sinceMs: number): Promise<Digest[]>
-  /** Declares every cached copy of the user's data void. `live`: entries to drop; `revoked`: tokens that have ended lately. */
-  refresh (userId: UserId): Promise<{ live: Digest[], revoked: Digest[] }>
+  /** Declares every cached copy of the user's data void, and returns whose: of live tokens, and of those that have ended lately. */
+  refresh (userId: UserId): Promise<Digest[]>
 }
 
 export interface UserStore {
