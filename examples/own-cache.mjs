@@ -22,8 +22,9 @@ function createMapCache () {
       write(digest, lease, leaseMs)
       return lease
     },
-    async fill (digest, lease, value, ttlMs) {
-      if (read(digest) === lease) write(digest, value, ttlMs)
+    // Its time counts from the lease, however late it comes.
+    async fill (digest, lease, value, ttlMs, leaseMs) {
+      if (read(digest) === lease) entries.set(digest, { value, until: entries.get(digest).until - leaseMs + ttlMs })
     },
     async tombstone (digests, ttlMs) {
       for (const digest of digests) write(digest, 'R', ttlMs)

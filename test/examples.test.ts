@@ -13,10 +13,21 @@ if (!existsSync('dist/lib/index.js')) {
   t.equal(status, 0, `the package can be built: ${stdout}`)
 }
 
+// They make their user at once. A machine so slow that the first hash takes longer than another may wait is tried again.
+async function startExample (t: Test, name: string): Promise<ReturnType<typeof spawnNode>> {
+  const server = spawnNode(t, [`examples/${name}.mjs`], { DATABASE_URL: await freshDatabase(t), REDIS_URL: redisUrl(), PORT: '0' })
+  try {
+    await untilPrinted(server, 'Listening on ')
+    return server
+  } catch (error) {
+    if (!server.err().includes('FST_TOKEN_AUTH_OVERLOADED')) throw error
+    return await startExample(t, name)
+  }
+}
+
 /** Runs an example on an empty database, asks it as a logged-in user, and ends it. */
 async function tryExample (t: Test, name: string, username: string, path: string): Promise<unknown> {
-  const server = spawnNode(t, [`examples/${name}.mjs`], { DATABASE_URL: await freshDatabase(t), REDIS_URL: redisUrl(), PORT: '0' })
-  await untilPrinted(server, 'Listening on ')
+  const server = await startExample(t, name)
   const url = /Listening on (\S+)/.exec(server.out())?.[1] as string
   t.equal((await fetch(url + path)).status, 401)
   const reply = await post(url, '/auth/login', { username, password: PASSWORD })

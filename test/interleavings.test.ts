@@ -93,7 +93,7 @@ t.test('with Redis', async (t) => {
       const state = await bench.nextState()
       const logout = await pool.connect()
       await logout.query('begin')
-      await logout.query('update auth_tokens set revoked_at = now(), revoke_reason = \'logout\' where id = $1', [state.sessionId])
+      await logout.query('update auth_tokens set revoked_at = now(), stale_at = now(), revoke_reason = \'logout\' where id = $1', [state.sessionId])
       const ended = end(state)
       await until(async () => (await pool.query('select 1 from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\'')).rows.length > 0, 'it waits for the row')
       await logout.query('commit')

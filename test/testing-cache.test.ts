@@ -31,7 +31,8 @@ t.test('a cache that does not is shown by the contract and by the schedules', as
     'fills for the holder of the lease only',
     'refuses a fill after a tombstone, an eviction or the end of the lease',
     'keeps a tombstone over a value, a lease and another tombstone',
-    'forgets every entry when its time is over'
+    'forgets every entry when its time is over',
+    'counts the life of an entry from its lease, however late it is filled'
   ])
   const { violations } = await exploreTokenCache({ createCache, stopAtFirst: true })
   t.ok(violations[0]!.schedule.includes('late reader A: cache.get'))

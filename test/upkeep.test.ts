@@ -91,7 +91,8 @@ t.test('a refresh also forgets entries of tokens whose end the cache does not kn
   const token = await cached(app!, username)
   await pool.query('update auth_tokens set revoked_at = now(), stale_at = now() where user_id = $1', [id])
   t.equal(await app!.tokenAuth.refreshUser(id), true)
-  t.equal((await entry(token))?.[0], 'R')
+  t.equal(await entry(token), null)
+  t.equal((await caller(app!)('GET', '/protected', { token })).statusCode, 401)
 })
 
 t.test('a Redis that takes no writes is not trusted, although there is nothing to write', async (t) => {

@@ -8,10 +8,12 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { PreparedClient } from '../lib/index.js'
 import type { AuthPluginOptions } from '../lib/index.js'
+import { createSql } from '../lib/stores/sql.js'
 import { isGivenUp, watchClient } from '../lib/stores/useless-clients.js'
 import { caller, createApp, createUser, PASSWORD, testOptions } from './helpers/app.js'
 import { query } from './helpers/cli.js'
 import { until } from './helpers/counting.js'
+import { openKysely } from './helpers/kysely.js'
 import { openPool } from './helpers/pool.js'
 import { createDatabase } from './helpers/services.js'
 
@@ -228,4 +230,23 @@ t.test('a client that is lent when the plugin comes is left alone, as is one tha
   t.equal(pool.totalCount > 0, true)
   t.doesNotThrow(() => watchClient({} as pg.Client, { pool: {}, rests: 0 }))
   for (const error of [null, undefined, 'text', new Error('of somebody else')]) t.equal(isGivenUp(error), false)
+})
+
+t.test('another connection is tried as often as the pool has connections, and after a loss once, for what only reads', async (t) => {
+  const { run, read } = createSql(openKysely(t, database.url), { connections: MAX })
+  const ended = new pg.Client(database.url)
+  await ended.connect()
+  await ended.end()
+  let tries = 0
+  const onEnded = async () => { tries++; return await ended.query('select 1') }
+  await t.rejects(run(onEnded), { code: 'FST_TOKEN_AUTH_UNAVAILABLE', cause: { message: /^Client was closed/ } })
+  t.equal(tries, MAX + 1)
+
+  const pool = openPool(t, { connectionString: database.url, Client: PreparedClient })
+  const onLost = async () => { tries++; return await pool.query('select pg_terminate_backend(pg_backend_pid())') }
+  for (const [attempt, expected] of [[run, 1], [read, 2]] as const) {
+    tries = 0
+    await t.rejects(attempt(onLost), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    t.equal(tries, expected)
+  }
 })

@@ -52,7 +52,7 @@ export interface TokenAuth {
   /** Ends every session of a user; resolves to how many there were. */
   revokeUser (userId: UserId): Promise<number>
   listSessions (userId: UserId): Promise<Session[]>
-  /** After a change of a selected column: requests that start later see it (with `cache.near`, on other servers, within its `ttl`); `false`: only within `cache.ttl`, as the cache did not answer. */
+  /** After a change of a selected column: requests that start later see it (with `cache.near`, on other servers, within its `ttl`); `false`: the cache has not acknowledged it yet; the server goes on, and they see it within `cache.ttl` at the latest. */
   refreshUser (userId: UserId): Promise<boolean>
   /** Deletes rows that ended over `token.retention` ago, in batches; resolves to their number. */
   pruneExpired (options?: { batchSize?: number, onProgress?: (progress: PruneProgress) => void }): Promise<number>

@@ -25,7 +25,6 @@ export interface AdminSettings {
   revocations: RevocationWriter
   /** Drops entries of the cache; `false` where it has not acknowledged that yet. */
   dropEntries: (digests: readonly Digest[]) => Promise<boolean>
-  writeTombstones: (digests: readonly Digest[]) => Promise<boolean>
   checker: Pick<PasswordChecker, 'hash'>
   policy: PasswordPolicy
   minter: TokenMinter
@@ -35,7 +34,7 @@ export interface AdminSettings {
 }
 
 export function createAdminService (settings: AdminSettings): AdminService {
-  const { users, reader, sessions, revocations, dropEntries, writeTombstones, checker, policy, minter, announce, canonicalize } = settings
+  const { users, reader, sessions, revocations, dropEntries, checker, policy, minter, announce, canonicalize } = settings
   async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
     await announce.revoked({ userId, reason, count: ended, digests })
   }
@@ -66,9 +65,7 @@ export function createAdminService (settings: AdminSettings): AdminService {
     },
     // A dropped entry is as good as an evicted one: whoever fills it next has read SQL after this change.
     async refreshUser (userId) {
-      const { live, revoked } = await revocations.refresh(userId)
-      const isAcknowledged = await Promise.all([dropEntries(live), writeTombstones(revoked)])
-      return !isAcknowledged.includes(false)
+      return await dropEntries(await revocations.refresh(userId))
     },
     async pruneExpired ({ batchSize, onProgress }) {
       let deleted = 0

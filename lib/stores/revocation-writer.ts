@@ -112,12 +112,11 @@ export function createRevocationWriter ({ run, transaction }: Sql, tables: Table
       return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
     }),
     async refresh (userId) {
-      const { rows } = await run((db) => sql<{ digest: Buffer, live: boolean }>`update ${tokens} set stale_at = clock_timestamp()
+      const { rows } = await run((db) => sql<{ digest: Buffer }>`update ${tokens} set stale_at = clock_timestamp()
         where id = any(array(select id from ${tokens} where user_id = ${userId} and expires_at > now()
           and (revoked_at is null or stale_at > ${since}) order by id for no key update))
-        returning digest, revoked_at is null as live`.execute(db))
-      const digestsOf = (isLive: boolean) => rows.filter(({ live }) => live === isLive).map(toDigest)
-      return { live: digestsOf(true), revoked: digestsOf(false) }
+        returning digest`.execute(db))
+      return rows.map(toDigest)
     }
   }
 }

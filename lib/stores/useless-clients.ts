@@ -13,6 +13,7 @@ const READ_ONLY = '25006'
 /** How long a connection that was read-only from the beginning speaks for the others: the server is, and another connection is no better. */
 const READ_ONLY_MS = 1000
 
+const UNWATCHED: Watched = { status: 'I', rests: 0, isLeaving: false }
 const watched = new WeakMap<Client, Watched>()
 const readOnlyUntil = new WeakMap<object, number>()
 const givenUp = new WeakSet<object>()
@@ -47,8 +48,12 @@ export function watchClient (client: Client, { pool, rests }: { pool: object, re
 
 /** Whether it is given up, and there is no transaction to roll back. */
 export function isUseless (client: Client): boolean {
-  const { isLeaving = false, status = 'I' } = watched.get(client) ?? {}
+  const { isLeaving, status } = stateOf(client)
   return isLeaving && status === 'I'
+}
+
+function stateOf (client: Client): Watched {
+  return watched.get(client) ?? UNWATCHED
 }
 
 function mayBetterBeFound ({ rests }: Watched, pool: object): boolean {
@@ -64,7 +69,7 @@ export const POOL_LISTENERS = {
   acquire (this: Pool, client: Client) { watchClient(client, { pool: this.options, rests: 2 }) },
   // Whoever left a transaction open: what comes next on this connection would be answered, and never be committed.
   release (_error: unknown, client: Client) {
-    const { isLeaving = false, status = 'I' } = watched.get(client) ?? {}
+    const { isLeaving, status } = stateOf(client)
     if (isLeaving || status !== 'I') client.end()
   }
 }
