@@ -17,6 +17,7 @@ import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
 import { UNSEALED } from '../lib/stores/seal.js'
 import { createMemoryCache } from '../lib/stores/memory-cache.js'
 import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
+import { createRetry } from '../lib/stores/retry.js'
 import { createCatchUp } from '../lib/stores/catch-up.js'
 import { createDatabaseClock } from '../lib/stores/database-clock.js'
 import { createDoubts } from '../lib/stores/doubts.js'
@@ -348,6 +349,23 @@ t.test('a driver\'s error loses its values, and keeps what helps', async (t) => 
   t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
   for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
   for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
+})
+
+t.test('what PostgreSQL refuses is told by what refuses it, never by the value', (t) => {
+  const failure = { message: 'secret', detail: 'secret', constraint: 'rule', column: 'name' }
+  for (const code of ['22001', '22021', '22P05', '23001', '23502', '23503', '23505', '23514', '23P01', '44000', 'P0001', '22P02']) {
+    const { message } = withoutValues({ ...failure, code })
+    t.notMatch(message, /secret/, code)
+    if (code.startsWith('23')) t.match(message, /"(rule|name)"/, code)
+  }
+  t.end()
+})
+
+t.test('a statement is not tried on more connections than there may be', async (t) => {
+  let tries = 0
+  const retry = createRetry({ timeoutMs: 60_000, connections: 3 })
+  await t.rejects(retry(async () => { tries++; throw new Error('Client was closed and is not queryable') }, false), { message: /not queryable/ })
+  t.equal(tries, 4)
 })
 
 t.test('a cache\'s error loses its command', async (t) => {

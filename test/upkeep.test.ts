@@ -9,7 +9,9 @@ import { createCacheLives } from '../lib/stores/cache-lives.js'
 import { createCertainWrites } from '../lib/stores/certain-writes.js'
 import { createDatabaseClock } from '../lib/stores/database-clock.js'
 import { createDoubts } from '../lib/stores/doubts.js'
+import { createMemoryCache } from '../lib/stores/memory-cache.js'
 import { createOutcomes } from '../lib/stores/outcomes.js'
+import { createUpkeep } from '../lib/stores/upkeep.js'
 import { digestOf } from '../lib/tokens/token.js'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
@@ -149,7 +151,7 @@ t.test('the life of a cache is written down again and again, sooner after a fail
     ttlMs: 1000,
     clock,
     deadline: { timeoutMs: 60_000, expired: () => new Error('late') },
-    report: (error) => failures.push(error),
+    logger: { info () {}, warn: (fields) => failures.push((fields as { err: Error }).err), error () {} },
     intervalMs: 20,
     retryMs: 10_000
   })
@@ -254,6 +256,26 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
   await t.rejects(taking(20_000), { message: 'the database is away' })
   await until(() => written.length === 1, 'its tombstones are written all the same')
   await outcomes.close()
+})
+
+t.test('a cache that does not take more tombstones than can be kept is not trusted', async (t) => {
+  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  gate.trust()
+  const upkeep = createUpkeep({
+    cache: { ...createMemoryCache({ max: 10, now: () => 0 }), tombstone: () => Promise.reject(new Error('away')) },
+    cacheTtlMs: 1000,
+    gate,
+    listStale: never.ask,
+    assertPrimary: never.ask,
+    findEnded: never.ask,
+    timeoutMs: 1000,
+    monotonicNow: () => 0
+  })
+  t.equal(await upkeep.writeTombstones(['a']), false)
+  t.equal(gate.isTrusted(), true, 'of one that is missing it knows')
+  t.equal(await upkeep.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
+  t.equal(gate.isTrusted(), false)
+  await upkeep.close()
 })
 
 t.test('outcomes that are unknown are followed, up to a bound', async (t) => {

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { withDeadline } from '../concurrency/deadline.js'
 import type { DeadlineSettings } from '../concurrency/deadline.js'
+import type { Logger } from '../../types/ports.js'
 import type { DatabaseClock } from './database-clock.js'
 import type { Sql } from './sql.js'
 import type { Tables } from './tables.js'
@@ -18,7 +19,7 @@ export interface CacheLivesSettings {
   ttlMs: number
   clock: DatabaseClock
   deadline: DeadlineSettings
-  report: (error: Error) => void
+  logger: Logger
   /** Between two writes; ten minutes by default. */
   intervalMs?: number
   /** After one that failed; ten seconds by default. */
@@ -30,13 +31,17 @@ export interface CacheLivesSettings {
  * and those of commands, may live for longer than its own.
  */
 export function createCacheLives (settings: CacheLivesSettings): CacheLives {
-  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, report, intervalMs = 600_000, retryMs = 10_000 } = settings
+  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
 
   function writeAgainAfter (ms: number): void {
     clearTimeout(timer)
-    if (!isClosed) timer = setTimeout(() => { write().catch(report) }, ms).unref()
+    if (!isClosed) timer = setTimeout(() => { write().catch(warn) }, ms).unref()
+  }
+
+  function warn (error: Error): void {
+    logger.warn({ err: error }, 'the life of the cache could not be written down, it is tried again')
   }
 
   async function write (): Promise<void> {

@@ -117,7 +117,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     monotonicNow
   })
   upkeep.doubts.onBegin(near.clear)
-  const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, report: (error) => failures.tell('cache-lives', error) })
+  const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, logger: log })
 
   return {
     db,
