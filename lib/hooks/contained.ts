@@ -6,7 +6,7 @@ const answered = new WeakSet<FastifyReply>()
 
 /**
  * Calls back with what the work returns or throws. It runs in a callback of Redis or the database, where nobody catches:
- * an error that left it would end the process. So would one of whoever is called back; it becomes the request's answer.
+ * an error that left it would end the process. So would an error of the callback; it becomes the request's answer.
  */
 export function contained (reply: FastifyReply, work: () => Error | undefined, done: Done): void {
   const error = attempt(work)

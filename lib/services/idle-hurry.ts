@@ -1,5 +1,5 @@
 export interface IdleHurry {
-  /** Whether this use must be written at once; whoever is told so writes it. */
+  /** Whether this use must be written at once. The caller then writes it. */
   isDue (sessionId: string, idleAtMs: number | null, at: number): boolean
   /** The use was not written after all. */
   forget (sessionId: string): void

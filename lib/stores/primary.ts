@@ -2,7 +2,7 @@ import type { Kysely } from 'kysely'
 import { assertPrimary } from './check.js'
 import { codeOf } from './pg-errors.js'
 
-/** Whether the database is the one that commits, and no standby that hears of it later. */
+/** Whether the database is the one that commits, and no standby that applies commits later. */
 export interface Primary {
   /** `false` until the database has said so, and since it has said otherwise. */
   isKnown (): boolean

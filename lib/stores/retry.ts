@@ -3,7 +3,7 @@ import { isClosed, isLost, isRetryable } from './pg-errors.js'
 import { isGivenUp } from './useless-clients.js'
 
 export interface RetrySettings {
-  /** After it nothing is tried again: whoever asked has been answered. */
+  /** After it nothing is tried again: the request has been answered. */
   timeoutMs: number
   /** How many the pool may have: each of them may have to be given up before there is a good one. */
   connections: number

@@ -4,8 +4,8 @@ import { OVERLOADED } from '../errors.js'
 import type { Settings } from '../options.js'
 
 /**
- * How many connections those have at once who have not shown yet that they may come in. What is left is for who has a live token or
- * has given the right password.
+ * How many connections may serve requests that have shown neither a live token nor a right password. The other connections are left for
+ * requests that have.
  */
 export interface Bounds {
   /** Statements that a token causes, whether it is live or made up. */
