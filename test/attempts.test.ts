@@ -426,6 +426,23 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     t.equal(warnings.length, 2, 'the next outage is told again')
   })
 
+  await t.test('settle in Redis, when it answers again, what it has not taken', async (t) => {
+    const { store, redis, passTime } = await open(t, local, 100)
+    const take = async () => await store.take('alice', RULES, 'alice')
+    const [failed, undone, right] = [await take(), await take(), await take()]
+    server.freeze()
+    await store.fail('alice', failed.id)
+    await store.giveBack('alice', undone.id)
+    await store.succeed('alice', right.id, 'alice')
+    t.match((await take()).id, /^local:/, 'one more, whose answer does not come')
+    server.thaw()
+    passTime(5000)
+    await until(async () => {
+      await store.fail('nobody', 'nothing')
+      return await redis.exists(`${namespace}a:alice`) === 0
+    }, 'no attempt is left under way')
+  })
+
   await t.test('limit also with a Redis that hangs, and wait for it only a few times', async (t) => {
     const { store, redis } = await open(t, local, 100)
     let sent = 0

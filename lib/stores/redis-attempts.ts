@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { AttemptStore } from '../../types/ports.js'
+import type { Attempt, AttemptRules, AttemptStore } from '../../types/ports.js'
 import { LEASE_MS, MOST_UNDER_WAY } from './attempt-counter.js'
 
 /** What the counters ask of an ioredis client. */
@@ -68,11 +68,16 @@ elseif wasUnderWay and by == id then
 end
 if failures + #underWay == 0 then redis.call('DEL', KEYS[1]) else write('KEEPTTL') end`
 
+export interface RedisAttempts extends AttemptStore {
+  /** `id` names the attempt also where the answer does not come. */
+  take (key: string, rules: AttemptRules, of?: string, id?: string): Promise<Attempt>
+}
+
 /**
  * Counters and claims that all servers share, on Redis, Sentinel or Cluster: every verb is one command on one key,
  * and every key has an end. Rejects where Redis does not answer. Scripts are sent whole, as the cache's are.
  */
-export function createRedisAttempts ({ client, namespace }: { client: AttemptCommands, namespace: string }): AttemptStore {
+export function createRedisAttempts ({ client, namespace }: { client: AttemptCommands, namespace: string }): RedisAttempts {
   const counterOf = (key: string) => `${namespace}a:${key}`
 
   async function settle (key: string, id: string, outcome: 'giveBack' | 'fail' | 'succeed', of = ''): Promise<void> {
@@ -80,8 +85,7 @@ export function createRedisAttempts ({ client, namespace }: { client: AttemptCom
   }
 
   return {
-    async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '') {
-      const id = randomUUID()
+    async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '', id = randomUUID()) {
       const [isAllowed, failures, waitMs] = await client.eval(TAKE, 1, counterOf(key), free, delayMs, maxDelayMs, forgetMs, id, of) as [number, number, number]
       return { isAllowed: isAllowed === 1, failures, waitMs, id }
     },

@@ -63,6 +63,8 @@ export async function createWorld (t: Test, databaseUrl: string): Promise<World>
     redis: { url: redis.url },
     rateLimit: { max: 100_000, localMax: 100_000 },
     lookup: { timeout: LOOKUP_MS },
+    // Whoever waits for a server to be well logs in again and again.
+    token: { maxPerUser: 10_000 },
     cache: { namespace },
     ...options
   })
