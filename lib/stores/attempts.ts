@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { createBreaker } from '../concurrency/breaker.js'
 import type { AttemptRules, AttemptStore, Logger, Now } from '../../types/ports.js'
 import { withoutCommand } from './cache-failure.js'
@@ -62,7 +63,7 @@ export function createAttempts ({ redis, namespace, localRules, logger, monotoni
       await local.succeed(key, localId, of)
       const sharedId = localId === null ? id : null
       const send = () => shared.succeed(key, sharedId, of)
-      await ask(send, async () => unsettled.keep(id ?? key, send))
+      await ask(send, async () => unsettled.keep(`${key} ${id}`, send))
     },
     // What was claimed here before Redis went, or while it was away, stays claimed here.
     claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)
@@ -71,16 +72,13 @@ export function createAttempts ({ redis, namespace, localRules, logger, monotoni
 
 /** How attempts ended, where Redis was not there to take it: sent again when it answers. Else they would count as under way until their lease ends. */
 function createUnsettled () {
-  const outcomes = new Map<string, () => Promise<void>>()
-
-  function keep (id: string, send: () => Promise<void>): void {
-    if (outcomes.size < MOST_UNSETTLED) outcomes.set(id, send)
-  }
+  const outcomes = new LRUCache<string, () => Promise<void>>({ max: MOST_UNSETTLED })
+  const keep = (id: string, send: () => Promise<void>): void => { outcomes.set(id, send) }
 
   return {
     keep,
     send () {
-      for (const [id, send] of outcomes) {
+      for (const [id, send] of [...outcomes.entries()]) {
         outcomes.delete(id)
         send().catch(() => keep(id, send))
       }
