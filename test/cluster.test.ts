@@ -379,6 +379,17 @@ t.test('a server that is connected to a replica, as behind one address for both,
   t.equal(await status(bystander, token), 401)
 })
 
+t.test('a Redis Cluster that is closed while it fetches its map begins no next round', async (t) => {
+  const [nobody] = await freePorts(1) as [number]
+  const client = openRedis(new Cluster([{ host: HOST, port: nobody }], { lazyConnect: true }), SILENT) as Cluster
+  let rounds = 0
+  client.refreshSlotsCache(() => { rounds++ })
+  t.equal(rounds, 1)
+  client.disconnect()
+  client.refreshSlotsCache(() => { rounds++ })
+  t.equal(rounds, 1)
+})
+
 t.test('a Redis Cluster that cannot be reached at the start delays nobody', async (t) => {
   const [nobody] = await freePorts(1) as [number]
   const { open } = await createWorld(t, () => new Cluster([{ host: HOST, port: nobody }], { lazyConnect: true }))

@@ -57,6 +57,9 @@ const CLUSTER = {
   slotsRefreshInterval: 1000
 } satisfies ClusterOptions
 
+/** States of a client that is closed. */
+const OVER: readonly string[] = ['disconnecting', 'close', 'end']
+
 export type RedisClient = Redis | Cluster
 
 /** Opens a connection of our own, with safe settings: to the given address, or where the given client goes. */
@@ -113,6 +116,9 @@ function duplicate (client: RedisClient): RedisClient {
   const { retryStrategy, ...redisOptions } = settings
   const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings
   const cluster = client.duplicate([], { ...CLUSTER, clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })
+  // ioredis begins the next round when one has ended, also where the client was closed meanwhile: it would never stop.
+  const refresh = cluster.refreshSlotsCache.bind(cluster)
+  cluster.refreshSlotsCache = (done) => refresh((error) => { if (!OVER.includes(cluster.status)) done?.(error) })
   // Until it has seen the slots ioredis lets commands wait, whatever `enableOfflineQueue` says.
   cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
   return cluster
