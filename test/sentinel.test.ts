@@ -141,10 +141,12 @@ t.test('addresses are those of natMap', async (t) => {
 t.test('Sentinels that the given ones know are asked too, unless updateSentinels is false', async (t) => {
   const { sentinels, options, killSentinel } = await startRedisSentinel(t)
   const given = [options.sentinels[0]!]
+  let isAlive = true
   const knowing = open(t, { sentinels: given })
-  const ignorant = open(t, { sentinels: given, updateSentinels: false, sentinelRetryStrategy: () => null })
+  const ignorant = open(t, { sentinels: given, updateSentinels: false, sentinelRetryStrategy: () => isAlive ? 20 : null })
   await Promise.all([knowing.connect(), ignorant.connect()])
   killSentinel(sentinels[0]!)
+  isAlive = false
   const ended = new Promise<void>((resolve) => ignorant.on('end', resolve))
   for (const client of [knowing, ignorant]) client.stream.destroy()
   await once(knowing, 'ready')
