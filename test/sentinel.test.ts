@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import type { Redis, RedisOptions } from 'ioredis'
+import { Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { openRedis } from '../lib/stores/redis-client.js'
@@ -141,6 +142,11 @@ t.test('addresses are those of natMap', async (t) => {
 t.test('Sentinels that the given ones know are asked too, unless updateSentinels is false', async (t) => {
   const { sentinels, options, killSentinel } = await startRedisSentinel(t)
   const given = [options.sentinels[0]!]
+  const asking = new Redis(sentinels[0]!, HOST)
+  t.teardown(() => asking.disconnect())
+  asking.on('error', () => {})
+  const known = async () => await asking.call('SENTINEL', 'SENTINELS', options.name) as unknown[]
+  await until(async () => (await known()).length === sentinels.length - 1, 'the Sentinels know each other')
   let isAlive = true
   const knowing = open(t, { sentinels: given })
   const ignorant = open(t, { sentinels: given, updateSentinels: false, sentinelRetryStrategy: () => isAlive ? 20 : null })
