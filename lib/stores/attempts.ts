@@ -1,10 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { createBreaker } from '../concurrency/breaker.js'
 import type { AttemptRules, AttemptStore, Logger, Now } from '../../types/ports.js'
 import { withoutCommand } from './cache-failure.js'
 import { createMemoryAttempts } from './memory-attempts.js'
-import { createRedisAttempts } from './redis-attempts.js'
+import { createAttemptId, createRedisAttempts } from './redis-attempts.js'
 import type { AttemptCommands } from './redis-attempts.js'
 
 export interface AttemptsSettings {
@@ -37,7 +36,7 @@ export function createAttempts ({ redis, namespace, localRules, logger, monotoni
 
   // Whether it was counted is not known where no answer came: then it is taken back later.
   async function takeShared (key: string, rules: AttemptRules, of?: string) {
-    const id = randomUUID()
+    const id = createAttemptId()
     try {
       return await shared.take(key, rules, of, id)
     } catch (error) {

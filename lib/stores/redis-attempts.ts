@@ -68,6 +68,10 @@ elseif wasUnderWay and by == id then
 end
 if failures + #underWay == 0 then redis.call('DEL', KEYS[1]) else write('KEEPTTL') end`
 
+export function createAttemptId (): string {
+  return randomUUID()
+}
+
 export interface RedisAttempts extends AttemptStore {
   /** `id` names the attempt also where the answer does not come. */
   take (key: string, rules: AttemptRules, of?: string, id?: string): Promise<Attempt>
@@ -85,7 +89,7 @@ export function createRedisAttempts ({ client, namespace }: { client: AttemptCom
   }
 
   return {
-    async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '', id = randomUUID()) {
+    async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '', id = createAttemptId()) {
       const [isAllowed, failures, waitMs] = await client.eval(TAKE, 1, counterOf(key), free, delayMs, maxDelayMs, forgetMs, id, of) as [number, number, number]
       return { isAllowed: isAllowed === 1, failures, waitMs, id }
     },
