@@ -8,8 +8,6 @@ import { isKysely, isPool } from './stores/database.js'
 import { isClient } from './stores/redis-client.js'
 
 const SECOND = 1000
-/** What a server may be told; others, of the same namespace, may be told something else. */
-export const LONGEST_CACHE_TTL_MS = 86_400 * SECOND
 
 const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
 
@@ -33,7 +31,7 @@ export const OPTIONS = {
   'token.table': entry('auth_tokens', text('a name of 1 to 48 characters', /^[^\0]{1,48}$/u)),
   'token.schema': entry(null, nullable(identifier)),
   'token.retention': entry('7d', duration({ min: 3600 * SECOND })),
-  'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: LONGEST_CACHE_TTL_MS })),
+  'cache.ttl': entry('5m', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
   'cache.timeout': entry('100ms', duration({ min: 5, max: 10 * SECOND })),
   'cache.namespace': entry('fta:', text('1 to 60 printable ASCII characters without spaces', /^[!-~]{1,60}$/)),
   'cache.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
