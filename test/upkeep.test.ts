@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
+import { untilDone } from '../lib/concurrency/until-done.js'
 import { authPlugin } from '../lib/index.js'
 import { createCacheGate } from '../lib/stores/cache-gate.js'
 import { createCacheLives } from '../lib/stores/cache-lives.js'
@@ -72,6 +73,17 @@ t.test('a refresh that was answered true lasts, also where Redis comes back from
   await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   await until(async () => await entry(token) !== snapshot, 'the caught-up server has dropped it')
   t.equal(await showsDisplay(app!, token), 'new')
+})
+
+t.test('each refresh of the same user is seen by every server', async (t) => {
+  const { apps: [app, other], cached } = await openWithRedis(t, {}, {})
+  const { id, username } = await createNamed(app!)
+  const token = await cached(app!, username)
+  for (const name of ['first', 'second', 'third']) {
+    await pool.query('update users set display = $1 where id = $2', [name, id])
+    t.equal(await app!.tokenAuth.refreshUser(id), true)
+    for (const server of [app!, other!]) t.equal(await showsDisplay(server, token), name)
+  }
 })
 
 t.test('a refresh that Redis has not acknowledged is seen at once where it was called, and everywhere when Redis is back', async (t) => {
@@ -200,6 +212,7 @@ t.test('writes that a cache does not take are repeated, up to a bound', async (t
   const sent: (readonly string[])[] = []
   const writes = createCertainWrites({
     operation: 'tombstone',
+    isTerminal: true,
     gate,
     doubts,
     overflowed: () => { overflows++ },
@@ -276,6 +289,19 @@ t.test('a cache that does not take more tombstones than can be kept is not trust
   t.equal(await upkeep.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
   t.equal(gate.isTrusted(), false)
   await upkeep.close()
+})
+
+t.test('many outcomes that are unknown at once are no leak to Node.js', async (t) => {
+  const warnings: Error[] = []
+  const note = (warning: Error) => { warnings.push(warning) }
+  process.on('warning', note)
+  t.teardown(() => { process.off('warning', note) })
+  const closing = new AbortController()
+  const waits = Array.from({ length: 20 }, () => untilDone(async () => false, closing.signal))
+  await new Promise(setImmediate)
+  closing.abort()
+  await Promise.all(waits)
+  t.same(warnings, [])
 })
 
 t.test('outcomes that are unknown are followed, up to a bound', async (t) => {

@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises'
+import { untilDone } from '../concurrency/until-done.js'
 import type { CacheGate } from './cache-gate.js'
 import type { TokenCache, TokenReader } from '../../types/ports.js'
 
@@ -26,8 +26,6 @@ export interface CatchUpSettings {
 
 /** Rows of one statement, and commands under way at once. */
 const PAGE = 5000
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 5000
 /** The tombstone of no token. It is always written, so that a Redis that takes no writes is never trusted. */
 const NOBODY = 'nobody'
 
@@ -58,28 +56,27 @@ export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs
     }
   }
 
-  // Loops until a round has succeeded that began after the last call of begin().
-  async function run (): Promise<void> {
-    let pauseMs = FIRST_PAUSE_MS
-    while (connection.isUp && !closing.signal.aborted) {
-      const target = wanted
-      try {
-        await rewriteAll()
-        if (target === wanted && connection.isUp) return becomeTrusted()
-      } catch (error) {
-        gate.failed('catch-up', error as Error)
-        await pause(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => {})
-        pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
-      }
+  // Done when a round has succeeded that began after the last call of begin(), or when the connection is lost.
+  async function attempt (): Promise<boolean> {
+    if (!connection.isUp) return finish()
+    const target = wanted
+    try {
+      await rewriteAll()
+    } catch (error) {
+      gate.failed('catch-up', error as Error)
+      return false
     }
-    isRunning = false
-  }
-
-  function becomeTrusted (): void {
-    isRunning = false
+    if (target !== wanted || !connection.isUp) return await attempt()
     gate.succeeded()
     gate.trust()
     firstReady()
+    return finish()
+  }
+
+  // At once, so that a begin() of the same turn starts another run.
+  function finish (): true {
+    isRunning = false
+    return true
   }
 
   function begin (): void {
@@ -87,7 +84,7 @@ export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs
     gate.distrust()
     if (isRunning) return
     isRunning = true
-    round = run()
+    round = untilDone(attempt, closing.signal)
   }
 
   return {

@@ -1,5 +1,5 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { untilDone } from '../concurrency/until-done.js'
 import type { CacheGate } from './cache-gate.js'
 import type { Digest } from '../../types/ports.js'
 import type { Doubts } from './doubts.js'
@@ -14,6 +14,8 @@ export interface CertainWrites {
 
 export interface CertainWritesSettings {
   operation: string
+  /** Whether nothing undoes the write but a loss of the cache: what was acknowledged is not sent again. */
+  isTerminal: boolean
   send: (digests: readonly Digest[]) => Promise<void>
   gate: CacheGate
   /** These tokens are in doubt until their write is acknowledged. */
@@ -22,13 +24,11 @@ export interface CertainWritesSettings {
   overflowed: () => void
 }
 
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 5000
 /** Writes that are repeated; with more, the cache as a whole is brought up to date from SQL. */
 const MOST = 10_000
 
-/** Writes that a cache must take: repeated until it has, and then not again, however often they are asked for. */
-export function createCertainWrites ({ operation, send, gate, doubts, overflowed }: CertainWritesSettings): CertainWrites {
+/** Writes that a cache must take: repeated until it has acknowledged them. */
+export function createCertainWrites ({ operation, isTerminal, send, gate, doubts, overflowed }: CertainWritesSettings): CertainWrites {
   const acknowledged = new LRUCache<Digest, true>({ max: MOST })
   const pending = new Map<Digest, () => void>()
   const closing = new AbortController()
@@ -37,7 +37,7 @@ export function createCertainWrites ({ operation, send, gate, doubts, overflowed
   async function attempt (digests: readonly Digest[]): Promise<boolean> {
     try {
       await send(digests)
-      for (const digest of digests) acknowledged.set(digest, true)
+      if (isTerminal) for (const digest of digests) acknowledged.set(digest, true)
       return true
     } catch (error) {
       gate.failed(operation, error as Error)
@@ -58,15 +58,15 @@ export function createCertainWrites ({ operation, send, gate, doubts, overflowed
     }
   }
 
+  // The first attempt has just failed, so a pause comes first.
   async function repeat (): Promise<void> {
-    let pauseMs = FIRST_PAUSE_MS
-    while (pending.size > 0) {
-      await pause(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => {})
-      if (closing.signal.aborted) return
+    let isFirst = true
+    await untilDone(async () => {
       const digests = [...pending.keys()]
-      if (await attempt(digests)) settle(digests)
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
-    }
+      if (!isFirst && await attempt(digests)) settle(digests)
+      isFirst = false
+      return pending.size === 0
+    }, closing.signal)
   }
 
   return {

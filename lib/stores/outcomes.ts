@@ -1,5 +1,5 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { withDeadline } from '../concurrency/deadline.js'
+import { untilDone } from '../concurrency/until-done.js'
 import type { Digest, Now, RevocationSubject, RevocationWriter } from '../../types/ports.js'
 import { UNAVAILABLE } from '../errors.js'
 import type { Doubts } from './doubts.js'
@@ -27,8 +27,6 @@ export interface OutcomesSettings {
 
 interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: number }
 
-const FIRST_PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 5000
 /**
  * A statement whose connection breaks may reach the database late: it may be on its way, and its locks are not held yet. So long after, its end
  * has come: the server's own time limits are shorter.
@@ -42,15 +40,13 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
 
   async function askUntilKnown ({ subject, startedAtMs, settleMs }: Unknown): Promise<void> {
     const sinceMs = monotonicNow()
-    let pauseMs = FIRST_PAUSE_MS
-    while (!closing.signal.aborted) {
+    await untilDone(async () => {
       const askedAtMs = monotonicNow()
       const digests = await findEnded(subject, askedAtMs - startedAtMs).catch(() => null)
-      if (digests !== null) await writeTombstones(digests)
-      if (digests !== null && askedAtMs - sinceMs >= settleMs) return
-      await pause(pauseMs, undefined, { ref: false, signal: closing.signal }).catch(() => {})
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
-    }
+      if (digests === null) return false
+      await writeTombstones(digests)
+      return askedAtMs - sinceMs >= settleMs
+    }, closing.signal)
   }
 
   // Before it is answered: what is promised then is remembered for a time that counts from the instant of the revocation.

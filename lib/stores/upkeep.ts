@@ -40,9 +40,10 @@ export function createUpkeep ({ cache, cacheTtlMs, gate, listStale, assertPrimar
   const windowMs = staleWindowMs(cacheTtlMs)
   const doubts = createDoubts()
   const overflowed = () => catchUp.begin()
-  const certain = (operation: string, send: (digests: readonly Digest[]) => Promise<void>) => createCertainWrites({ operation, send, gate, doubts, overflowed })
-  const tombstones = certain('tombstone', (digests) => cache.tombstone(digests, windowMs))
-  const drops = certain('drop', cache.drop)
+  const common = { gate, doubts, overflowed }
+  const tombstones = createCertainWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...common })
+  // A dropped entry is filled again by the next read.
+  const drops = createCertainWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...common })
   const catchUp = createCatchUp({ cache, gate, listStale, assertPrimary, windowMs, onConnection: tombstones.forget })
   const outcomes = createOutcomes({ timeoutMs, findEnded, writeTombstones: tombstones.write, doubts, overflowed, monotonicNow })
 
