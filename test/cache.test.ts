@@ -1,8 +1,8 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { createMemoryCache } from '../lib/stores/memory-cache.js'
-import { createRedisCache } from '../lib/stores/redis-cache.js'
-import type { RedisCommands } from '../lib/stores/redis-cache.js'
+import { createMemoryCache } from '../lib/cache/memory-cache.js'
+import { createRedisCache } from '../lib/cache/redis-cache.js'
+import type { RedisCommands } from '../lib/cache/redis-cache.js'
 import { contract, get, newDigest } from './helpers/cache-contract.js'
 import { redisUrl, uniqueNamespace } from './helpers/services.js'
 

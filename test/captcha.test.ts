@@ -10,8 +10,8 @@ import { recaptchaEnterprise } from '../lib/captcha/recaptcha-enterprise.js'
 import { turnstile } from '../lib/captcha/turnstile.js'
 import { errors, recaptcha } from '../lib/index.js'
 import type { Captcha, CaptchaVerdict, RecaptchaOptions } from '../lib/index.js'
-import { createCaptchaGuard } from '../lib/services/captcha-guard.js'
-import type { CaptchaGuardSettings } from '../lib/services/captcha-guard.js'
+import { createCaptchaGuard } from '../lib/services/captcha.js'
+import type { CaptchaGuardSettings } from '../lib/services/captcha.js'
 
 const SECRET = '6LeSECRET-secret-key'
 const NOW = Date.parse('2026-03-01T12:00:00Z')

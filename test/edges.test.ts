@@ -11,17 +11,17 @@ import pg from 'pg'
 import t from 'tap'
 import { authPlugin, createPGlitePool, PreparedClient } from '../lib/index.js'
 import type { Captcha, Hasher, StalePage } from '../lib/index.js'
-import { withoutCommand } from '../lib/stores/cache-failure.js'
-import { createCacheGate } from '../lib/stores/cache-gate.js'
-import { createCachedTokenStore } from '../lib/stores/cached-token-store.js'
-import { UNSEALED } from '../lib/stores/seal.js'
-import { createMemoryCache } from '../lib/stores/memory-cache.js'
-import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/stores/pg-errors.js'
-import { createRetry } from '../lib/stores/retry.js'
-import { createCatchUp } from '../lib/stores/catch-up.js'
-import { createDatabaseClock } from '../lib/stores/database-clock.js'
-import { createDoubts } from '../lib/stores/doubts.js'
-import { digestOf } from '../lib/tokens/token.js'
+import { withoutCommand } from '../lib/cache/failure.js'
+import { createCacheGate } from '../lib/cache/availability.js'
+import { createCachedTokenStore } from '../lib/cache/read-through.js'
+import { UNSEALED } from '../lib/crypto/seal.js'
+import { createMemoryCache } from '../lib/cache/memory-cache.js'
+import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/sql/errors.js'
+import { createRetry } from '../lib/sql/retry.js'
+import { createCatchUp } from '../lib/cache/catch-up.js'
+import { createDatabaseClock } from '../lib/tools/database-clock.js'
+import { createDoubts } from '../lib/cache/doubts.js'
+import { digestOf } from '../lib/crypto/token.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
 import { createRedisServer } from './helpers/redis-server.js'
@@ -121,7 +121,7 @@ t.test('what happens while a password is hashed', async (t) => {
 })
 
 t.test('logout', async (t) => {
-  const { create } = (await import('../lib/tokens/token.js')).createTokenFormat({ prefix: 'fta', randomBytes: (await import('node:crypto')).randomBytes })
+  const { create } = (await import('../lib/crypto/token.js')).createTokenFormat({ prefix: 'fta', randomBytes: (await import('node:crypto')).randomBytes })
   t.equal((await caller(app)('POST', '/auth/logout', { token: create() })).statusCode, 401, 'of a token that was never issued')
   const { username } = await createUser(app)
   const token = await login(app, username)

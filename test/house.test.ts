@@ -5,7 +5,7 @@ import t from 'tap'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WORDS = ['types', 'lib/errors.ts']
-const TOOLS = [...WORDS, 'lib/tokens', 'lib/passwords', 'lib/concurrency', 'lib/option-rules.ts']
+const TOOLS = [...WORDS, 'lib/tokens', 'lib/passwords', 'lib/concurrency', 'lib/options/rules.ts']
 
 interface House { may: string[], asTypes?: string[], vendors?: string[] }
 
@@ -15,9 +15,9 @@ const HOUSES: Record<string, House> = {
   'lib/errors.ts': { may: ['types'], vendors: ['@fastify/error'] },
   'lib/tokens': { may: WORDS, vendors: ['node:crypto', 'node:zlib'] },
   'lib/outbound': { may: [...WORDS, 'lib/concurrency'], vendors: ['node:*'] },
-  'lib/passwords': { may: [...WORDS, 'lib/concurrency', 'lib/outbound', 'lib/option-rules.ts'], vendors: ['node:*', 'bcryptjs', '@node-rs/argon2', 'piscina'] },
+  'lib/passwords': { may: [...WORDS, 'lib/concurrency', 'lib/outbound', 'lib/options/rules.ts'], vendors: ['node:*', 'bcryptjs', '@node-rs/argon2', 'piscina'] },
   'lib/concurrency': { may: WORDS, vendors: ['node:*'] },
-  'lib/option-rules.ts': { may: WORDS, vendors: ['@lukeed/ms'] },
+  'lib/options/rules.ts': { may: WORDS, vendors: ['@lukeed/ms'] },
   'lib/stores': { may: TOOLS, vendors: ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache'] },
   'lib/testing': { may: [...TOOLS, 'lib/stores'], vendors: ['node:*'] },
   'lib/captcha': { may: [...TOOLS, 'lib/outbound'], vendors: ['node:*'] },

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { createIdleHurry } from '../lib/services/idle-hurry.js'
-import { digestOf } from '../lib/tokens/token.js'
+import { digestOf } from '../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { until } from './helpers/counting.js'
 import { createInjectedClock } from './helpers/injected-clock.js'

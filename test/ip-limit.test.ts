@@ -1,7 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
-import { addressKey, clientAddress } from '../lib/hooks/client-address.js'
+import { addressKey, clientAddress } from '../lib/tools/client-address.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { until } from './helpers/counting.js'
 import { startServer } from './helpers/processes.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { digestOf } from '../lib/tokens/token.js'
+import { digestOf } from '../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { countingPool, until } from './helpers/counting.js'
 import { createDatabase } from './helpers/services.js'

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import { createBreaker } from '../lib/concurrency/breaker.js'
-import { withDeadline } from '../lib/concurrency/deadline.js'
-import { createNextBatch } from '../lib/concurrency/next-batch.js'
-import { createPace } from '../lib/concurrency/pace.js'
-import { createSemaphore } from '../lib/concurrency/semaphore.js'
+import { createBreaker } from '../lib/tools/breaker.js'
+import { withDeadline } from '../lib/tools/deadline.js'
+import { createNextBatch } from '../lib/tools/next-batch.js'
+import { createPace } from '../lib/tools/pace.js'
+import { createSemaphore } from '../lib/tools/semaphore.js'
 import { scanningPattern } from '../lib/index.js'
 import { createLastUsed } from '../lib/services/last-used.js'
-import { staleWindowMs } from '../lib/stores/stale.js'
-import { createTokenFormat, digestOf } from '../lib/tokens/token.js'
+import { staleWindowMs } from '../lib/sql/stale.js'
+import { createTokenFormat, digestOf } from '../lib/crypto/token.js'
 
 function deferred<Value> () {
   let resolve!: (value: Value) => void

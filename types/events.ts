@@ -1,4 +1,4 @@
-import type { RevokeReason } from './ports.js'
+import type { RevokeReason } from '../lib/ports.js'
 import type { UserId } from './user.js'
 
 /** Why a login was refused. `no_password`: the account has none; `unknown_hash`: its stored hash is damaged or foreign. */

@@ -2,7 +2,7 @@ import type { Kysely, PostgresPool } from 'kysely'
 import type { Pool, PoolConfig } from 'pg'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { AuthHooks } from './events.js'
-import type { BreachedPasswords, CaptchaOption, Hasher, Now, PasswordRule, PasswordVerifier, RandomBytes } from './ports.js'
+import type { BreachedPasswords, CaptchaOption, Hasher, Now, PasswordRule, PasswordVerifier, RandomBytes } from '../lib/ports.js'
 
 /** `'30d'`, `'15 minutes'`, or a number of milliseconds. */
 export type Duration = string | number

@@ -1,7 +1,7 @@
 import { INVALID_OPTION } from '../errors.js'
-import { callable, duration, httpsUrl, integer, list, nullable, oneOf, refuse, text } from '../option-rules.js'
-import type { Rule } from '../option-rules.js'
-import type { Captcha, Now } from '../../types/ports.js'
+import { callable, duration, httpsUrl, integer, list, nullable, oneOf, refuse, text } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
+import type { Captcha, Now } from '../ports.js'
 
 /** What the options of all providers have in common. */
 export interface CommonCaptchaOptions extends Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'> {

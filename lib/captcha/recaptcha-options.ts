@@ -1,5 +1,5 @@
 import { INVALID_OPTION } from '../errors.js'
-import { refuse, text } from '../option-rules.js'
+import { refuse, text } from '../options/rules.js'
 import { commonEntries, readCaptchaOptions, score, secretKey } from './options.js'
 import type { CommonCaptchaOptions, SettingsOf } from './options.js'
 

@@ -1,9 +1,9 @@
 import { CAPTCHA_UNAVAILABLE, INVALID_OPTION } from '../errors.js'
-import type { Captcha } from '../../types/ports.js'
-import { askProvider, isOurFault, statusOf } from './ask-provider.js'
-import type { Reply } from './ask-provider.js'
-import { judge, refused } from './judge.js'
-import type { Demands } from './judge.js'
+import type { Captcha } from '../ports.js'
+import { askProvider, isOurFault, statusOf } from './request.js'
+import type { Reply } from './request.js'
+import { judge, refused } from './verdict.js'
+import type { Demands } from './verdict.js'
 
 export interface SiteverifySettings extends Demands, Required<Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'>> {
   /** The provider, as errors name it. */

@@ -1,7 +1,7 @@
 import { defineCommand } from './command.js'
 import { print } from './io.js'
 import { readPassword } from './password.js'
-import { TOOL_FLAGS, withTokenAuth } from './with-token-auth.js'
+import { TOOL_FLAGS, withTokenAuth } from './admin-app.js'
 
 /** `create-user`. */
 export const createUser = defineCommand({

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
-import { createTables } from '../stores/tables.js'
+import { createTables } from '../sql/tables.js'
 import type { TokenAuth } from '../../types/token-auth.js'
-import { toTableMap } from './mapping.js'
+import { toTableMap } from './table-flags.js'
 
 export interface DemoUser {
   username: string

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { INVALID_OPTION } from '../errors.js'
-import { integer, refuse, text } from '../option-rules.js'
-import type { Rule } from '../option-rules.js'
+import { integer, refuse, text } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
 import type { Environment } from './io.js'
 
 /** A port of the text that a variable or a flag has. */

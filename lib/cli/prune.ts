@@ -1,8 +1,8 @@
-import { duration, integer } from '../option-rules.js'
+import { duration, integer } from '../options/rules.js'
 import { defineCommand } from './command.js'
 import { number } from './environment.js'
 import { print } from './io.js'
-import { TOOL_FLAGS, withTokenAuth } from './with-token-auth.js'
+import { TOOL_FLAGS, withTokenAuth } from './admin-app.js'
 
 const HOUR_MS = 3_600_000
 const readBatchSize = number(integer({ min: 1, max: 100_000 }))

@@ -1,6 +1,6 @@
 import { defineCommand } from './command.js'
 import { print } from './io.js'
-import { ENDING_FLAGS, withServersTold } from './with-token-auth.js'
+import { ENDING_FLAGS, withServersTold } from './admin-app.js'
 
 /** `revoke-user`. */
 export const revokeUser = defineCommand({

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { recaptcha } from '../captcha/recaptcha.js'
-import { oneOf } from '../option-rules.js'
+import { oneOf } from '../options/rules.js'
 import { toBanner } from './banner.js'
 import { defineCommand } from './command.js'
 import type { FlagValues } from './command.js'

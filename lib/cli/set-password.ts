@@ -1,7 +1,7 @@
 import { defineCommand } from './command.js'
 import { print } from './io.js'
 import { readPassword } from './password.js'
-import { ENDING_FLAGS, withServersTold } from './with-token-auth.js'
+import { ENDING_FLAGS, withServersTold } from './admin-app.js'
 
 /** `set-password`. */
 export const setPassword = defineCommand({

@@ -2,8 +2,8 @@ import rateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
-import type { Logger } from '../../types/ports.js'
-import { addressKey } from './client-address.js'
+import type { Logger } from '../ports.js'
+import { addressKey } from '../tools/client-address.js'
 import { setErrorHeaders } from './error-headers.js'
 
 export interface IpLimitSettings {

@@ -1,4 +1,4 @@
-import { fromBase64 } from './compare.js'
+import { fromBase64 } from '../crypto/compare.js'
 import { isWithin } from './limits.js'
 
 /** What is computed at most. RFC 9106's second choice (64 MiB, 3 passes) and Django's 100 MiB with 2 passes are far within. */

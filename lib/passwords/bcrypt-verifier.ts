@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os'
-import type { PasswordVerifier } from '../../types/ports.js'
+import type { PasswordVerifier } from '../ports.js'
 import { bcryptSalt, encodePrehashed, parseBcrypt, prehash } from './bcrypt-encoding.js'
 import type { BcryptThreads } from './bcrypt-threads.js'
-import { isSame } from './compare.js'
+import { isSame } from '../crypto/compare.js'
 
 /** Each thread costs some megabytes, and machines with more cores have more to do than logins. */
 const MOST_THREADS = 8

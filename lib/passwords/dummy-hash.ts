@@ -1,4 +1,4 @@
-import type { Hasher, RandomBytes } from '../../types/ports.js'
+import type { Hasher, RandomBytes } from '../ports.js'
 
 export interface DummyHash {
   /** The hash, made by the first call. Rejects with the hasher's error, and the next call tries again. */

@@ -1,4 +1,4 @@
-import type { Logger, Now } from '../../types/ports.js'
+import type { Logger, Now } from '../ports.js'
 
 const PAUSE_MS = 60_000
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { INVALID_OPTION } from '../errors.js'
-import { boolean, duration, httpsUrl, integer, refuse, text } from '../option-rules.js'
-import { ask } from '../outbound/ask.js'
+import { boolean, duration, httpsUrl, integer, refuse, text } from '../options/rules.js'
+import { ask } from '../tools/bounded-fetch.js'
 import type { Duration } from '../../types/options.js'
-import type { BreachedPasswords } from '../../types/ports.js'
+import type { BreachedPasswords } from '../ports.js'
 
 export interface HaveIBeenPwnedOptions {
   /** Where to ask, instead of Have I Been Pwned: a copy that answers alike. The first five digits of the hash are put behind it. */

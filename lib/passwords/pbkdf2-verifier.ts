@@ -1,7 +1,7 @@
 import { pbkdf2 } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { PasswordVerifier } from '../../types/ports.js'
-import { fromBase64, isSame } from './compare.js'
+import type { PasswordVerifier } from '../ports.js'
+import { fromBase64, isSame } from '../crypto/compare.js'
 import { isWithin } from './limits.js'
 
 const derive = promisify(pbkdf2)

@@ -1,8 +1,8 @@
 import { scrypt } from 'node:crypto'
 import type { ScryptOptions } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { PasswordVerifier } from '../../types/ports.js'
-import { fromBase64, isSame } from './compare.js'
+import type { PasswordVerifier } from '../ports.js'
+import { fromBase64, isSame } from '../crypto/compare.js'
 
 const derive: (password: string, salt: string, length: number, options: ScryptOptions) => Promise<Buffer> = promisify(scrypt)
 const MOST_MEMORY_BYTES = 256 * 1024 * 1024

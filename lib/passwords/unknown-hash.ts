@@ -1,4 +1,4 @@
-import type { Logger, Now } from '../../types/ports.js'
+import type { Logger, Now } from '../ports.js'
 import { INSTALL_ARGON2 } from './argon2-library.js'
 import type { Argon2Library } from './argon2-library.js'
 

@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import { ChangePasswordBody } from '../schemas/bodies.js'
 import { Grant } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { callerOf, documented, originOf } from './context.js'
-import type { RouteSettings } from './context.js'
+import { callerOf, documented, originOf } from './request.js'
+import type { RouteSettings } from './request.js'
 
 /** POST /change-password. */
 export function changePasswordRoute (scope: FastifyInstance, { passwords, manage }: RouteSettings): void {

@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import { LOGIN_BODIES } from '../schemas/bodies.js'
 import { Grant } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented, originOf } from './context.js'
-import type { RouteSettings } from './context.js'
+import { documented, originOf } from './request.js'
+import type { RouteSettings } from './request.js'
 
 /** POST /login. It never authenticates: a token in the header changes nothing. */
 export function loginRoute (scope: FastifyInstance, { login, ipLimit, captcha }: RouteSettings): void {

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { NoContent } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented, fromOf } from './context.js'
-import type { RouteSettings } from './context.js'
+import { documented, fromOf } from './request.js'
+import type { RouteSettings } from './request.js'
 
 /** POST /logout-all. */
 export function logoutAllRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { NoContent } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented, fromOf } from './context.js'
-import type { RouteSettings } from './context.js'
+import { documented, fromOf } from './request.js'
+import type { RouteSettings } from './request.js'
 
 /** POST /logout. A token that is already revoked is answered alike, so that a retry is safe (RFC 7009 2.2). */
 export function logoutRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {

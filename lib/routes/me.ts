@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import { Instant, User } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { callerOf, documented } from './context.js'
-import type { RouteSettings } from './context.js'
+import { callerOf, documented } from './request.js'
+import type { RouteSettings } from './request.js'
 
 const Me = Type.Object({
   user: User,

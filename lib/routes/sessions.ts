@@ -3,8 +3,8 @@ import { Type } from '@sinclair/typebox'
 import type { Static } from '@sinclair/typebox'
 import { NoContent, SessionEntry } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { callerOf, documented } from './context.js'
-import type { RouteSettings } from './context.js'
+import { callerOf, documented } from './request.js'
+import type { RouteSettings } from './request.js'
 
 const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the latest used first' })
 const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })

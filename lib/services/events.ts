@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { AuthEventName, AuthEvents, AuthHooks } from '../../types/events.js'
-import type { Logger } from '../../types/ports.js'
+import type { Logger } from '../ports.js'
 import { createHookCalls } from './hook-calls.js'
 import type { HookCalls, Later } from './hook-calls.js'
 

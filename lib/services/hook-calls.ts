@@ -1,4 +1,4 @@
-import type { Logger } from '../../types/ports.js'
+import type { Logger } from '../ports.js'
 
 /** Calls back so much later, without keeping the process running. */
 export type Later = (callback: () => void, ms: number) => void

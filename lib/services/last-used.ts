@@ -1,4 +1,4 @@
-import type { Logger, Now, TokenReader, TokenRecord } from '../../types/ports.js'
+import type { Logger, Now, TokenReader, TokenRecord } from '../ports.js'
 import { createIdleHurry } from './idle-hurry.js'
 
 export interface LastUsed {

@@ -1,15 +1,15 @@
 import { INVALID_CREDENTIALS } from '../errors.js'
 import type { LoginFailure } from '../../types/events.js'
-import type { Credentials, IssuedToken, Pseudonym, SessionWriter, UserStore } from '../../types/ports.js'
+import type { Credentials, IssuedToken, Pseudonym, SessionWriter, UserStore } from '../ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import type { PasswordChecker } from '../passwords/checker.js'
-import { toCountedName } from './account-guard.js'
-import type { AccountGuard } from './account-guard.js'
-import type { Announce } from './announce.js'
+import { toCountedName } from './account-limit.js'
+import type { AccountGuard } from './account-limit.js'
+import type { Announce } from './revocation.js'
 import type { Emit } from './events.js'
-import { toGrant } from './issue.js'
-import type { Origin, TokenMinter } from './issue.js'
-import type { Upgrades } from './upgrades.js'
+import { toGrant } from './tokens.js'
+import type { Origin, TokenMinter } from './tokens.js'
+import type { Upgrades } from './rehash.js'
 
 export interface LoginInput {
   username: string

@@ -1,9 +1,9 @@
 import { INSUFFICIENT_SCOPE, INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
-import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../../types/ports.js'
+import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../ports.js'
 import type { Session, UserId } from '../../types/user.js'
-import type { About, Announce } from './announce.js'
+import type { About, Announce } from './revocation.js'
 import type { Emit } from './events.js'
-import type { Origin } from './issue.js'
+import type { Origin } from './tokens.js'
 
 export interface SessionService {
   /** Ends the token's session; once more for one that is over. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` for no token of ours */

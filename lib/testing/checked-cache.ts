@@ -1,5 +1,5 @@
-import type { Digest, TokenCache } from '../../types/ports.js'
-import { refuse } from '../option-rules.js'
+import type { Digest, TokenCache } from '../ports.js'
+import { refuse } from '../options/rules.js'
 
 type Done = Parameters<TokenCache['get']>[1]
 type Promising = Exclude<keyof TokenCache, 'get' | 'onConnection'>

@@ -1,4 +1,4 @@
-import { boolean, callable, integer, list, nullable, refuse, text } from '../option-rules.js'
+import { boolean, callable, integer, list, nullable, refuse, text } from '../options/rules.js'
 import { optional, readOptions } from './options.js'
 import type { Independent } from './orders.js'
 import { readProcesses } from './processes.js'

@@ -1,6 +1,6 @@
 import { INVALID_OPTION } from '../errors.js'
-import { isPlainObject, refuse } from '../option-rules.js'
-import type { Rule } from '../option-rules.js'
+import { isPlainObject, refuse } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
 
 /** One rule for each option. It is shown `undefined` too, and refuses it where there is no default. */
 export type Rules<Options> = { [Name in keyof Options]-?: Rule<Options[Name]> }

@@ -1,4 +1,4 @@
-import { callable, isPlainObject, refuse } from '../option-rules.js'
+import { callable, isPlainObject, refuse } from '../options/rules.js'
 import { readOptions } from './options.js'
 
 /** Does what one party does. It may wait for calls of wrapped ports and for nothing else. A rejection is a violation. */

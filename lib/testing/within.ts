@@ -1,5 +1,5 @@
-import { integer } from '../option-rules.js'
-import { withDeadline } from '../concurrency/deadline.js'
+import { integer } from '../options/rules.js'
+import { withDeadline } from '../tools/deadline.js'
 import { optional } from './options.js'
 
 /** The option `timeoutMs`; what a timer can hold at most. */

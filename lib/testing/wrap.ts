@@ -1,5 +1,5 @@
-import { list, refuse } from '../option-rules.js'
-import type { Rule } from '../option-rules.js'
+import { list, refuse } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
 import { optional, readOptions } from './options.js'
 import type { Wrap } from './scheduler.js'
 

@@ -1,7 +1,7 @@
-import { createSemaphore } from '../concurrency/semaphore.js'
-import type { Semaphore } from '../concurrency/semaphore.js'
+import { createSemaphore } from '../tools/semaphore.js'
+import type { Semaphore } from '../tools/semaphore.js'
 import { OVERLOADED } from '../errors.js'
-import type { Settings } from '../options.js'
+import type { Settings } from '../options/read.js'
 
 /**
  * How many connections may serve requests that have shown neither a live token nor a right password. The other connections are left for

@@ -1,5 +1,5 @@
 import { INVALID_OPTION } from '../errors.js'
-import { boolean, list, text } from '../option-rules.js'
+import { boolean, list, text } from '../options/rules.js'
 import type { AuthenticateVariant } from '../../types/fastify.js'
 
 const RULES = {

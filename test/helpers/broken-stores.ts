@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { TokenRecord } from '../../lib/index.js'
-import type { CachedTokenStore } from '../../lib/stores/cached-token-store.js'
+import type { CachedTokenStore } from '../../lib/cache/read-through.js'
 import type { Wrap } from '../../lib/testing/index.js'
 import type { Ports, ProtocolBench } from './protocol-bench.js'
 import { CACHE_TTL_MS } from './protocol-bench.js'

@@ -1,9 +1,9 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import type { Test } from 'tap'
-import { readTableMap } from '../../lib/options.js'
-import { migrateUp } from '../../lib/stores/migrations/index.js'
-import { createSql } from '../../lib/stores/sql.js'
-import { createTables } from '../../lib/stores/tables.js'
+import { readTableMap } from '../../lib/options/read.js'
+import { migrateUp } from '../../lib/sql/migrations/index.js'
+import { createSql } from '../../lib/sql/gateway.js'
+import { createTables } from '../../lib/sql/tables.js'
 import { countingPool } from './counting.js'
 import { createDatabase } from './services.js'
 

@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createTokenFormat } from '../../../lib/tokens/token.js'
+import { createTokenFormat } from '../../../lib/crypto/token.js'
 import type { Cluster, Member } from './cluster.js'
 import { outcomeOf } from './history.js'
 import type { Kind, Operation } from './history.js'

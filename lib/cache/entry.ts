@@ -1,0 +1,84 @@
+import type { Digest, TokenRecord } from '../ports.js'
+import type { Seal } from '../crypto/seal.js'
+
+/** The terminal value of a revoked token. */
+export const TOMBSTONE = 'R'
+
+/** Raised when the shape changes: an entry of another version is no answer, and SQL is asked. */
+const VERSION = 2
+
+interface Entry {
+  v: number
+  /** The digest the record was made for, so that a crossed reply cannot speak for another token. */
+  h: string
+  sid: string
+  uid: string | number
+  user: TokenRecord['user']
+  iat: number
+  exp: number
+  idle: number | null
+  scopes: string[] | null
+}
+
+/** `null` while there is no seal to put on it. */
+export function encodeRecord (seal: Seal, digest: Digest, record: TokenRecord): string | null {
+  const entry: Entry = {
+    v: VERSION,
+    h: digest,
+    sid: record.sessionId,
+    uid: record.user.id as string | number,
+    user: record.user,
+    iat: record.issuedAtMs,
+    exp: record.expiresAtMs,
+    idle: record.idleAtMs,
+    scopes: record.scopes as string[] | null
+  }
+  const sealed = seal.close(JSON.stringify(entry))
+  return sealed === null ? null : `V${sealed}`
+}
+
+/** `null` for whatever isn't a record of this version for this digest, written by a server: Redis may hold anything. */
+export function decodeRecord (seal: Seal, digest: Digest, value: string): TokenRecord | null {
+  if (value[0] !== 'V') return null
+  const text = seal.open(value.slice(1))
+  if (text === null) return null
+  const entry = parse(text)
+  if (!isEntry(entry) || entry.h !== digest) return null
+  return {
+    sessionId: entry.sid,
+    user: entry.user,
+    issuedAtMs: entry.iat,
+    expiresAtMs: entry.exp,
+    idleAtMs: entry.idle,
+    scopes: entry.scopes
+  }
+}
+
+function parse (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function isEntry (value: unknown): value is Entry {
+  if (!isObject(value)) return false
+  const { v, h, sid, uid, user, iat, exp, idle, scopes } = value
+  return v === VERSION && typeof h === 'string' && typeof sid === 'string' && isId(uid) &&
+    Number.isFinite(iat) && Number.isFinite(exp) && (idle === null || Number.isFinite(idle)) &&
+    (scopes === null || (Array.isArray(scopes) && scopes.every(isString))) &&
+    isObject(user) && user['id'] === uid && isString(user['username']) && !Object.hasOwn(user, '__proto__')
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isString (value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function isId (value: unknown): value is string | number {
+  return isString(value) || Number.isSafeInteger(value)
+}

@@ -1,0 +1,115 @@
+import type { CacheGate } from './availability.js'
+import type { Digest, FoundToken, TokenCache, TokenRecord } from '../ports.js'
+import type { UserId } from '../../types/user.js'
+import { withDeadline } from '../tools/deadline.js'
+import type { DeadlineSettings } from '../tools/deadline.js'
+import { createNextBatch } from '../tools/next-batch.js'
+import { decodeRecord, encodeRecord, TOMBSTONE } from './entry.js'
+import type { DatabaseClock } from '../tools/database-clock.js'
+import type { Doubts } from './doubts.js'
+import type { Seal } from '../crypto/seal.js'
+import { LEASE_MS } from '../sql/stale.js'
+
+export interface CachedTokenStore {
+  /** The live token's record or `null`; by callback, so that a hit costs no promise of ours. */
+  resolve (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
+  /** The same, from SQL. */
+  resolveFresh (digest: Digest): Promise<TokenRecord | null>
+}
+
+export interface CachedTokenStoreSettings {
+  cache: TokenCache
+  gate: CacheGate
+  /** Tokens about which the cache is not believed. */
+  doubts: Pick<Doubts, 'holdsToken' | 'holdsUser'>
+  /** Tells entries of servers from those of whoever else can write to the cache. */
+  seal: Seal
+  /** Asks SQL, bounded in number and time. */
+  find: (digest: Digest) => Promise<FoundToken | null>
+  /** Of a request that finds nothing in the cache, since it may wait for another's look-up before its own. Without it: as long as those take. */
+  deadline?: DeadlineSettings
+  ttlMs: number
+  clock: DatabaseClock
+  /** Unique to this process, so that its leases are told from all others. */
+  leaseOwner: string
+  /** In [0, 1): spreads the expiry of entries that were filled together. */
+  jitter: () => number
+}
+
+/** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
+export function createCachedTokenStore (settings: CachedTokenStoreSettings): CachedTokenStore {
+  const { cache, gate, doubts, seal, deadline, clock } = settings
+  const joinMiss = createNextBatch(readThrough)
+  const awaitMiss = (digest: Digest) => deadline === undefined ? joinMiss(digest) : withDeadline(joinMiss(digest), deadline)
+  let leases = 0
+
+  async function find (digest: Digest): Promise<FoundToken | null> {
+    const asked = clock.ask()
+    const found = await settings.find(digest)
+    if (found !== null) clock.learn(found.asOfMs, asked)
+    return found
+  }
+
+  // The clock may be ahead of the database's a little: of an entry that seems over SQL decides.
+  function liveRecord (digest: Digest, value: string): TokenRecord | null {
+    const record = decodeRecord(seal, digest, value)
+    if (record === null || endOf(record) <= clock.now() || doubts.holdsUser(record.user.id as UserId)) return null
+    return record
+  }
+
+  async function lease (digest: Digest, lease: string): Promise<string | null> {
+    if (!gate.isHealthy() || doubts.holdsToken(digest)) return null
+    try {
+      return await cache.getOrLease(digest, lease, LEASE_MS)
+    } catch (error) {
+      gate.failed('lease', error as Error)
+      return null
+    }
+  }
+
+  // The life that is left was told after the lease was written, and counts from there: the entry is over before the token.
+  function fill (digest: Digest, lease: string, { record, asOfMs }: FoundToken): void {
+    const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), endOf(record) - asOfMs))
+    const value = encodeRecord(seal, digest, record)
+    if (value === null || ttlMs < 1) return
+    cache.fill(digest, lease, value, ttlMs, LEASE_MS)
+      .catch((error) => gate.failed('fill', error))
+  }
+
+  async function readThrough (digest: Digest): Promise<TokenRecord | null> {
+    const mine = `L${settings.leaseOwner}:${leases++}`
+    const value = await lease(digest, mine)
+    if (value === TOMBSTONE) return null
+    const cached = value === null ? null : liveRecord(digest, value)
+    if (cached !== null) return cached
+    const found = await find(digest)
+    if (found !== null && value === mine) fill(digest, mine, found)
+    return found?.record ?? null
+  }
+
+  return {
+    resolve (digest, done) {
+      // Cloned: callers who shared a run must not share the object that becomes their request.user.
+      const miss = () => { awaitMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
+      if (doubts.holdsToken(digest) || !gate.admits()) return miss()
+      cache.get(digest, (error, value) => {
+        if (error !== null) {
+          gate.failed('get', error)
+          return miss()
+        }
+        gate.succeeded()
+        if (value === TOMBSTONE) return done(null, null)
+        const record = value === null ? null : liveRecord(digest, value)
+        return record === null ? miss() : done(null, record)
+      })
+    },
+    async resolveFresh (digest) {
+      const found = await find(digest)
+      return found?.record ?? null
+    }
+  }
+}
+
+function endOf ({ expiresAtMs, idleAtMs }: TokenRecord): number {
+  return Math.min(expiresAtMs, idleAtMs ?? Infinity)
+}

@@ -1,0 +1,85 @@
+import { LRUCache } from 'lru-cache'
+import { untilDone } from '../tools/until-done.js'
+import type { CacheGate } from './availability.js'
+import type { Digest } from '../ports.js'
+import type { Doubts } from './doubts.js'
+
+export interface CertainWrites {
+  /** Resolves to whether the cache has acknowledged all; what it has not is written in the background until it does. Never rejects. */
+  write (digests: readonly Digest[]): Promise<boolean>
+  /** Forgets what was acknowledged: the cache may have lost it. */
+  forget (): void
+  close (): Promise<void>
+}
+
+export interface CertainWritesSettings {
+  operation: string
+  /** Whether nothing undoes the write but a loss of the cache: what was acknowledged is not sent again. */
+  isTerminal: boolean
+  send: (digests: readonly Digest[]) => Promise<void>
+  gate: CacheGate
+  /** These tokens are in doubt until their write is acknowledged. */
+  doubts: Doubts
+  /** Called where there is too much to keep. */
+  overflowed: () => void
+}
+
+/** Writes that are repeated; with more, the cache as a whole is brought up to date from SQL. */
+const MOST = 10_000
+
+/** Writes that a cache must take: repeated until it has acknowledged them. */
+export function createCertainWrites ({ operation, isTerminal, send, gate, doubts, overflowed }: CertainWritesSettings): CertainWrites {
+  const acknowledged = new LRUCache<Digest, true>({ max: MOST })
+  const pending = new Map<Digest, () => void>()
+  const closing = new AbortController()
+  let repeating: Promise<void> | null = null
+
+  async function attempt (digests: readonly Digest[]): Promise<boolean> {
+    try {
+      await send(digests)
+      if (isTerminal) for (const digest of digests) acknowledged.set(digest, true)
+      return true
+    } catch (error) {
+      gate.failed(operation, error as Error)
+      return false
+    }
+  }
+
+  function keep (digests: readonly Digest[]): void {
+    if (pending.size + digests.length > MOST) return overflowed()
+    for (const digest of digests) if (!pending.has(digest)) pending.set(digest, doubts.begin({ digest }))
+    repeating ??= repeat().finally(() => { repeating = null })
+  }
+
+  function settle (digests: readonly Digest[]): void {
+    for (const digest of digests) {
+      pending.get(digest)?.()
+      pending.delete(digest)
+    }
+  }
+
+  // The first attempt has just failed, so a pause comes first.
+  async function repeat (): Promise<void> {
+    let isFirst = true
+    await untilDone(async () => {
+      const digests = [...pending.keys()]
+      if (!isFirst && await attempt(digests)) settle(digests)
+      isFirst = false
+      return pending.size === 0
+    }, closing.signal)
+  }
+
+  return {
+    async write (digests) {
+      const wanted = digests.filter((digest) => !acknowledged.has(digest))
+      if (wanted.length === 0 || await attempt(wanted)) return true
+      keep(wanted)
+      return false
+    },
+    forget () { acknowledged.clear() },
+    async close () {
+      closing.abort()
+      await repeating
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import type { AuthPluginOptions } from '../../types/options.js'
+import { INVALID_OPTION } from '../errors.js'
+import type { Values } from './table.js'
+import type { TableMap } from '../sql/tables.js'
+
+/** Where users and tokens are, of the values that `readOptions` has read. */
+export function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
+  refuseSecretColumns(values)
+  const { table, columns, activeWhen } = options.users ?? {}
+  const isOwn = table === undefined && columns === undefined && activeWhen === undefined
+  return {
+    users: {
+      schema: values['users.schema'],
+      table: values['users.table'],
+      columns: {
+        id: values['users.columns.id'],
+        username: values['users.columns.username'],
+        passwordHash: values['users.columns.passwordHash'],
+        active: values['users.columns.active'],
+        lastLogin: values['users.columns.lastLogin']
+      },
+      select: values['users.select'],
+      activeWhen: values['users.activeWhen'],
+      isOwn,
+      idType: values['users.idType'] ?? (isOwn ? 'uuid' : null)
+    },
+    tokens: { schema: values['token.schema'], table: values['token.table'] }
+  }
+}
+
+function refuseSecretColumns (values: Values): void {
+  const taken = ['id', 'username', '__proto__', values['users.columns.passwordHash']]
+  const clash = values['users.select'].find((name) => taken.includes(name))
+  if (clash !== undefined) throw new INVALID_OPTION(`users.select must not name "${clash}": request.user has its id and username anyway, and never the password hash`)
+}

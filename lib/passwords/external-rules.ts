@@ -1,0 +1,55 @@
+import { withDeadline } from '../tools/deadline.js'
+import { PASSWORD_BREACHED, PASSWORD_REFUSED, UNAVAILABLE } from '../errors.js'
+import type { BreachedPasswords, Logger, Now, PasswordRule } from '../ports.js'
+import { withoutSecrets } from '../tools/redact.js'
+
+/** Throws where the password breaks the rule. */
+export type OutsideRule = (password: string, username: string) => Promise<void>
+
+const QUIET_MS = 60_000
+
+/** The host's own rule. Without an answer nothing is accepted: @throws `FST_TOKEN_AUTH_UNAVAILABLE` */
+export function createHostRule (rule: PasswordRule, timeoutMs: number): OutsideRule {
+  const expired = () => new Error(`password.check took longer than ${timeoutMs} ms`)
+  return async (password, username) => {
+    const ask = async () => readAnswer(await rule(password, { username }))
+    const fault = await withDeadline(ask(), { timeoutMs, expired })
+      .catch((error) => { throw new UNAVAILABLE({ cause: withoutSecrets(error, password) }) })
+    if (fault !== '') throw new PASSWORD_REFUSED(fault)
+  }
+}
+
+// `true` may mean "good" or "wrong": nobody knows, so it is no answer.
+function readAnswer (answer: unknown): string {
+  if (typeof answer === 'string') return answer
+  if (answer === null || answer === undefined) return ''
+  throw new Error(`password.check must return a text or nothing, not a value of type ${typeof answer}`)
+}
+
+export interface BreachedRuleSettings {
+  timeoutMs: number
+  logger: Logger
+  monotonicNow: Now
+}
+
+/** A list that cannot be asked accepts: a service far away may not keep people from changing a password. It is logged once a minute. */
+export function createBreachedRule (list: BreachedPasswords, { timeoutMs, logger, monotonicNow }: BreachedRuleSettings): OutsideRule {
+  let quietUntil = -Infinity
+  const expired = () => new Error(`no answer within ${timeoutMs} ms`)
+
+  function warn (error: unknown, password: string): false {
+    if (monotonicNow() < quietUntil) return false
+    quietUntil = monotonicNow() + QUIET_MS
+    logger.warn({ reason: withoutSecrets(error, password).message }, 'New passwords are accepted without a look at the list of breached ones')
+    return false
+  }
+
+  return async (password) => {
+    const question = new AbortController()
+    const ask = async () => await list.isBreached(password, question.signal)
+    const isBreached = await withDeadline(ask(), { timeoutMs, expired })
+      .catch((error) => warn(error, password))
+      .finally(() => question.abort())
+    if (isBreached) throw new PASSWORD_BREACHED()
+  }
+}

@@ -1,0 +1,147 @@
+import { Redis } from 'ioredis'
+import type { Cluster, ClusterOptions, RedisOptions } from 'ioredis'
+import type { RedisOption } from '../../types/options.js'
+import type { Logger } from '../ports.js'
+import { INVALID_OPTION } from '../errors.js'
+import { NewestMasterConnector } from './sentinel-connector.js'
+
+/**
+ * ioredis' defaults break the promises: a GET waits for seconds in the offline queue of a server that
+ * is away, and a SET that was queued is replayed into the one that comes back empty.
+ */
+const SAFE = {
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0
+} satisfies RedisOptions
+
+const DEFAULTS = {
+  // Reads of tokens have less, see redis-cache.ts.
+  commandTimeout: 500,
+  connectTimeout: 1000,
+  enableAutoPipelining: true,
+  lazyConnect: true,
+  // A server that hangs closes no connection: after so long without an answer it is connected anew, to another where there is one.
+  socketTimeout: 5000,
+  sentinelCommandTimeout: 1000,
+  // A server that loads its snapshot guesses how long that takes; its guess is not waited for.
+  maxLoadingRetryTime: 1000,
+  connectionName: 'fastify-token-auth',
+  retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 2000) * (0.75 + 0.5 * Math.random()),
+} satisfies RedisOptions
+
+const REPEATED_MS = 100
+
+/**
+ * After a failover the old master answers READONLY until the client looks for the new one. One of the answers that arrive
+ * together is enough: for each that says so ioredis would add a listener to the connection, and Node.js warn of a leak.
+ */
+function onceReadOnly (): (error: Error) => boolean {
+  let lastAt = -Infinity
+  return ({ message }) => {
+    if (!message.startsWith('READONLY') || performance.now() - lastAt < REPEATED_MS) return false
+    lastAt = performance.now()
+    return true
+  }
+}
+
+/**
+ * What a Cluster gets besides. A redirected read would be answered by a server that is not known to have the latest
+ * tombstones, and a replica may lack them at any time. The map is asked for at times, as a master that hangs says nothing.
+ */
+const CLUSTER = {
+  maxRedirections: 0,
+  scaleReads: 'master',
+  clusterNodeRetryStrategy: null,
+  slotsRefreshTimeout: 1000,
+  slotsRefreshInterval: 1000
+} satisfies ClusterOptions
+
+/** States of a client that is closed. */
+const OVER: readonly string[] = ['disconnecting', 'close', 'end']
+
+export type RedisClient = Redis | Cluster
+
+/** Opens a connection of our own, with safe settings: to the given address, or where the given client goes. */
+export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): RedisClient {
+  const client = isClient(option) ? duplicate(option) : connect(option)
+  warnOnce(client, logger, 'Redis cannot be reached: tokens are looked up in the database until it is back')
+  return client
+}
+
+/** Nobody waits for a subscription, so it may take longer than a look-up. */
+const SUBSCRIBE_TIMEOUT_MS = 5000
+
+/**
+ * A second connection with the settings of the first, for subscriptions: a subscribed one serves nothing else.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION` for a Cluster
+ */
+export function openSubscriber (client: RedisClient, logger: Logger): Redis {
+  if (client.isCluster) throw new INVALID_OPTION('cache.near must be off with a Redis Cluster: its client does not tell when a subscription is lost')
+  const single = client as Redis
+  const connectionName = [single.options.connectionName, 'near'].filter(Boolean).join('-')
+  const subscriber = single.duplicate({ connectionName, lazyConnect: true, autoResubscribe: false, commandTimeout: SUBSCRIBE_TIMEOUT_MS })
+  warnOnce(subscriber, logger, 'Redis cannot be reached: the near cache is not used until it is back')
+  return subscriber
+}
+
+// Read back from the client: ioredis lets the URL's query win over the options.
+function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
+  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE, ...connectorFor(options) }
+  const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
+  for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
+    const given = options[name] === undefined ? client.options[name] : options[name]
+    if (given === value) continue
+    client.disconnect()
+    throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise a write that was queued while Redis was away is replayed later`)
+  }
+  if (client.options.role !== 'master') {
+    client.disconnect()
+    throw new INVALID_OPTION('redis.role must be master: a replica may lack the latest revocations')
+  }
+  if (!Number.isInteger(client.options.db)) {
+    client.disconnect()
+    throw new INVALID_OPTION('redis.url must end with the number of a database, as in redis://localhost:6379/0, or with none')
+  }
+  return client
+}
+
+function connectorFor ({ sentinels, Connector }: RedisOptions): RedisOptions {
+  return sentinels == null || Connector !== undefined ? {} : { Connector: NewestMasterConnector }
+}
+
+function duplicate (client: RedisClient): RedisClient {
+  const settings = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...SAFE }
+  if (client instanceof Redis || !client.isCluster) return (client as Redis).duplicate({ ...settings, ...connectorFor((client as Redis).options), role: 'master' })
+  const { retryStrategy, ...redisOptions } = settings
+  const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings
+  const cluster = client.duplicate([], { ...CLUSTER, clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })
+  // ioredis begins the next round when one has ended, also where the client was closed meanwhile: it would never stop.
+  const refresh = cluster.refreshSlotsCache.bind(cluster)
+  cluster.refreshSlotsCache = (done) => refresh((error) => { if (!OVER.includes(cluster.status)) done?.(error) })
+  // Until it has seen the slots ioredis lets commands wait, whatever `enableOfflineQueue` says.
+  cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
+  return cluster
+}
+
+/** Whether the value is an ioredis client (of whatever copy of the package). */
+export function isClient (value: unknown): value is RedisClient {
+  const { duplicate, status } = (value ?? {}) as Partial<Redis>
+  return typeof duplicate === 'function' && typeof status === 'string'
+}
+
+// ioredis emits an error at every attempt to connect: one warning for an outage, one line for its end.
+function warnOnce (client: RedisClient, logger: Logger, message: string): void {
+  let isDown = false
+  client.on('error', (error: Error & { code?: string }) => {
+    // ioredis would go on in database 0, among keys that are not ours.
+    if (error.message.includes('DB index')) client.disconnect()
+    if (isDown) return
+    isDown = true
+    logger.warn({ reason: error.code ?? error.name }, message)
+  })
+  client.on('ready', () => {
+    if (isDown) logger.info({}, 'Redis is back')
+    isDown = false
+  })
+}

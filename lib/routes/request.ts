@@ -1,0 +1,52 @@
+import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
+import { clientAddress } from '../tools/client-address.js'
+import type { Authenticate } from '../../types/fastify.js'
+import type { Digest } from '../ports.js'
+import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
+import type { Origin } from '../services/tokens.js'
+import type { LoginService } from '../services/login.js'
+import type { PasswordService } from '../services/passwords.js'
+import type { SessionService } from '../services/sessions.js'
+
+/** What the routes are given; they know no store. */
+export interface RouteSettings {
+  challenge: string
+  captcha: 'never' | 'always' | 'after-failures'
+  authenticate: Authenticate
+  /** For what manages the account: a token that is limited to scopes needs one for it. */
+  manage: Authenticate
+  ipLimit: onRequestHookHandler | null
+  /** The digest of the request's token, whatever has become of it. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
+  presentedDigest (request: FastifyRequest): Digest
+  login: LoginService
+  passwords: PasswordService
+  sessions: SessionService
+}
+
+/** A route's schema with what @fastify/swagger reads of it; its types are not needed to compile. */
+export function documented (operationId: string, summary: string, { security = [{ bearerToken: [] as string[] }], ...schema }: FastifySchema & { security?: object[] }): FastifySchema {
+  return { operationId, summary, tags: ['auth'], security, ...schema } as FastifySchema
+}
+
+const USER_AGENT_LENGTH = 512
+/** What a header may have, but not every database's encoding has a place for. */
+const NOT_ASCII = /[^ -~]/g
+
+/** Where the request came from, as it is kept with a session. */
+export function originOf (request: FastifyRequest): Origin {
+  return {
+    ip: clientAddress(request.ip),
+    userAgent: request.headers['user-agent']?.slice(0, USER_AGENT_LENGTH).replaceAll(NOT_ASCII, '?') ?? null,
+    requestId: request.id
+  }
+}
+
+/** The same for events, which tell no client's name. */
+export function fromOf (request: FastifyRequest): Pick<Origin, 'ip' | 'requestId'> {
+  return { ip: clientAddress(request.ip), requestId: request.id }
+}
+
+/** The user and session of a request that `authenticate` has let through. */
+export function callerOf ({ user, auth }: FastifyRequest): { user: AuthenticatedUser, auth: AuthSession } {
+  return { user: user as AuthenticatedUser, auth: auth as AuthSession }
+}

@@ -1,0 +1,181 @@
+import { createBreaker } from '../tools/breaker.js'
+import { withDeadline } from '../tools/deadline.js'
+import { createSemaphore } from '../tools/semaphore.js'
+import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
+import { integer, oneOf } from '../options/rules.js'
+import { withoutSecrets } from '../tools/redact.js'
+import type { AttemptStore, Captcha, Logger, Now, Pseudonym } from '../ports.js'
+
+export interface CaptchaGuard {
+  /** Whether an account with so many failures needs a captcha. */
+  isWanted (failures: number): boolean
+  /**
+   * Resolves to `'waived'` where the provider cannot be asked and the options let such an account in without it.
+   * @throws `FST_TOKEN_AUTH_CAPTCHA_REQUIRED`, `FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE`, and `FST_TOKEN_AUTH_CAPTCHA_REFUSED`
+   * with the provider's reason as its `detail`
+   */
+  check (answer: string | undefined, context: { ip: string | null, failures: number }): Promise<'solved' | 'waived'>
+}
+
+interface QuestionSettings {
+  logger: Logger
+  /** A monotonic clock, in milliseconds. */
+  monotonicNow: Now
+  /** From the wait for a place to the verdict; 3000 by default. */
+  timeoutMs?: number
+}
+
+export interface CaptchaGuardSettings extends QuestionSettings {
+  captcha: Captcha | null
+  claim: AttemptStore['claim']
+  pseudonym: Pseudonym
+}
+
+type Outcome = { failure: null, verdict: unknown } | { failure: 'misconfigured' | 'overloaded' | 'down', error: unknown }
+
+/** Longer than any provider's answers are good for; Turnstile's are for 5 minutes. */
+const CLAIM_MS = 10 * 60_000
+const QUIET_MS = 10_000
+const RETRY_AFTER_SECONDS = 5
+const CODE = /^[\w .:/-]{1,64}$/
+
+/**
+ * Has each answer checked once. An outage of the provider is told from a refusal, and from a mistake in our own options,
+ * which lets nobody in.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION` where a provider's `when`, `afterFailures` or `onUnavailable` is bad
+ */
+export function createCaptchaGuard ({ captcha, claim, pseudonym, ...settings }: CaptchaGuardSettings): CaptchaGuard {
+  if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
+  const { when, afterFailures, onUnavailable } = readPolicy(captcha)
+  const ask = createQuestion(captcha, settings)
+
+  return {
+    isWanted: (failures) => when === 'always' || failures >= afterFailures,
+    async check (answer = '', { ip, failures }) {
+      if (answer === '') throw new CAPTCHA_REQUIRED()
+      // Before the provider is asked: of two requests with one answer, to whichever servers, one gets through.
+      if (!await claim(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
+      const outcome = await ask(answer, ip)
+      if (outcome.failure === 'down' && onUnavailable === 'allow' && failures < afterFailures) return 'waived'
+      if (outcome.failure !== null) throw unavailable(outcome.error)
+      if (isSolved(outcome.verdict)) return 'solved'
+      throw refused((outcome.verdict as { reason?: unknown } | null | undefined)?.reason, answer)
+    }
+  }
+}
+
+// Factories have read them already; an object of the host's own has not been looked at.
+function readPolicy ({ when = 'always', afterFailures = 3, onUnavailable = 'refuse' }: Captcha) {
+  return {
+    when: oneOf('always', 'after-failures')(when, 'captcha.when'),
+    afterFailures: integer({ min: 1, max: 100 })(afterFailures, 'captcha.afterFailures'),
+    onUnavailable: oneOf('refuse', 'allow')(onUnavailable, 'captcha.onUnavailable')
+  }
+}
+
+/** Asks in bounded time, by bounded many at once, and not for a while where nobody has answered. Never rejects. */
+function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3000 }: QuestionSettings) {
+  const breaker = createBreaker({ now: monotonicNow })
+  const report = createReport(logger, monotonicNow)
+  // Who waits longer would leave the provider too little of the time.
+  const places = createSemaphore({ concurrency: 32, queue: 64, maxWaitMs: timeoutMs / 3, overloaded: () => new Error('too many captchas are being checked') })
+
+  // What the provider does, even nothing, ends here: a place that is never given back would be lost for good.
+  async function verify (answer: string, ip: string | null, leftMs: number): Promise<unknown> {
+    const stop = new AbortController()
+    const verdict = (async () => await captcha.verify(answer, { ip, signal: stop.signal }))()
+    const expired = () => {
+      stop.abort()
+      return new CAPTCHA_UNAVAILABLE({ cause: new Error('the captcha provider took too long') })
+    }
+    return await withDeadline<unknown>(verdict, { timeoutMs: leftMs, expired })
+  }
+
+  async function askNow (answer: string, ip: string | null, leftMs: number): Promise<Outcome> {
+    if (!breaker.allows()) return { failure: 'down', error: new Error('the captcha provider has failed, and is not asked for a while') }
+    try {
+      const verdict = await verify(answer, ip, leftMs)
+      succeeded()
+      return { failure: null, verdict }
+    } catch (error) {
+      return failed(error, answer)
+    }
+  }
+
+  function succeeded (): void {
+    breaker.succeeded()
+    report.standing()
+  }
+
+  function failed (error: unknown, answer: string): Outcome {
+    if (codeOf(error) === 'FST_TOKEN_AUTH_INVALID_OPTION') {
+      // It is there: it has answered.
+      succeeded()
+      report.misconfigured(error as Error)
+      return { failure: 'misconfigured', error }
+    }
+    breaker.failed()
+    report.down(describe(error, answer))
+    return { failure: 'down', error: withoutSecrets(causeOf(error), answer) }
+  }
+
+  return async (answer: string, ip: string | null): Promise<Outcome> => {
+    const startedAt = monotonicNow()
+    return await places.run(() => askNow(answer, ip, timeoutMs - (monotonicNow() - startedAt)))
+      .catch((error) => ({ failure: 'overloaded', error }))
+  }
+}
+
+/** Logs an outage once, at its beginning, and our own mistakes once in ten seconds. */
+function createReport (logger: Logger, monotonicNow: Now) {
+  let isDown = false
+  let quietUntil = -Infinity
+  return {
+    standing () { isDown = false },
+    down (reason: string) {
+      if (!isDown) logger.warn({ reason }, 'captcha: the provider cannot be asked')
+      isDown = true
+    },
+    misconfigured ({ message }: Error) {
+      if (monotonicNow() < quietUntil) return
+      quietUntil = monotonicNow() + QUIET_MS
+      logger.error({ reason: message }, 'captcha: the secret is wrong, or another option of it, so that nobody can solve one')
+    }
+  }
+}
+
+// Only our own messages are known to hold no body, and a host may put anything into one of our errors.
+function describe (error: unknown, answer: string): string {
+  const cause = causeOf(error)
+  const text = cause === error ? codeOf(error) ?? (error as Error | null | undefined)?.name ?? 'unknown' : cause
+  return withoutSecrets(text, answer).message
+}
+
+/** What our own providers wrap, and else the error itself. */
+function causeOf (error: unknown): unknown {
+  const isWrapped = codeOf(error) === 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' && (error as Error).cause instanceof Error
+  return isWrapped ? (error as Error).cause : error
+}
+
+function codeOf (error: unknown): unknown {
+  return (error as { code?: unknown } | null | undefined)?.code
+}
+
+function isSolved (verdict: unknown): boolean {
+  return verdict === true || (verdict as { ok?: unknown } | null | undefined)?.ok === true
+}
+
+// A function of the host's own may give any text as its reason, and a provider may say the answer back.
+function refused (reason: unknown, answer: string): Error {
+  const detail = typeof reason === 'string' && CODE.test(reason) && !fold(reason).includes(fold(answer)) ? reason : 'refused'
+  return Object.assign(new CAPTCHA_REFUSED(), { detail })
+}
+
+/** Codes come in either spelling. */
+function fold (text: string): string {
+  return text.toLowerCase().replaceAll('_', '-')
+}
+
+function unavailable (cause: unknown): Error {
+  return Object.assign(new CAPTCHA_UNAVAILABLE({ cause }), { retryAfterSeconds: RETRY_AFTER_SECONDS })
+}

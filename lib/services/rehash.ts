@@ -1,0 +1,49 @@
+import type { Logger, UserStore } from '../ports.js'
+import type { UserId } from '../../types/user.js'
+import type { PasswordChecker } from '../passwords/checker.js'
+
+export interface Upgrades {
+  /** Replaces an old or weak hash by one of the same password, later and only if there is time for it. */
+  offer (upgrade: Upgrade): void
+  /** Waits for what is under way. */
+  close (): Promise<void>
+}
+
+export interface Upgrade {
+  userId: UserId
+  password: string
+  /** The hash that the password was just verified against. */
+  stored: string
+}
+
+export interface UpgradesSettings {
+  checker: Pick<PasswordChecker, 'hash' | 'needsUpgrade' | 'isBusy'>
+  rehash: UserStore['rehash']
+  logger: Logger
+}
+
+/**
+ * Upgrades hashes at login, off the answer's path (ASVS 5.0 11.2.2): one at a time, and none while logins wait for their turn
+ * to hash. What is dropped is offered again at the next login.
+ */
+export function createUpgrades ({ checker, rehash, logger }: UpgradesSettings): Upgrades {
+  let running: Promise<void> | null = null
+
+  async function upgrade ({ userId, password, stored }: Upgrade): Promise<void> {
+    try {
+      await rehash(userId, stored, await checker.hash(password))
+    } catch (error) {
+      logger.warn({ err: error, userId }, 'a password hash could not be upgraded, the old one stays')
+    }
+  }
+
+  return {
+    offer (offered) {
+      if (running !== null || checker.isBusy || !checker.needsUpgrade(offered.password, offered.stored)) return
+      running = upgrade(offered).finally(() => { running = null })
+    },
+    async close () {
+      await running
+    }
+  }
+}

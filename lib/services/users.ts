@@ -1,0 +1,81 @@
+import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
+import type { Digest, Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenReader, UserStore } from '../ports.js'
+import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
+import type { UserId } from '../../types/user.js'
+import type { PasswordChecker } from '../passwords/checker.js'
+import type { PasswordPolicy } from '../passwords/policy.js'
+import type { Announce } from './revocation.js'
+import { toGrant } from './tokens.js'
+import type { NewToken, TokenMinter } from './tokens.js'
+
+type UserAdmin = Pick<TokenAuth, 'createUser' | 'setActive' | 'deleteUser' | 'refreshUser'>
+
+export interface AdminService extends UserAdmin {
+  issueToken (userId: UserId, about: NewToken): Promise<TokenGrant>
+  pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
+}
+
+/** What a login accepts: 1 to 254 code points, none of which a database refuses or a decoder replaces. */
+const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
+
+export interface AdminSettings {
+  users: UserStore
+  reader: Pick<TokenReader, 'prune'>
+  sessions: SessionWriter
+  revocations: RevocationWriter
+  /** Drops entries of the cache; `false` where it has not acknowledged that yet. */
+  dropEntries: (digests: readonly Digest[]) => Promise<boolean>
+  checker: Pick<PasswordChecker, 'hash'>
+  policy: PasswordPolicy
+  minter: TokenMinter
+  announce: Announce
+  canonicalize: (username: string) => string
+  retentionMs: number
+}
+
+export function createAdminService (settings: AdminSettings): AdminService {
+  const { users, reader, sessions, revocations, dropEntries, checker, policy, minter, announce, canonicalize } = settings
+  async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
+    await announce.revoked({ userId, reason, count: ended, digests })
+  }
+
+  return {
+    async createUser ({ username: given, password, fields = {} }) {
+      const username = canonicalize(given)
+      if (!USERNAME.test(username)) throw new INVALID_USERNAME()
+      if (password !== null) await policy.check(password, { username })
+      return await users.create({ username, passwordHash: password === null ? null : await checker.hash(password), fields })
+    },
+    async setActive (userId, active) {
+      const revoked = await revocations.setActive(userId, active)
+      if (!revoked.found) throw new USER_NOT_FOUND()
+      await finish(userId, revoked, 'deactivated')
+    },
+    async deleteUser (userId) {
+      const revoked = await revocations.deleteUser(userId)
+      await finish(userId, revoked, 'user_deleted')
+      return revoked.found
+    },
+    async issueToken (userId, about) {
+      const { token, request } = minter.mint(about)
+      const issued = await sessions.issue(userId, request)
+      if (issued === null) throw new USER_NOT_FOUND()
+      await announce.displaced(issued, 'too_many')
+      return toGrant(token, issued)
+    },
+    // A dropped entry is as good as an evicted one: whoever fills it next has read SQL after this change.
+    async refreshUser (userId) {
+      return await dropEntries(await revocations.refresh(userId))
+    },
+    async pruneExpired ({ batchSize, onProgress }) {
+      let deleted = 0
+      let batch: number
+      do {
+        batch = await reader.prune(settings.retentionMs, batchSize)
+        deleted += batch
+        onProgress({ deleted, done: batch < batchSize })
+      } while (batch === batchSize)
+      return deleted
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import { sql } from 'kysely'
+import { withDeadline } from '../tools/deadline.js'
+import type { DeadlineSettings } from '../tools/deadline.js'
+import type { Logger } from '../ports.js'
+import type { DatabaseClock } from '../tools/database-clock.js'
+import type { Sql } from './gateway.js'
+import type { Tables } from './tables.js'
+
+export interface CacheLives {
+  /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects where it cannot now; then it tries again soon. */
+  start (): Promise<void>
+  close (): Promise<void>
+}
+
+export interface CacheLivesSettings {
+  sql: Sql
+  tables: Tables
+  namespace: string
+  ttlMs: number
+  clock: DatabaseClock
+  deadline: DeadlineSettings
+  logger: Logger
+  /** Between two writes; ten minutes by default. */
+  intervalMs?: number
+  /** After one that failed; ten seconds by default. */
+  retryMs?: number
+}
+
+/**
+ * Every server knows from this table how far back it must go where a cache may have forgotten revocations: other servers' entries,
+ * and those of commands, may live for longer than its own.
+ */
+export function createCacheLives (settings: CacheLivesSettings): CacheLives {
+  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
+  let timer: NodeJS.Timeout | undefined
+  let isClosed = false
+
+  function writeAgainAfter (ms: number): void {
+    clearTimeout(timer)
+    if (!isClosed) timer = setTimeout(() => { write().catch(warn) }, ms).unref()
+  }
+
+  function warn (error: Error): void {
+    logger.warn({ err: error }, 'the life of the cache could not be written down, it is tried again')
+  }
+
+  async function write (): Promise<void> {
+    writeAgainAfter(retryMs)
+    const asked = clock.ask()
+    const { rows: [row] } = await withDeadline(upsert(), deadline)
+    clock.learn(row!.now, asked)
+    writeAgainAfter(intervalMs)
+  }
+
+  function upsert () {
+    return run((db) => sql<{ now: number }>`with forgotten as (
+        delete from ${caches} where seen_at < now() - interval '2 days' - ttl_ms * interval '1 millisecond'
+      ) insert into ${caches} as known (namespace, ttl_ms, seen_at) values (${namespace}, ${ttlMs}, now())
+      on conflict (namespace, ttl_ms) do update set seen_at = greatest(known.seen_at, excluded.seen_at)
+      returning ceil(extract(epoch from now()) * 1000)::float8 as now`.execute(db))
+  }
+
+  return {
+    start: write,
+    async close () {
+      isClosed = true
+      clearTimeout(timer)
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
+import { MISSING_TABLES } from '../errors.js'
+import { check } from './startup-checks.js'
+import { quoteTable } from './quote.js'
+import type { TableMap, Tables } from './tables.js'
+
+type Name = keyof TableMap['users']['columns']
+interface Column { name: string, type: string, category: string }
+interface Expected { category: string, words: string, instead: string }
+
+const TEXT = { category: 'S', words: 'text, varchar or another type of text', instead: '' }
+
+/** The categories that PostgreSQL has its types in; a domain is in that of its base. What can stand in for a column of another type. */
+const EXPECTED: Partial<Record<Name, Expected>> = {
+  username: TEXT,
+  passwordHash: TEXT,
+  active: { category: 'B', words: 'boolean', instead: '; or set users.columns.active: null, and users.activeWhen to a condition over it' },
+  lastLogin: { category: 'D', words: 'a timestamp with time zone, a timestamp or a date', instead: '; or set users.columns.lastLogin: null' }
+}
+
+/**
+ * Compares the columns' types with what a login does with them, and asks for the users of tokens, without reading a row:
+ * with columns of other types the server would start, and answer every login 503.
+ * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
+ */
+export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<void> {
+  const columns = await check<Column>(db, sql`select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typcategory as category
+    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+    where a.attrelid = to_regclass(${quoteTable(users)}) and a.attnum > 0 and not a.attisdropped`, 'users')
+  // With a condition the flag's column is not used.
+  const used = users.activeWhen === null ? users.columns : { ...users.columns, active: null }
+  for (const [option, expected] of Object.entries(EXPECTED)) {
+    const column = columns.find(({ name }) => name === used[option as Name])
+    if (column !== undefined && column.category !== expected.category) refuse(users, option, column, expected)
+  }
+  await check(db, sql`select 1 from ${tokens} t join ${usersView} u on u.id = t.user_id where u.is_active and false`, 'users')
+}
+
+function refuse (users: TableMap['users'], option: string, { name, type }: Column, { words, instead }: Expected): never {
+  throw new MISSING_TABLES(`The column "${name}" of the users table ${quoteTable(users)} (users.columns.${option}) must be ${words}, and is ${type}: change its type${instead}`)
+}

@@ -1,0 +1,87 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import type { PostgresPool } from 'kysely'
+import pg from 'pg'
+import type { PoolConfig } from 'pg'
+import type { DatabaseOption } from '../../types/options.js'
+import type { Logger } from '../ports.js'
+import { INVALID_OPTION } from '../errors.js'
+import { withoutValues } from './errors.js'
+import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
+import { trackClients } from './tracked-clients.js'
+import { POOL_LISTENERS } from './unusable-clients.js'
+
+export interface OpenDatabase {
+  db: Kysely<any>
+  /** Connections there may be; 10, pg's default, where the host's Kysely doesn't tell. */
+  poolSize: number
+  /** Closes what was opened here; does nothing to what the host gave. A connection that hangs is cut after the time. */
+  close: (timeoutMs?: number) => Promise<void>
+}
+
+/** Time limits that the server enforces, so that a connection never goes back to the pool in an open transaction. */
+const SAFE_POOL = {
+  max: 10,
+  connectionTimeoutMillis: 2000,
+  statement_timeout: 5000,
+  lock_timeout: 2000,
+  idle_in_transaction_session_timeout: 10_000,
+  keepAlive: true,
+  application_name: 'fastify-token-auth'
+} satisfies PoolConfig
+
+const CLOSE_MS = 3000
+
+export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatabase {
+  if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, close: async () => {} }
+  if (isPool(option)) return { ...overPool(option), close: async () => {} }
+  refuseQueryTimeout(option)
+  const clients = trackClients(option.Client as typeof pg.Client | undefined ?? PreparedClient)
+  const pool = new pg.Pool({ ...SAFE_POOL, ...option, Client: clients.Client })
+  pool.on('error', (error) => logger.warn({ err: withoutValues(error) }, 'an idle database connection broke'))
+  const opened = overPool(pool)
+  return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }
+}
+
+function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: number } {
+  return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: 'options' in pool ? prepare(pool) : 1 }
+}
+
+// A stand-in has one connection and none of this.
+function prepare (pool: pg.Pool): number {
+  refuseQueryTimeout(pool.options)
+  listenOnce(pool, 'acquire', surviveLoss)
+  for (const [event, listener] of Object.entries(POOL_LISTENERS)) listenOnce(pool, event, listener)
+  // An idle one that the server ends is the pool's own error. It has forgotten it, and connects anew when it must.
+  listenOnce(pool, 'error', ignore)
+  return pool.options.max
+}
+
+// With Kysely 0.28 a transaction that this client-side timeout interrupts goes back to the pool open:
+// later writes on the connection report success and are never committed.
+function refuseQueryTimeout (config: PoolConfig): void {
+  if (!(Number(queryTimeoutOf(config)) > 0)) return
+  throw new INVALID_OPTION('database.query_timeout is unsafe with transactions: use statement_timeout, which the server enforces')
+}
+
+// As pg itself reads it: it may also stand in the connection string or in pg.defaults.
+function queryTimeoutOf (config: PoolConfig): unknown {
+  try {
+    const { connectionParameters } = new pg.Client(config) as unknown as { connectionParameters: PoolConfig }
+    return connectionParameters.query_timeout
+  } catch {
+    return config.query_timeout
+  }
+}
+
+export function isKysely (value: unknown): value is Kysely<any> {
+  return hasMethods(value, ['selectFrom', 'getExecutor', 'withoutPlugins'])
+}
+
+/** A `pg.Pool`, or what stands in for one to Kysely, such as `createPGlitePool()`. */
+export function isPool (value: unknown): value is pg.Pool | PostgresPool {
+  return hasMethods(value, ['connect', 'end'])
+}
+
+function hasMethods (value: unknown, names: string[]): boolean {
+  return names.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function')
+}

@@ -1,0 +1,65 @@
+import { sql } from 'kysely'
+import type { Kysely, Migration } from 'kysely'
+import { MISSING_TABLES } from '../../errors.js'
+import { codeOf, withoutValues } from '../errors.js'
+import { quoteTable } from '../quote.js'
+import { cachesId, tableId } from '../tables.js'
+import type { TableMap } from '../tables.js'
+import { createCachesTable } from './caches.js'
+import { createSchema } from './schema.js'
+
+/**
+ * The tokens table, and what goes with it. A user's deletion leaves the rows, without the user: their digests are what
+ * tells a returning cache that they are revoked, and an id that is used again finds no old token.
+ */
+export function createTokensMigration (map: TableMap): Migration {
+  const { users, tokens } = map
+  const table = tableId(tokens)
+  return {
+    async up (db) {
+      await createSchema(db, tokens.schema)
+      const idType = users.idType ?? await findIdType(db, { users, tokens })
+      await sql`create table ${table} (
+        id uuid primary key default gen_random_uuid(),
+        digest bytea not null unique check (octet_length(digest) = 32),
+        user_id ${sql.raw(idType)} references ${tableId(users)} (${sql.id(users.columns.id)}) on delete set null,
+        created_at timestamptz not null default now(),
+        expires_at timestamptz not null,
+        last_used_at timestamptz not null default now(),
+        revoked_at timestamptz,
+        revoke_reason text,
+        stale_at timestamptz,
+        ip inet,
+        user_agent text,
+        label text,
+        scopes text[]
+      )`.execute(db).catch((error) => refuseReference(error, users))
+      await sql`create index on ${table} (user_id, ip)`.execute(db)
+      await sql`create index on ${table} (expires_at)`.execute(db)
+      await sql`create index on ${table} (stale_at) where stale_at is not null`.execute(db)
+      await createCachesTable(db, map)
+    },
+    async down (db) {
+      await sql`drop table ${cachesId(tokens)}`.execute(db)
+      await sql`drop table ${table}`.execute(db)
+    }
+  }
+}
+
+/** A type that differs, a relation that is no table, no unique constraint on the column: why a foreign key cannot be made. */
+const UNREFERENCED = new Set(['42804', '42809', '42830'])
+
+function refuseReference (error: unknown, users: TableMap['users']): never {
+  if (!UNREFERENCED.has(codeOf(error))) throw error
+  throw new MISSING_TABLES(`No foreign key can refer to the column "${users.columns.id}" of the users table ${quoteTable(users)}: ${withoutValues(error).message}. ` +
+    'It must be the primary key of a table, or have a unique constraint of its own, and users.idType must be its type')
+}
+
+async function findIdType (db: Kysely<any>, { users }: TableMap): Promise<string> {
+  const name = quoteTable(users)
+  const { rows } = await sql<{ type: string }>`select format_type(atttypid, atttypmod) as type from pg_attribute
+    where attrelid = to_regclass(${name}) and attname = ${users.columns.id} and not attisdropped`.execute(db)
+  if (rows[0] !== undefined) return rows[0].type
+  throw new MISSING_TABLES(`The users table ${name} with a column "${users.columns.id}" is not in the database; ` +
+    'name yours in the option users, or give users.idType where there is no database to ask')
+}

@@ -1,0 +1,91 @@
+import { withDeadline } from '../tools/deadline.js'
+import { untilDone } from '../tools/until-done.js'
+import type { Digest, Now, RevocationSubject, RevocationWriter } from '../ports.js'
+import { UNAVAILABLE } from '../errors.js'
+import type { Doubts } from '../cache/doubts.js'
+import { isLost } from './errors.js'
+import { DATE_AGAIN_MS } from './stale.js'
+
+export interface Outcomes {
+  /**
+   * Settles as the call does, or rejects with `FST_TOKEN_AUTH_UNAVAILABLE` at the deadline. A call that misses it, or whose connection breaks, may
+   * have ended tokens all the same: then the database is asked until that is known, and the cache is not believed about them.
+   */
+  follow<Result> (subject: RevocationSubject, call: () => Promise<Result>): Promise<Result>
+  close (): Promise<void>
+}
+
+export interface OutcomesSettings {
+  timeoutMs: number
+  findEnded: RevocationWriter['findEnded']
+  writeTombstones: (digests: readonly Digest[]) => Promise<unknown>
+  doubts: Doubts
+  /** Called where too many outcomes are unknown to follow each. */
+  overflowed: () => void
+  monotonicNow: Now
+}
+
+interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: number }
+
+/**
+ * A statement whose connection breaks may reach the database late: it may be on its way, and its locks are not held yet. So long after, its end
+ * has come: the server's own time limits are shorter.
+ */
+const SETTLE_MS = 10_000
+const MOST = 1000
+
+export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts, overflowed, monotonicNow }: OutcomesSettings): Outcomes {
+  const closing = new AbortController()
+  const unknown = new Set<Promise<void>>()
+
+  async function askUntilKnown ({ subject, startedAtMs, settleMs }: Unknown): Promise<void> {
+    const sinceMs = monotonicNow()
+    await untilDone(async () => {
+      const askedAtMs = monotonicNow()
+      const digests = await findEnded(subject, askedAtMs - startedAtMs).catch(() => null)
+      if (digests === null) return false
+      await writeTombstones(digests)
+      return askedAtMs - sinceMs >= settleMs
+    }, closing.signal)
+  }
+
+  // Before it is answered: what is promised then is remembered for a time that counts from the instant of the revocation.
+  async function dateAgain (subject: RevocationSubject, startedAtMs: number): Promise<void> {
+    const tookMs = monotonicNow() - startedAtMs
+    if (tookMs > DATE_AGAIN_MS) await findEnded(subject, tookMs)
+  }
+
+  function findOut (outcome: Unknown): void {
+    if (unknown.size >= MOST) return overflowed()
+    const end = doubts.begin(outcome.subject)
+    const asking = askUntilKnown(outcome).finally(() => { end(); unknown.delete(asking) })
+    unknown.add(asking)
+  }
+
+  return {
+    follow (subject, call) {
+      const startedAtMs = monotonicNow()
+      let hasCommitted = false
+      let end: (() => void) | null = null
+      const expired = () => {
+        end = doubts.begin(subject)
+        return new UNAVAILABLE()
+      }
+      const work = call().then(async (result) => {
+        hasCommitted = true
+        await dateAgain(subject, startedAtMs)
+        return result
+      })
+      const answer = withDeadline(work, { timeoutMs, expired })
+      work.then(
+        () => { if (end !== null) findOut({ subject, startedAtMs, settleMs: 0 }) },
+        (error) => { if (hasCommitted || isLost(error.cause)) findOut({ subject, startedAtMs, settleMs: hasCommitted ? 0 : SETTLE_MS }) }
+      ).finally(() => end?.())
+      return answer
+    },
+    async close () {
+      closing.abort()
+      await Promise.all(unknown)
+    }
+  }
+}

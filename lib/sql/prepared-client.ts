@@ -1,0 +1,75 @@
+import type { EventEmitter } from 'node:events'
+import pg from 'pg'
+import type { ClientConfig } from 'pg'
+import { STANDBY } from './errors.js'
+import { createStatementNames } from './statement-names.js'
+import type { StatementNames } from './statement-names.js'
+import { isUseless, watchClient } from './unusable-clients.js'
+
+/** Statements that start so are prepared once a connection under that name. */
+const NAMED = /^\/\*(fta_[0-9a-f]{16})\*\//
+
+/** A pool gives all of its clients one object. */
+const namesOfPools = new WeakMap<object, StatementNames>()
+
+/**
+ * A `pg.Client` that prepares the plugin's hot statement by name, once a connection: it is planned once, not at every miss.
+ * Where a name is no good the statement is sent without one. A client that is connected to a standby refuses every statement. (PostgreSQL
+ * tells that since version 14.) A host that makes its own pool passes it: `new pg.Pool({ ..., Client: PreparedClient })`.
+ */
+export class PreparedClient extends pg.Client {
+  readonly #names: StatementNames
+  #isStandby = false
+
+  constructor (config?: string | ClientConfig) {
+    super(config)
+    const pool = typeof config === 'object' ? config : this
+    this.#names = namesOfPools.get(pool) ?? createStatementNames()
+    namesOfPools.set(pool, this.#names)
+    surviveLoss(this)
+    watchClient(this, { pool, rests: 0 })
+    this.connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
+      if (parameterName === 'in_hot_standby') this.#isStandby = parameterValue === 'on'
+    })
+  }
+
+  // pg's query() has eight overloads; only the one that Kysely calls, with a text and values, is changed.
+  override query (...args: any[]): any {
+    if (this.#isStandby) return this.#refuse(args)
+    // The end of its last statement has not arrived yet, and somebody has it already.
+    if (isUseless(this)) this.end()
+    const name = args.length === 2 && typeof args[0] === 'string' ? NAMED.exec(args[0])?.[1] : undefined
+    if (name === undefined) return (super.query as any)(...args)
+    return this.#queryNamed(name, args)
+  }
+
+  // Neither name nor statement did anything where the name is no good.
+  #queryNamed (base: string, [text, values]: any[]): any {
+    const { generation } = this.#names
+    const name = this.#names.of(base)
+    if (name === undefined) return super.query(text, values)
+    return super.query({ name, text, values }).catch((error) => {
+      if (!this.#names.areVoidedBy(error, generation)) throw error
+      return this.#queryNamed(base, [text, values])
+    })
+  }
+
+  // A client that has ended is no longer the pool's: the next one may reach the primary. pg answers those who call otherwise.
+  #refuse (args: any[]): any {
+    this.end()
+    if (typeof args.at(-1) === 'function') return (super.query as any)(...args)
+    return Promise.reject(Object.assign(new Error('the server is a standby'), { code: STANDBY }))
+  }
+}
+
+// While a client is lent, neither the pool nor Kysely listens: a connection that the server ends would end the process.
+// The statement that was under way rejects all the same.
+export function surviveLoss (client: pg.ClientBase): void {
+  listenOnce(client, 'error', ignore)
+}
+
+export function listenOnce (emitter: EventEmitter, event: string, listener: (...values: any[]) => void): void {
+  if (!emitter.listeners(event).includes(listener)) emitter.on(event, listener)
+}
+
+export function ignore (): void {}

@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isClosed, isLost, isRetryable } from './errors.js'
+import { isGivenUp } from './unusable-clients.js'
+
+export interface RetrySettings {
+  /** After it nothing is tried again: the request has been answered. */
+  timeoutMs: number
+  /** How many the pool may have: each of them may have to be given up before there is a good one. */
+  connections: number
+  pause?: (ms: number) => Promise<unknown>
+  /** In [0, 1): spreads those that have met. */
+  jitter?: () => number
+  monotonicNow?: () => number
+}
+
+/** `conflicts`: how often it has met others so far. `isRead`: it changes nothing, so that a connection that breaks under it does no harm. */
+export type Retry = <Result>(work: (conflicts: number) => Promise<Result>, isRead: boolean) => Promise<Result>
+
+const MOST_CONFLICTS = 5
+const FIRST_PAUSE_MS = 5
+
+/** Runs again what surely did nothing: at once, or after a pause where it met somebody who may be still there. */
+export function createRetry ({ timeoutMs, connections, pause = sleep, jitter = Math.random, monotonicNow = () => performance.now() }: RetrySettings): Retry {
+  return async function retry (work, isRead) {
+    const endsAt = monotonicNow() + timeoutMs
+    const met = { conflicts: 0, useless: 0, lost: isRead ? 0 : Infinity }
+
+    function pauseAfter (error: unknown): number | null {
+      if (monotonicNow() >= endsAt) return null
+      if (isRetryable(error) && met.conflicts < MOST_CONFLICTS) return FIRST_PAUSE_MS * 2 ** met.conflicts++ * (0.5 + 0.5 * jitter())
+      if (isGivenUp(error) || isClosed(error)) return met.useless++ < connections ? 0 : null
+      return isLost(error) && met.lost++ < 1 ? 0 : null
+    }
+
+    for (;;) {
+      try {
+        return await work(met.conflicts)
+      } catch (error) {
+        const ms = pauseAfter(error)
+        if (ms === null) throw error
+        if (ms > 0) await pause(ms)
+      }
+    }
+  }
+}

@@ -1,0 +1,161 @@
+import { sql } from 'kysely'
+import type { Kysely, RawBuilder } from 'kysely'
+import { UNSUPPORTED } from '../errors.js'
+import type { Digest, Revoked, RevocationSubject, RevocationWriter, RevokeReason } from '../ports.js'
+import type { UserId } from '../../types/user.js'
+import { refuseChange } from './refusals.js'
+import type { Sql } from './gateway.js'
+import { DATE_AGAIN_MS, staleSince } from './stale.js'
+import type { Tables } from './tables.js'
+import { ago, toBytes, toDigest } from './tokens.js'
+
+const NOTHING: Revoked = { found: false, ended: 0, userId: null, digests: [] }
+
+/** How far back a call about one token that is repeated finds what the first one ended. */
+const REPEAT_MS = 86_400_000
+
+/** Between the instants of a revocation and of the call that asked for it, besides the time that the call has taken. */
+const MARGIN_MS = 1000
+
+interface EndedRow {
+  id: string
+  user_id: UserId | null
+  digest: Buffer
+  revoke_reason: RevokeReason
+  ended: boolean
+  recent: boolean
+}
+
+/**
+ * Every way to end tokens. What was ended before, within the time that a cache may still contradict it, is returned again: a call that is
+ * repeated writes the tombstones that the first one could not.
+ */
+export function createRevocationWriter ({ run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationWriter {
+  const { tokens, users, column } = tables
+  const since = staleSince(tables, cacheTtlMs)
+
+  async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason): Promise<EndedRow | undefined> {
+    const { rows } = await run((db) => sql<EndedRow>`with held as (
+        select id, user_id, digest, revoked_at, revoke_reason, stale_at from ${tokens}
+        where ${condition} and (revoked_at is not null or expires_at > now()) for no key update
+      ), instant as (select clock_timestamp() as at from held), ended as (
+        update ${tokens} t set revoked_at = coalesce(t.revoked_at, instant.at), revoke_reason = coalesce(t.revoke_reason, ${reason}), stale_at = instant.at
+        from held, instant where t.id = held.id and (held.revoked_at is null or ${isDatedAgain(sql`held`)})
+      ) select id, user_id, digest, coalesce(revoke_reason, ${reason}) as revoke_reason, revoked_at is null as ended,
+        coalesce(revoked_at > ${ago(REPEAT_MS)}, true) as recent from held`.execute(db))
+    return rows[0]
+  }
+
+  // The list is read last. Where another call was ending a token at the same time, revokeAll has waited for its commit and
+  // found nothing to end; that call may never come to write the tombstone.
+  async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
+    const ended = await revokeAll(db, tables, userId, reason)
+    return { found: true, ended: ended.length, userId, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
+  }
+
+  async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
+    const { rows } = await sql`update ${users} set ${set} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
+    return rows.length > 0
+  }
+
+  // Rows that are held by a transaction under way are waited for; those that it ended are then found by their new instant. A user who is
+  // being deleted loses the rows' user_id in between.
+  async function datedAgain<Row> (condition: RawBuilder<unknown>, columns: RawBuilder<unknown>): Promise<Row[]> {
+    const { rows } = await run((db) => sql<Row>`with held as (
+        select * from ${tokens} t where ${condition} order by id for no key update
+      ), dated as (
+        update ${tokens} t set stale_at = clock_timestamp() from held where t.id = held.id and held.revoked_at is not null and ${isDatedAgain(sql`held`)}
+      ) select ${columns} from held where revoked_at is not null`.execute(db))
+    return rows
+  }
+
+  return {
+    async token (digest, reason) {
+      const row = await endOne(sql`digest = ${toBytes(digest)}`, reason)
+      return { ...toRevoked(row), reason: row?.revoke_reason ?? null, sessionId: row?.id ?? null }
+    },
+    async session (userId, sessionId, reason) {
+      return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason))
+    },
+    async endedTogether (digest) {
+      const together = sql`(user_id, revoked_at) = (select user_id, revoked_at from ${tokens}
+        where digest = ${toBytes(digest)} and revoke_reason = 'logout_all' and revoked_at > ${ago(REPEAT_MS)})`
+      const rows = await datedAgain<{ user_id: UserId, digest: Buffer }>(together, sql`user_id, digest`)
+      return rows[0] === undefined ? null : { userId: rows[0].user_id, digests: rows.map(toDigest) }
+    },
+    async findEnded (subject, sinceMs) {
+      const recent = sql`((revoked_at is null and expires_at > now()) or stale_at > ${ago(sinceMs + MARGIN_MS)})`
+      return (await datedAgain<{ digest: Buffer }>(sql`${subjectCondition(subject)} and ${recent}`, sql`digest`)).map(toDigest)
+    },
+    user: (userId, reason) => transaction((db) => endUser(db, userId, reason)),
+    setPassword: (userId, hash) => transaction(async (db) =>
+      await updateUser(db, userId, sql`${column('passwordHash')} = ${hash}`)
+        ? await endUser(db, userId, 'password_changed')
+        : NOTHING),
+    setActive: async (userId, active) => {
+      if (tables.map.users.activeWhen !== null || tables.map.users.columns.active === null) {
+        throw new UNSUPPORTED('setActive needs users.columns.active; with users.activeWhen change the row yourself, then call revokeUser')
+      }
+      return await transaction(async (db) => {
+        const found = await updateUser(db, userId, sql`${column('active')} = ${active}`)
+        if (!found || active) return { ...NOTHING, found, userId }
+        return await endUser(db, userId, 'deactivated')
+      })
+    },
+    // The row is locked first: a login that got in between would leave a token that nobody has a tombstone for.
+    // Rows without a user are of users that were deleted: for a call that is repeated.
+    deleteUser: (userId) => transaction(async (db) => {
+      await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
+      const { ended, digests } = await endUser(db, userId, 'user_deleted')
+      const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
+      if (deleted !== undefined) return { found: true, ended, userId, digests }
+      return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
+    }),
+    async refresh (userId) {
+      const { rows } = await run((db) => sql<{ digest: Buffer }>`update ${tokens} set stale_at = clock_timestamp()
+        where id = any(array(select id from ${tokens} where user_id = ${userId} and expires_at > now()
+          and (revoked_at is null or stale_at > ${since}) order by id for no key update))
+        returning digest`.execute(db))
+      return rows.map(toDigest)
+    }
+  }
+}
+
+/** A revocation that took long to commit, or that is repeated: what counts from its instant must count from now. */
+function isDatedAgain (row: RawBuilder<unknown>): RawBuilder<boolean> {
+  return sql<boolean>`${row}.stale_at < clock_timestamp() - ${sql.lit(DATE_AGAIN_MS)} * interval '1 millisecond'`
+}
+
+function subjectCondition (subject: RevocationSubject): RawBuilder<unknown> {
+  return 'digest' in subject ? sql`digest = ${toBytes(subject.digest)}` : sql`(user_id = ${subject.userId} or user_id is null)`
+}
+
+function toRevoked (row: EndedRow | undefined): Revoked {
+  if (row === undefined) return NOTHING
+  return { found: true, ended: row.ended ? 1 : 0, userId: row.user_id, digests: row.recent ? [toDigest(row)] : [] }
+}
+
+/**
+ * Revokes those whose ids are selected. Their rows are locked before the clock is read, once for all of them: a lock that somebody else holds
+ * for long must not make the revocation seem older than its commit, and what ended together can be told by its instant.
+ */
+export async function revokeSelected (db: Kysely<any>, { tokens }: Tables, ids: RawBuilder<unknown>, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+  const { rows } = await sql<{ id: string, digest: Buffer }>`with held as materialized (select array(${ids} for no key update) as ids),
+    instant as materialized (select clock_timestamp() as at, ids from held)
+    update ${tokens} set revoked_at = instant.at, stale_at = instant.at, revoke_reason = ${reason}
+    from instant where id = any(instant.ids) returning id, digest`.execute(db)
+  return rows
+}
+
+/** Revokes a user's live tokens. */
+export async function revokeAll (db: Kysely<any>, tables: Tables, userId: UserId, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+  return await revokeSelected(db, tables, sql`select id from ${tables.tokens}
+    where user_id = ${userId} and revoked_at is null and expires_at > now() order by id`, reason)
+}
+
+/** Digests of tokens that were ended within the time that a cache may still contradict it, by whichever call. */
+export async function recentlyEnded (db: Kysely<any>, { tokens }: Tables, condition: RawBuilder<unknown>, since: RawBuilder<unknown>): Promise<Digest[]> {
+  const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
+    where ${condition} and revoked_at is not null and stale_at > ${since}`.execute(db)
+  return rows.map(toDigest)
+}

@@ -1,0 +1,99 @@
+import { sql } from 'kysely'
+import type { Kysely, RawBuilder } from 'kysely'
+import { INVALID_TOKEN } from '../errors.js'
+import type { Digest, IssuedToken, SessionWriter, TokenRequest } from '../ports.js'
+import type { AuthenticatedUser, UserId } from '../../types/user.js'
+import { recentlyEnded, revokeAll, revokeSelected } from './revocations.js'
+import { refuseChange } from './refusals.js'
+import type { Sql } from './gateway.js'
+import { staleSince } from './stale.js'
+import type { Tables } from './tables.js'
+import { toBytes, toDigest } from './tokens.js'
+
+/**
+ * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
+ * a plain INSERT lets a login with the old password outlive the change of the password.
+ */
+export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser, cacheTtlMs }: { maxPerUser: number, cacheTtlMs: number }): SessionWriter {
+  const claim = createClaim(tables)
+  const since = staleSince(tables, cacheTtlMs)
+
+  async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
+    const row = await insertToken(db, tables, user.id, token)
+    const revoked = await trim(db, tables, user.id, row.id, maxPerUser)
+    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, ended: revoked.length, revoked }
+  }
+
+  return {
+    login: (userId, verifiedHash, token) => transaction(async (db) => {
+      const user = await claim.withHash(db, userId, verifiedHash)
+      return user === null ? null : await issueTo(db, user, token)
+    }),
+    issue: (userId, token) => transaction(async (db) => {
+      const user = await claim.locked(db, userId)
+      return user === null ? null : await issueTo(db, user, token)
+    }),
+    changePassword: ({ userId, sessionId, verifiedHash, newHash, token }) => transaction(async (db) => {
+      const user = await claim.withNewHash(db, userId, verifiedHash, newHash)
+      if (user === null) return null
+      const ended = await revokeAll(db, tables, userId, 'password_changed')
+      // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
+      if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
+      // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
+      const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
+      const heir = { ...token, ...await limitsOf(db, tables, sessionId) }
+      return { ...await issueTo(db, user, heir), ended: ended.length, revoked }
+    })
+  }
+}
+
+/** Statements that lock an active user's row and return the user, or nobody. */
+function createClaim (tables: Tables) {
+  const { users, userColumns, isActive, column } = tables
+  const { lastLogin } = tables.map.users.columns
+
+  async function one (db: Kysely<any>, statement: RawBuilder<Record<string, unknown>>): Promise<AuthenticatedUser | null> {
+    const { rows } = await statement.execute(db)
+    return rows[0] === undefined ? null : tables.toUser(rows[0])
+  }
+
+  const update = (set: RawBuilder<unknown>, userId: UserId, hash: string) =>
+    sql<Record<string, unknown>>`update ${users} set ${set} where ${column('id')} = ${userId}
+      and ${column('passwordHash')} = ${hash} and ${isActive} returning ${userColumns}`
+  const lock = (condition: RawBuilder<unknown>) =>
+    sql<Record<string, unknown>>`select ${userColumns} from ${users} where ${condition} and ${isActive} for no key update`
+
+  return {
+    withHash: (db: Kysely<any>, userId: UserId, hash: string) => one(db, lastLogin === null
+      ? lock(sql`${column('id')} = ${userId} and ${column('passwordHash')} = ${hash}`)
+      : update(sql`${column('lastLogin')} = now()`, userId, hash)),
+    withNewHash: (db: Kysely<any>, userId: UserId, hash: string, newHash: string) =>
+      one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)).catch(refuseChange),
+    locked: (db: Kysely<any>, userId: UserId) => one(db, lock(sql`${column('id')} = ${userId}`))
+  }
+}
+
+// What its successor keeps: a token that is limited to scopes must not get an unlimited one by changing the password.
+async function limitsOf (db: Kysely<any>, { tokens }: Tables, sessionId: string): Promise<Pick<TokenRequest, 'label' | 'scopes'>> {
+  const { rows } = await sql<Pick<TokenRequest, 'label' | 'scopes'>>`select label, scopes from ${tokens} where id = ${sessionId}`.execute(db)
+  return rows[0]!
+}
+
+interface NewRow { id: string, created_at: Date, expires_at: Date }
+
+async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId, token: TokenRequest): Promise<NewRow> {
+  const { rows } = await sql<NewRow>`insert into ${tokens} (digest, user_id, expires_at, ip, user_agent, label, scopes)
+    values (${toBytes(token.digest)}, ${userId}, now() + ${token.ttlMs}::float8 * interval '1 millisecond',
+      ${token.ip}::inet, ${token.userAgent}, ${token.label}, ${token.scopes}::text[])
+    returning id, created_at, expires_at`.execute(db)
+  return rows[0]!
+}
+
+// The new token is never its own victim, even where its transaction began before another's that committed first.
+async function trim (db: Kysely<any>, tables: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
+  const { tokens } = tables
+  const rows = await revokeSelected(db, tables, sql`select id from ${tokens} where revoked_at is null and id in (
+    select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now()
+    order by id = ${newId} desc, created_at desc, id desc offset ${sql.lit(maxPerUser)})`, 'too_many')
+  return rows.map(toDigest)
+}

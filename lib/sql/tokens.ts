@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
+import { CompiledQuery, sql } from 'kysely'
+import type { RawBuilder } from 'kysely'
+import type { Digest, FoundToken, RevokeReason, TokenReader } from '../ports.js'
+import type { Session } from '../../types/user.js'
+import { noRows } from './refusals.js'
+import type { Sql } from './gateway.js'
+import { staleSince } from './stale.js'
+import type { Tables } from './tables.js'
+
+interface TokenRow {
+  sid: string
+  iat: number
+  exp: number
+  idle: number | null
+  now: number
+  scopes: string[] | null
+}
+
+interface StaleRow { digest: Buffer, revoked: boolean, position: string }
+
+const KNOWN_MS = 30 * 86_400_000
+/** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
+const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
+
+export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idleTtlMs, cacheTtlMs }: { idleTtlMs: number | null, cacheTtlMs: number }): TokenReader {
+  const { tokens } = tables
+  const since = staleSince(tables, cacheTtlMs)
+  const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`
+  const findText = named(sql`select t.id as sid, t.scopes, ${tables.viewColumns}, ${epochMs(sql`t.created_at`)} as iat, ${epochMs(sql`t.expires_at`)} as exp,
+    ${idleTtlMs === null ? sql`null` : epochMs(idleAt(idleTtlMs))} as idle,
+    ceil(extract(epoch from now()) * 1000)::float8 as now
+    from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
+    where t.digest = ${null} and ${isLive} and u.is_active`.compile(db).sql)
+
+  return {
+    async find (digest) {
+      const { rows } = await read((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])))
+      return rows[0] === undefined ? null : toFound(rows[0], tables)
+    },
+    async list (userId) {
+      const { rows } = await read((db) => sql<Session>`select id, created_at as "createdAt", last_used_at as "lastUsedAt",
+        expires_at as "expiresAt", host(ip) as ip, user_agent as "userAgent", label, scopes
+        from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
+      return rows
+    },
+    // What has expired is in no cache: entries end with their token.
+    async listStale (after, limit) {
+      const { rows } = await read((db) => sql<StaleRow>`select digest, revoked_at is not null as revoked, ${position} as position
+        from ${tokens} where stale_at > ${since} and expires_at > now() and ${after === null ? sql`true` : isAfter(after)}
+        order by stale_at desc, id desc limit ${sql.lit(limit)}`.execute(db))
+      const digestsOf = (isRevoked: boolean) => rows.filter(({ revoked }) => revoked === isRevoked).map(toDigest)
+      return { revoked: digestsOf(true), refreshed: digestsOf(false), next: rows.length < limit ? null : rows[limit - 1]!.position }
+    },
+    // SKIP LOCKED: a row that is being revoked, or touched by another process, needs no touch, and nobody waits.
+    async touch (sessionIds, agesMs) {
+      await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
+        from (select id from ${tokens} where id = any(${sessionIds}::uuid[]) and revoked_at is null for no key update skip locked) free
+        join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
+        where t.id = free.id`.execute(db))
+    },
+    // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: the time would
+    // else tell names. Addresses are in the order of their family, then of their bits.
+    async isKnownAddress (username, ip) {
+      const network = networkOf(ip)
+      if (network === null) return false
+      const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
+        select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
+        where u.username = ${username} and t.ip between network(${network}::inet) and host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
+        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows))
+      return rows[0]?.isKnown ?? false
+    },
+    async prune (retentionMs, limit) {
+      const over = ago(retentionMs)
+      const idleOver = idleTtlMs === null ? sql`` : sql` or ${idleAt(idleTtlMs)} < ${over}`
+      const { numAffectedRows } = await run((db) => sql`delete from ${tokens} where id in (
+        select id from ${tokens} t where (t.expires_at < ${over} or t.revoked_at < ${over}${idleOver})
+        and (t.stale_at is null or t.stale_at <= ${since} or t.expires_at < now())
+        limit ${sql.lit(limit)} for update skip locked)`.execute(db))
+      return Number(numAffectedRows)
+    }
+  }
+}
+
+function toFound (row: TokenRow, tables: Tables): FoundToken {
+  return {
+    record: {
+      sessionId: row.sid,
+      user: tables.toUser(row as unknown as Record<string, unknown>),
+      issuedAtMs: row.iat,
+      expiresAtMs: row.exp,
+      idleAtMs: row.idle,
+      scopes: row.scopes
+    },
+    asOfMs: row.now
+  }
+}
+
+// Spelled out, since how an instant is cast to text depends on the session's settings.
+const position = sql<string>`to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
+
+/** What follows a position, from the latest back. */
+function isAfter (position: string): RawBuilder<boolean> {
+  const [instant, id] = position.split(' ')
+  return sql<boolean>`(stale_at, id) < (${instant}::timestamptz, ${id}::uuid)`
+}
+
+function networkOf (ip: string): string | null {
+  if (ip.includes('%') || isIP(ip) === 0) return null
+  return isIP(ip) === 4 ? `${ip}/32` : `${ip}/64`
+}
+
+export function toBytes (digest: Digest): Buffer {
+  return Buffer.from(digest, 'base64url')
+}
+
+export function toDigest ({ digest }: { digest: Uint8Array }): Digest {
+  return Buffer.from(digest).toString('base64url')
+}
+
+/** The instant `ms` milliseconds before now, by the database's clock. */
+export function ago (ms: number): RawBuilder<Date> {
+  return sql`now() - ${sql.lit(ms)} * interval '1 millisecond'`
+}
+
+function idleAt (idleTtlMs: number): RawBuilder<Date> {
+  return sql`t.last_used_at + ${sql.lit(idleTtlMs)} * interval '1 millisecond'`
+}
+
+function epochMs (instant: RawBuilder<unknown>): RawBuilder<number> {
+  return sql`floor(extract(epoch from ${instant}) * 1000)::float8`
+}
+
+// The name is the text's hash: two plugins with other tables on one pool don't collide.
+function named (text: string): string {
+  return `/*fta_${createHash('sha256').update(text).digest('hex').slice(0, 16)}*/ ${text}`
+}

@@ -1,0 +1,32 @@
+import { sql } from 'kysely'
+import type { RawBuilder } from 'kysely'
+import type { Credentials, UserStore } from '../ports.js'
+import { noRows, refuseUser } from './refusals.js'
+import type { Sql } from './gateway.js'
+import type { Tables } from './tables.js'
+
+export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
+  // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
+  async function findOne (condition: RawBuilder<unknown>): Promise<Credentials | null> {
+    const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
+      from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows))
+    return rows.length === 1 ? rows[0]! : null
+  }
+
+  return {
+    findByUsername: (username) => findOne(sql`username = ${username}`),
+    findById: (userId) => findOne(sql`id = ${userId}`),
+    async rehash (userId, from, to) {
+      const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
+        where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db))
+      return rows.length === 1
+    },
+    async create ({ username, passwordHash, fields }) {
+      const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
+      const { rows } = await run((db) => sql<Record<string, unknown>>`insert into ${tables.users} (${sql.join(names)})
+        values (${sql.join([username, passwordHash, ...Object.values(fields)])})
+        returning ${tables.userColumns}`.execute(db).catch((error) => refuseUser(db, tables, error)))
+      return tables.toUser(rows[0]!)
+    }
+  }
+}

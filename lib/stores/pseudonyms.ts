@@ -1,8 +1,0 @@
-import { createHmac } from 'node:crypto'
-import type { Pseudonym } from '../../types/ports.js'
-import type { Secret } from './secret.js'
-
-/** Pseudonyms under the servers' shared key, so that whoever reads Redis cannot try names. @throws what reading the key does */
-export function createPseudonyms (secret: Secret): Pseudonym {
-  return async (purpose, text) => createHmac('sha256', await secret.load()).update(`${purpose}\0${text}`).digest('base64url')
-}

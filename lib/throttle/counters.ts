@@ -1,0 +1,115 @@
+import { LRUCache } from 'lru-cache'
+import { createBreaker } from '../tools/breaker.js'
+import type { AttemptRules, AttemptStore, Logger, Now } from '../ports.js'
+import { withoutCommand } from '../cache/failure.js'
+import { createMemoryAttempts } from './memory-counters.js'
+import { createAttemptId, createRedisAttempts } from './redis-counters.js'
+import type { AttemptCommands } from './redis-counters.js'
+
+export interface AttemptsSettings {
+  /** `null`: counts are this process's. */
+  redis: AttemptCommands | null
+  namespace: string
+  /** In place of the rules that an attempt brings, while Redis does not count; `null`: the same. */
+  localRules: AttemptRules | null
+  logger: Logger
+  monotonicNow: Now
+}
+
+/** Begins the ids of attempts that were counted in this process. */
+const LOCAL = 'local:'
+/** Outcomes that Redis has not taken; more are left to the lease of their attempts. */
+const MOST_UNSETTLED = 10_000
+
+/** The counters in Redis; while it does not answer those of this process, by stricter rules: never none. Never rejects. */
+export function createAttempts ({ redis, namespace, localRules, logger, monotonicNow }: AttemptsSettings): AttemptStore {
+  const local = createMemoryAttempts({ now: monotonicNow })
+  if (redis === null) return local
+  const shared = createRedisAttempts({ client: redis, namespace })
+  const unsettled = createUnsettled()
+  const ask = createAsk({ logger, monotonicNow, onAnswer: unsettled.send })
+
+  async function takeLocal (key: string, rules: AttemptRules, of?: string) {
+    const attempt = await local.take(key, localRules ?? rules, of)
+    return { ...attempt, id: LOCAL + attempt.id }
+  }
+
+  // Whether it was counted is not known where no answer came: then it is taken back later.
+  async function takeShared (key: string, rules: AttemptRules, of?: string) {
+    const id = createAttemptId()
+    try {
+      return await shared.take(key, rules, of, id)
+    } catch (error) {
+      unsettled.keep(id, () => shared.giveBack(key, id))
+      throw error
+    }
+  }
+
+  async function settle (verb: 'giveBack' | 'fail', key: string, id: string): Promise<void> {
+    const localId = localIdOf(id)
+    if (localId !== null) return await local[verb](key, localId)
+    const send = () => shared[verb](key, id)
+    await ask(send, async () => unsettled.keep(id, send))
+  }
+
+  return {
+    take: (key, rules, of) => ask(() => takeShared(key, rules, of), () => takeLocal(key, rules, of)),
+    giveBack: (key, id) => settle('giveBack', key, id),
+    fail: (key, id) => settle('fail', key, id),
+    // Where the attempt was not counted there is nothing of it to take back.
+    async succeed (key, id, of) {
+      const localId = localIdOf(id)
+      await local.succeed(key, localId, of)
+      const sharedId = localId === null ? id : null
+      const send = () => shared.succeed(key, sharedId, of)
+      await ask(send, async () => unsettled.keep(`${key} ${id}`, send))
+    },
+    // What was claimed here before Redis went, or while it was away, stays claimed here.
+    claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)
+  }
+}
+
+/** How attempts ended, where Redis was not there to take it: sent again when it answers. Else they would count as under way until their lease ends. */
+function createUnsettled () {
+  const outcomes = new LRUCache<string, () => Promise<void>>({ max: MOST_UNSETTLED })
+  const keep = (id: string, send: () => Promise<void>): void => { outcomes.set(id, send) }
+
+  return {
+    keep,
+    send () {
+      for (const [id, send] of [...outcomes.entries()]) {
+        outcomes.delete(id)
+        send().catch(() => keep(id, send))
+      }
+    }
+  }
+}
+
+interface AskSettings { logger: Logger, monotonicNow: Now, onAnswer: () => void }
+
+/** Sends commands until they fail, then lets one try at times. Logs once an outage: whoever guesses passwords may not fill the log. */
+function createAsk ({ logger, monotonicNow, onAnswer }: AskSettings) {
+  const breaker = createBreaker({ now: monotonicNow })
+  let isTold = false
+
+  return async function ask<Result> (command: () => Promise<Result>, instead: () => Promise<Result>): Promise<Result> {
+    if (!breaker.allows()) return await instead()
+    try {
+      const result = await command()
+      breaker.succeeded()
+      isTold = false
+      onAnswer()
+      return result
+    } catch (error) {
+      breaker.failed()
+      if (!isTold) logger.warn({ reason: withoutCommand(error as Error).message }, 'Redis does not count failed logins: they are counted in this process')
+      isTold = true
+      return await instead()
+    }
+  }
+}
+
+/** `null`: it was counted in Redis, or nowhere. */
+function localIdOf (id: string | null): string | null {
+  return id?.startsWith(LOCAL) === true ? id.slice(LOCAL.length) : null
+}

@@ -1,0 +1,103 @@
+import { randomUUID } from 'node:crypto'
+import type { Attempt, AttemptRules, AttemptStore } from '../ports.js'
+import { LEASE_MS, MOST_UNDER_WAY } from './counter.js'
+
+/** What the counters ask of an ioredis client. */
+export interface AttemptCommands {
+  eval (script: string, keys: 1, key: string, ...args: (string | number)[]): Promise<unknown>
+  set (key: string, value: string, px: 'PX', ttlMs: number, nx: 'NX'): Promise<unknown>
+}
+
+// "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <whose they are, * of several>",
+// then " <id>:<when it counts as failed>" of each attempt under way. Time is Redis' own: a server whose clock is wrong would
+// else end waits early. What is no such text counts as nothing, and is written over.
+const READ = `local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local value = redis.pcall('GET', KEYS[1])
+local failures, ends, by, of, rest = string.match(type(value) == 'string' and value or '', '^(%d+) (%d+) (%S*) (%S*)(.*)$')
+failures, ends, by, of = tonumber(failures or 0), tonumber(ends or 0), by or '', of or ''
+local underWay = {}
+for id, over in string.gmatch(rest or '', ' ([^%s:]+):(%d+)') do
+  if tonumber(over) > now then table.insert(underWay, { id, math.min(over, now + ${LEASE_MS}) }) else failures = failures + 1 end
+end
+local function write (...)
+  local parts = { string.format('%.0f %.0f %s %s', failures, ends, by, of) }
+  for _, attempt in ipairs(underWay) do table.insert(parts, string.format('%s:%.0f', attempt[1], attempt[2])) end
+  redis.call('SET', KEYS[1], table.concat(parts, ' '), ...)
+end`
+
+// A wait longer than the longest is from before the clock or the rules were set back. The exponent's bound keeps it a number.
+const TAKE = `${READ}
+local free, delay, longest, forget, id, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local counted = failures + #underWay
+if ends > now + longest then
+  ends = now + longest
+  write('KEEPTTL')
+end
+if now < ends then return { 0, counted, math.ceil(ends - now) } end
+table.insert(underWay, { id, now + ${LEASE_MS} })
+if #underWay > ${MOST_UNDER_WAY} then
+  table.remove(underWay, 1)
+  failures = failures + 1
+end
+local wait = 0
+if counted + 1 >= free then
+  wait = math.ceil(math.min(longest, delay * 2 ^ math.min(counted + 1 - free, 50)))
+  ends, by = now + wait, id
+end
+if counted == 0 then of = owner elseif of ~= owner then of = '*' end
+write('PX', string.format('%.0f', math.max(forget, wait + 1000)))
+return { 1, counted, 0 }`
+
+const SETTLE = `${READ}
+local id, outcome, owner = ARGV[1], ARGV[2], ARGV[3]
+local wasUnderWay = false
+for i, attempt in ipairs(underWay) do
+  if attempt[1] == id then
+    table.remove(underWay, i)
+    wasUnderWay = true
+    break
+  end
+end
+if outcome == 'succeed' and of == owner then
+  failures, ends = 0, 0
+elseif outcome == 'fail' then
+  if wasUnderWay then failures = failures + 1 end
+elseif wasUnderWay and by == id then
+  ends = 0
+end
+if failures + #underWay == 0 then redis.call('DEL', KEYS[1]) else write('KEEPTTL') end`
+
+export function createAttemptId (): string {
+  return randomUUID()
+}
+
+export interface RedisAttempts extends AttemptStore {
+  /** `id` names the attempt also where the answer does not come. */
+  take (key: string, rules: AttemptRules, of?: string, id?: string): Promise<Attempt>
+}
+
+/**
+ * Counters and claims that all servers share, on Redis, Sentinel or Cluster: every verb is one command on one key,
+ * and every key has an end. Rejects where Redis does not answer. Scripts are sent whole, as the cache's are.
+ */
+export function createRedisAttempts ({ client, namespace }: { client: AttemptCommands, namespace: string }): RedisAttempts {
+  const counterOf = (key: string) => `${namespace}a:${key}`
+
+  async function settle (key: string, id: string, outcome: 'giveBack' | 'fail' | 'succeed', of = ''): Promise<void> {
+    await client.eval(SETTLE, 1, counterOf(key), id, outcome, of)
+  }
+
+  return {
+    async take (key, { free, delayMs, maxDelayMs, forgetMs }, of = '', id = createAttemptId()) {
+      const [isAllowed, failures, waitMs] = await client.eval(TAKE, 1, counterOf(key), free, delayMs, maxDelayMs, forgetMs, id, of) as [number, number, number]
+      return { isAllowed: isAllowed === 1, failures, waitMs, id }
+    },
+    giveBack: (key, id) => settle(key, id, 'giveBack'),
+    fail: (key, id) => settle(key, id, 'fail'),
+    succeed: (key, id, of = '') => settle(key, id ?? '', 'succeed', of),
+    async claim (key, ttlMs) {
+      return await client.set(`${namespace}c:${key}`, '1', 'PX', Math.ceil(ttlMs), 'NX') === 'OK'
+    }
+  }
+}
