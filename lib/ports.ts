@@ -1,13 +1,6 @@
+import type { Digest } from '../types/cache.js'
+import type { RevokeReason } from '../types/events.js'
 import type { AuthenticatedUser, Session, UserId } from '../types/user.js'
-
-export type * from './cache-ports.js'
-export type * from '../types/guard-ports.js'
-
-/** Milliseconds since 1970. Injected so that tests move a clock instead of sleeping. */
-export type Now = () => number
-
-/** Cryptographically strong random bytes; `node:crypto`'s `randomBytes` by default. */
-export type RandomBytes = (size: number) => Buffer
 
 /** The little a store or a service needs of a logger; pino's methods fit. */
 export interface Logger {
@@ -15,9 +8,6 @@ export interface Logger {
   warn (fields: object, message: string): void
   error (fields: object, message: string): void
 }
-
-/** SHA-256 of a whole token, base64url (43 characters): the only form of it that is kept. */
-export type Digest = string
 
 /** A live token as SQL tells it and as the cache repeats it. Instants are milliseconds since 1970. */
 export interface TokenRecord {
@@ -78,12 +68,8 @@ export interface Credentials {
   active: boolean
 }
 
-export type RevokeReason =
-  | 'logout' | 'logout_all' | 'session_deleted' | 'password_changed' | 'deactivated'
-  | 'user_deleted' | 'revoked' | 'too_many'
-
 /** The durable side: reading tokens. */
-export interface TokenReader {
+export interface TokenStore {
   find (digest: Digest): Promise<FoundToken | null>
   list (userId: UserId): Promise<Session[]>
   /** Tokens whose entry in some server's cache may be void, the latest first; `after` is the `next` of the page before. */
@@ -97,7 +83,7 @@ export interface TokenReader {
 }
 
 /** The durable side: every transaction that issues or ends tokens. Resolves after the commit. */
-export interface SessionWriter {
+export interface SessionStore {
   /** `null`: the password changed, or the user was deactivated, since the hash was verified. */
   login (userId: UserId, verifiedHash: string, token: TokenRequest): Promise<IssuedToken | null>
   /** `null`: no such active user. */
@@ -128,7 +114,7 @@ export interface Revoked {
 }
 
 /** The durable side: ending tokens. Resolves after the commit. */
-export interface RevocationWriter {
+export interface RevocationStore {
   token (digest: Digest, reason: RevokeReason): Promise<Revoked & { reason: RevokeReason | null, sessionId: string | null }>
   session (userId: UserId, sessionId: string, reason: RevokeReason): Promise<Revoked>
   user (userId: UserId, reason: RevokeReason): Promise<Revoked>
@@ -156,3 +142,81 @@ export interface UserStore {
   rehash (userId: UserId, from: string, to: string): Promise<boolean>
   create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
 }
+
+/** A read under way whose answer the near cache may keep. */
+export interface NearRead {
+  readonly digest: Digest
+  /** When it began, by the clocks of this process. */
+  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
+}
+
+/** Live tokens in this process, for as long as it would be told that they end. */
+export interface NearCache {
+  get (digest: Digest): TokenRecord | null
+  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
+  begin (digest: Digest): NearRead | null
+  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
+  settle (read: NearRead, record: TokenRecord | null): void
+  drop (digests: readonly Digest[]): void
+  clear (): void
+}
+
+/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
+export interface InvalidationChannel {
+  /** Whether every message would arrive now. */
+  isStanding (): boolean
+  start (): void
+  /** Never rejects. */
+  publish (digests: readonly Digest[]): Promise<void>
+  close (): Promise<void>
+}
+
+/** How attempts at one key are slowed down. */
+export interface AttemptRules {
+  /** So many attempts may be under way or have failed before the first wait. */
+  free: number
+  /** The first wait; each further failure doubles it. */
+  delayMs: number
+  maxDelayMs: number
+  /** Failures are forgotten so long after the last attempt. */
+  forgetMs: number
+}
+
+export interface Attempt {
+  isAllowed: boolean
+  /** Attempts counted before this one: failed, or under way. */
+  failures: number
+  /** Where it is not allowed: when to come back. */
+  waitMs: number
+  /** Names this attempt to what ends it. */
+  id: string
+}
+
+/**
+ * Counts attempts and claims, shared between the servers where there is Redis. Keys are pseudonyms. Never rejects.
+ * An attempt is under way until one of `giveBack`, `fail` and `succeed` ends it; one that none of them ends fails by itself.
+ */
+export interface FailureCounters {
+  /**
+   * Counts the attempt as under way unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `of` is
+   * whose it is, where several may share a key.
+   */
+  take (key: string, rules: AttemptRules, of?: string): Promise<Attempt>
+  /** Takes an attempt back, as if there had been none, and the wait that it began, if no later attempt has begun another. */
+  giveBack (key: string, id: string): Promise<void>
+  /** The attempt stays counted, as a failure. */
+  fail (key: string, id: string): Promise<void>
+  /**
+   * Takes a right attempt back (`null`: it was counted elsewhere), and forgets the failures, if all attempts were of the
+   * same one: who logs in to his own account may not refill another's. Attempts under way stay counted, as they may yet fail.
+   */
+  succeed (key: string, id: string | null, of?: string): Promise<void>
+  /** `true` for the first call with this key within `ttlMs`. */
+  claim (key: string, ttlMs: number): Promise<boolean>
+}
+
+/**
+ * What stands for a text that may not be kept (a typed username may be a password): HMAC-SHA-256 under a key
+ * that all servers share and Redis does not know, base64url. One text has another pseudonym for each purpose.
+ */
+export type Pseudonym = (purpose: 'account' | 'address' | 'captcha' | 'name' | 'spelling', text: string) => Promise<string>

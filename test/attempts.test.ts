@@ -5,18 +5,18 @@ import { Kysely, PostgresDialect } from 'kysely'
 import type { CompiledQuery } from 'kysely'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createAttempts } from '../lib/throttle/counters.js'
+import { createCounters } from '../lib/throttle/counters.js'
 import { checkTables } from '../lib/sql/startup-checks.js'
-import { createMemoryAttempts } from '../lib/throttle/memory-counters.js'
+import { createMemoryCounters } from '../lib/throttle/memory-counters.js'
 import { createPseudonyms } from '../lib/crypto/pseudonym.js'
-import { createSecret } from '../lib/sql/server-key.js'
-import { createRedisAttempts } from '../lib/throttle/redis-counters.js'
+import { createServerKey } from '../lib/sql/server-key.js'
+import { createRedisCounters } from '../lib/throttle/redis-counters.js'
 import { openRedis } from '../lib/redis/client.js'
 import type { RedisClient } from '../lib/redis/client.js'
 import { createSql } from '../lib/sql/gateway.js'
-import { createTokenReader } from '../lib/sql/tokens.js'
+import { createTokenStore } from '../lib/sql/tokens.js'
 import { createUserStore } from '../lib/sql/users.js'
-import type { AttemptRules, AttemptStore } from '../lib/ports.js'
+import type { AttemptRules, FailureCounters } from '../lib/ports.js'
 import { until } from './helpers/counting.js'
 import { openMigrated } from './helpers/migrated.js'
 import { createRedisServer } from './helpers/redis-server.js'
@@ -30,7 +30,7 @@ const SILENT = { info () {}, warn () {}, error () {} }
 let keys = 0
 const newKey = () => `key-${keys++}`
 
-async function takeMany (store: AttemptStore, key: string, count: number, rules = RULES) {
+async function takeMany (store: FailureCounters, key: string, count: number, rules = RULES) {
   const taken = []
   for (let i = 0; i < count; i++) taken.push(await store.take(key, rules))
   return taken
@@ -42,7 +42,7 @@ function isAbout (t: Test, actual: number, expected: number, what?: string): voi
 }
 
 /** What every store must do. `passTime` lets `ms` milliseconds go by for a counter. */
-function contract (t: Test, store: AttemptStore, passTime: (key: string, ms: number) => void | Promise<void>): void {
+function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: number) => void | Promise<void>): void {
   t.test('lets the free attempts pass at once and the next one wait', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 6)
@@ -249,23 +249,23 @@ function contract (t: Test, store: AttemptStore, passTime: (key: string, ms: num
 t.test('counters in the process', (t) => {
   let at = 1000
   const now = () => at
-  contract(t, createMemoryAttempts({ now }), (_key, ms) => { at += ms })
+  contract(t, createMemoryCounters({ now }), (_key, ms) => { at += ms })
 
   t.test('end a claim when its time is over', async (t) => {
-    const store = createMemoryAttempts({ now })
+    const store = createMemoryCounters({ now })
     t.same([await store.claim('a', 1000), await store.claim('a', 1000)], [true, false])
     at += 1000
     t.equal(await store.claim('a', 1000), true)
   })
 
   t.test('keep so many claims, the latest', async (t) => {
-    const store = createMemoryAttempts({ now, max: 2 })
+    const store = createMemoryCounters({ now, max: 2 })
     for (const key of ['a', 'b', 'c']) await store.claim(key, 1000)
     t.same([await store.claim('b', 1000), await store.claim('c', 1000), await store.claim('a', 1000)], [false, false, true])
   })
 
   t.test('are not pushed out by 20 000 other names', async (t) => {
-    const store = createMemoryAttempts({ now })
+    const store = createMemoryCounters({ now })
     await takeMany(store, 'victim', 5)
     for (let i = 0; i < 20_000; i++) await store.take(`name-${i}`, RULES)
     t.equal((await store.take('victim', RULES)).isAllowed, false)
@@ -273,7 +273,7 @@ t.test('counters in the process', (t) => {
   })
 
   t.test('are not pushed out by more names than there is room for, which share counters instead', async (t) => {
-    const store = createMemoryAttempts({ now, max: 100 })
+    const store = createMemoryCounters({ now, max: 100 })
     await takeMany(store, 'victim', 5)
     const once = { ...RULES, free: 1 }
     const attempts = []
@@ -288,7 +288,7 @@ t.test('counters in the process', (t) => {
   })
 
   t.test('that are shared forget one attempt at a success, and all with time', async (t) => {
-    const store = createMemoryAttempts({ now, max: 1 })
+    const store = createMemoryCounters({ now, max: 1 })
     await store.take('other', { ...RULES, forgetMs: 10 * RULES.forgetMs })
     const attempts = await takeMany(store, 'victim', 5)
     await store.succeed('victim', null)
@@ -306,7 +306,7 @@ t.test('counters in Redis', (t) => {
   const namespace = uniqueNamespace()
   const client = new Redis(redisUrl())
   t.teardown(() => client.disconnect())
-  const store = createRedisAttempts({ client, namespace })
+  const store = createRedisCounters({ client, namespace })
 
   async function passTime (key: string, ms: number): Promise<void> {
     const name = `${namespace}a:${key}`
@@ -354,7 +354,7 @@ t.test('counters in Redis', (t) => {
     const key = newKey()
     const other = new Redis(redisUrl())
     t.teardown(() => other.disconnect())
-    const stores = [store, createRedisAttempts({ client: other, namespace })]
+    const stores = [store, createRedisCounters({ client: other, namespace })]
     const attempts = await Promise.all(Array.from({ length: 50 }, (_, i) => stores[i % 2]!.take(key, RULES)))
     t.equal(attempts.filter(({ isAllowed }) => isAllowed).length, 5)
   })
@@ -379,7 +379,7 @@ t.test('counters in Redis', (t) => {
     const limited = openRedis({ url: redisUrl(), username, password: 'secret' }, SILENT)
     t.teardown(() => limited.disconnect())
     await limited.connect()
-    const attempts = createRedisAttempts({ client: limited as Redis, namespace })
+    const attempts = createRedisCounters({ client: limited as Redis, namespace })
     const taken = await takeMany(attempts, 'acl', 6)
     t.equal(taken[5]!.isAllowed, false)
     await attempts.giveBack('acl', taken[0]!.id)
@@ -404,7 +404,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     let at = 0
     const warnings: object[] = []
     const logger = { ...SILENT, warn: (...line: unknown[]) => { warnings.push(line) } }
-    const store = createAttempts({ redis: redis as Redis, namespace, localRules, logger, monotonicNow: () => at })
+    const store = createCounters({ redis: redis as Redis, namespace, localRules, logger, monotonicNow: () => at })
     return { store, redis, warnings, passTime: (ms: number) => { at += ms } }
   }
 
@@ -495,7 +495,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     await back(redis)
     passTime(100)
     t.same([await store.claim('during', 60_000), await store.claim('after', 60_000)], [false, true])
-    const [other] = [createRedisAttempts({ client: redis as Redis, namespace })]
+    const [other] = [createRedisCounters({ client: redis as Redis, namespace })]
     t.equal(await other!.claim('after', 60_000), false, 'other servers know')
     passTime(60_000)
     t.equal(await store.claim('after', 60_000), false, 'Redis has the last word')
@@ -504,7 +504,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
   await t.test('keep the rules they are given where there are none of their own, and without Redis', async (t) => {
     const { store } = await open(t, null)
     await server.kill()
-    const alone = createAttempts({ redis: null, namespace, localRules: local, logger: SILENT, monotonicNow: () => 0 })
+    const alone = createCounters({ redis: null, namespace, localRules: local, logger: SILENT, monotonicNow: () => 0 })
     for (const each of [store, alone]) {
       t.same((await takeMany(each, 'alice', 6)).map(({ isAllowed }) => isAllowed), [true, true, true, true, true, false])
     }
@@ -514,7 +514,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
 t.test('a pseudonym', async (t) => {
   const { pool, statements, tables, sql } = await openMigrated(t)
   const deadline = { timeoutMs: 5000, expired: () => new Error('too late') }
-  const open = (timeoutMs = 5000) => createPseudonyms(createSecret({ sql, tables, deadline: { ...deadline, timeoutMs } }))
+  const open = (timeoutMs = 5000) => createPseudonyms(createServerKey({ sql, tables, deadline: { ...deadline, timeoutMs } }))
 
   await t.test('is the same for one text on every server, and another for each purpose and text', async (t) => {
     const [one, other] = [open(), open()]
@@ -527,7 +527,7 @@ t.test('a pseudonym', async (t) => {
 
   await t.test('depends on the key in the database, which other databases don\'t have', async (t) => {
     const another = await openMigrated(t)
-    t.not(await createPseudonyms(createSecret({ ...another, deadline }))('account', 'alice'), await open()('account', 'alice'))
+    t.not(await createPseudonyms(createServerKey({ ...another, deadline }))('account', 'alice'), await open()('account', 'alice'))
   })
 
   await t.test('costs one statement for all', async (t) => {
@@ -541,11 +541,11 @@ t.test('a pseudonym', async (t) => {
   await t.test('is refused while the key cannot be read, and made as soon as it can', async (t) => {
     const [pseudonym, hasty] = [open(), open(50)]
     const expected = await open()('account', 'alice')
-    await pool.query('alter table auth_tokens_secret rename to away')
+    await pool.query('alter table auth_tokens_server_key rename to away')
     await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
-    await pool.query('alter table away rename to auth_tokens_secret')
+    await pool.query('alter table away rename to auth_tokens_server_key')
     const client = await pool.connect()
-    await client.query('begin; lock table auth_tokens_secret')
+    await client.query('begin; lock table auth_tokens_server_key')
     await t.rejects(hasty('account', 'alice'), { message: 'too late' })
     await client.query('rollback')
     client.release()
@@ -555,18 +555,18 @@ t.test('a pseudonym', async (t) => {
 
   await t.test('is never made without a key', async (t) => {
     const pseudonym = open()
-    await pool.query('delete from auth_tokens_secret')
-    await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The secret table has no row: take the migration 0003_token_auth_secret back/ })
-    await pool.query('insert into auth_tokens_secret (value) values (sha256(\'a\'))')
+    await pool.query('delete from auth_tokens_server_key')
+    await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The server key table has no row: take the migration 0003_token_auth_server_key back/ })
+    await pool.query('insert into auth_tokens_server_key (value) values (sha256(\'a\'))')
     t.equal(await pseudonym('account', 'alice'), createHmac('sha256', createHash('sha256').update('a').digest()).update('account\0alice').digest('base64url'))
-    await pool.query('drop table auth_tokens_secret')
-    await t.rejects(checkTables(sql.db, tables), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The secret table is not as expected: .*npx fastify-token-auth migrate --up/ })
+    await pool.query('drop table auth_tokens_server_key')
+    await t.rejects(checkTables(sql.db, tables), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The server key table is not as expected: .*npx fastify-token-auth migrate --up/ })
   })
 })
 
 t.test('a known address', async (t) => {
   const { pool, statements, tables, sql } = await openMigrated(t)
-  const reader = createTokenReader(sql, tables, { idleTtlMs: null, cacheTtlMs: 60_000 })
+  const reader = createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: 60_000 })
   const users = createUserStore(sql, tables)
   let sessions = 0
 
@@ -612,7 +612,7 @@ t.test('a known address', async (t) => {
       from generate_series(1, 3000) n`, [id])
     await pool.query('vacuum analyze auth_tokens')
     async function pagesFor (username: string, ip: string): Promise<number> {
-      await createTokenReader(createSql(db), tables, { idleTtlMs: null, cacheTtlMs: 60_000 }).isKnownAddress(username, ip)
+      await createTokenStore(createSql(db), tables, { idleTtlMs: null, cacheTtlMs: 60_000 }).isKnownAddress(username, ip)
       const { sql: text, parameters } = asked.pop()!
       const { rows } = await pool.query(`explain (analyze, buffers, format json) ${text}`, [...parameters])
       const { 'Shared Hit Blocks': hit, 'Shared Read Blocks': read } = rows[0]['QUERY PLAN'][0].Plan

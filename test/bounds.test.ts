@@ -4,7 +4,7 @@ import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
 import { PreparedClient } from '../lib/index.js'
-import { createShared } from '../lib/tools/single-flight.js'
+import { singleFlight } from '../lib/tools/single-flight.js'
 import { createTokenFormat } from '../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from './helpers/app.js'
 import { until } from './helpers/counting.js'
@@ -120,7 +120,7 @@ t.test('logins whose password nobody has looked at have a quarter of the connect
 t.test('whoever asks for the health at once asks PostgreSQL once', async (t) => {
   let asked = 0
   let answer = (_text: string) => {}
-  const ask = createShared(async () => { asked++; return await new Promise<string>((resolve) => { answer = resolve }) })
+  const ask = singleFlight(async () => { asked++; return await new Promise<string>((resolve) => { answer = resolve }) })
   const both = [ask(), ask()]
   answer('up')
   t.same([await Promise.all(both), asked], [['up', 'up'], 1])

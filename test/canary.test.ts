@@ -437,7 +437,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     await until(() => (ledger.texts.get('redis monitor') ?? []).join('').includes(plants.find(([place]) => place === 'redis monitor')![1]), 'MONITOR has told all')
     await redis.look()
     for (const { password_hash: hash } of await database.run('select password_hash from users where password_hash is not null')) ledger.marks.push({ kind: 'password hash', value: hash, core: hash.slice(-31) })
-    const [{ value }] = await database.run('select value from auth_tokens_secret')
+    const [{ value }] = await database.run('select value from auth_tokens_server_key')
     ledger.marks.push({ kind: 'key of the pseudonyms', value, core: null })
     await database.look(ledger.see)
     await host.call('close')

@@ -10,8 +10,8 @@ import { recaptchaEnterprise } from '../lib/captcha/recaptcha-enterprise.js'
 import { turnstile } from '../lib/captcha/turnstile.js'
 import { errors, recaptcha } from '../lib/index.js'
 import type { Captcha, CaptchaVerdict, RecaptchaOptions } from '../lib/index.js'
-import { createCaptchaGuard } from '../lib/services/captcha.js'
-import type { CaptchaGuardSettings } from '../lib/services/captcha.js'
+import { createCaptchaCheck } from '../lib/services/captcha.js'
+import type { CaptchaCheckSettings } from '../lib/services/captcha.js'
 
 const SECRET = '6LeSECRET-secret-key'
 const NOW = Date.parse('2026-03-01T12:00:00Z')
@@ -517,14 +517,14 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 interface Line { level: string, fields: object, message: string }
 
 /** A guard with a provider, the steps that were taken, and the lines that were logged. */
-function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial<CaptchaGuardSettings> = {}) {
+function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial<CaptchaCheckSettings> = {}) {
   const lines: Line[] = []
   const steps: string[] = []
   const claimed = new Set<string>()
   const clock = { nowMs: 1000 }
   const write = (level: string) => (fields: object, message: string) => { lines.push({ level, fields, message }) }
   const provider = typeof captcha === 'function' ? { verify: captcha } : captcha
-  const guard = createCaptchaGuard({
+  const guard = createCaptchaCheck({
     captcha: provider === null ? null : { ...provider, async verify (answer, context) { steps.push('ask'); return await provider.verify(answer, context) } },
     async claim (key, ttlMs) {
       steps.push(`claim ${key} ${ttlMs}`)

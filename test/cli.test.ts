@@ -135,11 +135,11 @@ test('migrate applies, tells, takes back and prints', async (t) => {
   const missing = await cli(['migrate', '--status'], { env })
   t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_secret {2}missing\n/ })
   t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to take back: no migration is applied\n', err: '' })
-  t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_secret\n', err: '' })
+  t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', err: '' })
   t.same(await cli(['migrate'], { env }), { code: 0, out: 'Nothing to do: every migration is applied\n', err: '' })
-  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_secret {2}applied \d{4}-/)
-  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Took back 0003_token_auth_secret\n', err: '' })
-  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_secret {2}missing/)
+  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}applied \d{4}-/)
+  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Took back 0003_token_auth_server_key\n', err: '' })
+  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}missing/)
 })
 
 test('migrate --sql prints statements that a database takes, without asking one', async (t) => {
@@ -157,7 +157,7 @@ test('migrate maps a host\'s own users table', async (t) => {
   const url = await freshDatabase(t)
   await query('create schema app; create schema auth; create table app.people (nr bigint primary key)', url)
   const flags = ['--users-table', 'people', '--users-schema', 'app', '--id-column', 'nr', '--active-column', 'none', '--last-login-column', 'none', '--tokens-table', 'tokens', '--tokens-schema', 'auth']
-  t.match(await cli(['migrate', ...flags], { env: { DATABASE_URL: url } }), { code: 0, out: 'Applied 0002_token_auth_tokens\nApplied 0003_token_auth_secret\n' })
+  t.match(await cli(['migrate', ...flags], { env: { DATABASE_URL: url } }), { code: 0, out: 'Applied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n' })
   const [column] = await query("select format_type(atttypid, null) as type from pg_attribute where attrelid = 'auth.tokens'::regclass and attname = 'user_id'", url)
   t.same(column, { type: 'bigint' })
   t.match((await cli(['migrate', '--sql', '--id-type', 'integer', ...flags])).out, 'user_id integer references "app"."people" ("nr")')
@@ -190,7 +190,7 @@ test('two processes may migrate at once', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const results = await Promise.all([spawnCli(t, ['migrate'], env).result, spawnCli(t, ['migrate'], env).result])
   t.strictSame(results.map(({ code, err }) => ({ code, err })), [{ code: 0, err: '' }, { code: 0, err: '' }])
-  t.strictSame(results.map(({ out }) => out).sort(), ['Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_secret\n', 'Nothing to do: every migration is applied\n'])
+  t.strictSame(results.map(({ out }) => out).sort(), ['Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', 'Nothing to do: every migration is applied\n'])
 })
 
 test('users are made, get passwords and lose sessions', async (t) => {

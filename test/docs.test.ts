@@ -256,7 +256,7 @@ t.test('docs/storage.md', async (t) => {
   await owner.connect()
   t.teardown(() => owner.end())
 
-  for (const table of ['auth_tokens', 'auth_tokens_secret', 'auth_tokens_caches', 'users']) {
+  for (const table of ['auth_tokens', 'auth_tokens_server_key', 'auth_tokens_caches', 'users']) {
     t.test(`has every column of ${table} with its type, and no other`, async (t) => {
       const { rows } = await owner.query(`select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute
         where attrelid = $1::regclass and attnum > 0`, [table])
@@ -386,7 +386,7 @@ t.test('docs/security.md', async (t) => {
     const { url } = await setUp(t)
     const owner = new pg.Client(url)
     await owner.connect()
-    const key = async () => (await owner.query('select value from auth_tokens_secret')).rows.map(({ value }) => value.toString('hex'))
+    const key = async () => (await owner.query('select value from auth_tokens_server_key')).rows.map(({ value }) => value.toString('hex'))
     const before = await key()
     const { rowCount } = await owner.query(blocksOf(text, 'sql')[0]!)
     const after = await key()

@@ -10,13 +10,14 @@ import Fastify from 'fastify'
 import pg from 'pg'
 import t from 'tap'
 import { authPlugin, createPGlitePool, PreparedClient } from '../lib/index.js'
-import type { Captcha, Hasher, StalePage } from '../lib/index.js'
-import { withoutCommand } from '../lib/cache/failure.js'
-import { createCacheGate } from '../lib/cache/availability.js'
-import { createCachedTokenStore } from '../lib/cache/read-through.js'
+import type { Captcha, Hasher } from '../lib/index.js'
+import type { StalePage } from '../lib/ports.js'
+import { redactCommand } from '../lib/cache/failure.js'
+import { createCacheAvailability } from '../lib/cache/availability.js'
+import { createReadThrough } from '../lib/cache/read-through.js'
 import { UNSEALED } from '../lib/crypto/seal.js'
 import { createMemoryCache } from '../lib/cache/memory-cache.js'
-import { codeOf, isLost, isUnreachable, withoutValues } from '../lib/sql/errors.js'
+import { codeOf, isLost, isUnreachable, redactValues } from '../lib/sql/errors.js'
 import { createRetry } from '../lib/sql/retry.js'
 import { createCatchUp } from '../lib/cache/catch-up.js'
 import { createDatabaseClock } from '../lib/tools/database-clock.js'
@@ -338,14 +339,14 @@ t.test('PreparedClient leaves every other statement as it is', async (t) => {
 t.test('a driver\'s error loses its values, and keeps what helps', async (t) => {
   const failed = await pool.query('insert into users (username) values ($1), ($1)', ['a secret name']).catch((error) => error)
   t.match(failed.detail, 'a secret name')
-  const clean = withoutValues(failed)
+  const clean = redactValues(failed)
   t.notMatch(JSON.stringify({ ...clean, message: clean.message, stack: clean.stack }), 'a secret name')
   t.match(clean, { code: '23505', table: 'users', name: 'DatabaseError' })
-  t.same(['22001', '23502', '23514'].map((code) => withoutValues({ code, column: 'c', constraint: 'k', message: 'a secret' }).message),
+  t.same(['22001', '23502', '23514'].map((code) => redactValues({ code, column: 'c', constraint: 'k', message: 'a secret' }).message),
     ['a value is too long for its column', 'the column "c" must have a value', 'the check "k" refuses a value'])
   for (const nothing of [null, undefined, 'text', 5]) t.equal(codeOf(nothing), '')
-  t.equal(withoutValues(null).message, 'the database refused the statement')
-  t.equal(withoutValues(new Error('')).message, 'the database refused the statement')
+  t.equal(redactValues(null).message, 'the database refused the statement')
+  t.equal(redactValues(new Error('')).message, 'the database refused the statement')
   t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
   for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
   for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
@@ -354,7 +355,7 @@ t.test('a driver\'s error loses its values, and keeps what helps', async (t) => 
 t.test('what PostgreSQL refuses is told by what refuses it, never by the value', (t) => {
   const failure = { message: 'secret', detail: 'secret', constraint: 'rule', column: 'name' }
   for (const code of ['22001', '22021', '22P05', '23001', '23502', '23503', '23505', '23514', '23P01', '44000', 'P0001', '22P02']) {
-    const { message } = withoutValues({ ...failure, code })
+    const { message } = redactValues({ ...failure, code })
     t.notMatch(message, /secret/, code)
     if (code.startsWith('23')) t.match(message, /"(rule|name)"/, code)
   }
@@ -370,14 +371,14 @@ t.test('a statement is not tried on more connections than there may be', async (
 
 t.test('a cache\'s error loses its command', async (t) => {
   const reply = (message: string) => Object.assign(new Error(message), { name: 'ReplyError', command: { args: ['secret'] } })
-  t.match(withoutCommand(reply('OOM command not allowed')), { message: 'Redis answered OOM', name: 'CacheError' })
-  t.match(withoutCommand(reply('whatever')), { message: 'Redis answered an error' })
-  t.match(withoutCommand(new Error('Command timed out')), { message: 'Command timed out' })
-  t.notOk('command' in withoutCommand(reply('OOM')))
+  t.match(redactCommand(reply('OOM command not allowed')), { message: 'Redis answered OOM', name: 'CacheError' })
+  t.match(redactCommand(reply('whatever')), { message: 'Redis answered an error' })
+  t.match(redactCommand(new Error('Command timed out')), { message: 'Command timed out' })
+  t.notOk('command' in redactCommand(reply('OOM')))
 })
 
 t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {
-  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const rounds: (() => void)[] = []
   const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
   const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), gate, listStale, assertPrimary: async () => {}, windowMs: 1000 })
@@ -395,11 +396,11 @@ t.test('the cache is trusted after a round that began when the last doubt had co
 
 t.test('a revocation that overtakes a read', async (t) => {
   const memory = createMemoryCache({ max: 10, now: Date.now })
-  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   gate.trust()
   const record = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
   const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, asOfMs: number } | null>) =>
-    createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+    createReadThrough({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
   const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 
   await t.test('between the look and the lease, is seen', async (t) => {

@@ -15,7 +15,7 @@ type Mapping = Pick<AuthPluginOptions, 'users' | 'token'>
 
 const USERS = '0001_token_auth_users'
 const TOKENS = '0002_token_auth_tokens'
-const SECRET = '0003_token_auth_secret'
+const SECRET = '0003_token_auth_server_key'
 const ALL = [USERS, TOKENS, SECRET]
 const OWN = readTableMap({})
 
@@ -98,21 +98,21 @@ t.test('the secret is made once, by the database, and differs from one database 
   const [migrated, again, printed] = databases as [Kysely<any>, Kysely<any>, Kysely<any>]
   for (const db of [migrated, again]) await migrateUp(db, OWN)
   await execute(printed, await printMigrations(OWN, 'up'))
-  const read = async (db: Kysely<any>) => (await sql<{ value: Buffer }>`select value from auth_tokens_secret`.execute(db)).rows.map(({ value }) => value.toString('hex'))
+  const read = async (db: Kysely<any>) => (await sql<{ value: Buffer }>`select value from auth_tokens_server_key`.execute(db)).rows.map(({ value }) => value.toString('hex'))
   const secrets = (await Promise.all(databases.map(read))).flat()
   t.equal(new Set(secrets).size, 3)
   t.ok(secrets.every((secret) => /^[0-9a-f]{64}$/.test(secret)))
   await migrateUp(migrated, OWN)
   t.same(await read(migrated), [secrets[0]])
-  for (const row of ['(sha256(\'a\'))', '(\'short\')']) await t.rejects(execute(migrated, [`insert into auth_tokens_secret (value) values ${row}`]), { code: /^23505|23514$/ })
-  await t.rejects(execute(migrated, ['insert into auth_tokens_secret (id, value) values (false, sha256(\'a\'))']), { code: '23514' }, 'there is one row')
+  for (const row of ['(sha256(\'a\'))', '(\'short\')']) await t.rejects(execute(migrated, [`insert into auth_tokens_server_key (value) values ${row}`]), { code: /^23505|23514$/ })
+  await t.rejects(execute(migrated, ['insert into auth_tokens_server_key (id, value) values (false, sha256(\'a\'))']), { code: '23514' }, 'there is one row')
 })
 
 t.test('the secret is made in the embedded database too', async (t) => {
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: createPGlitePool(new PGlite()) }) })
   t.teardown(() => db.destroy())
   await migrateUp(db, OWN)
-  const { rows } = await sql<{ value: Uint8Array }>`select value from auth_tokens_secret`.execute(db)
+  const { rows } = await sql<{ value: Uint8Array }>`select value from auth_tokens_server_key`.execute(db)
   t.same(rows.map(({ value }) => value.length), [32])
 })
 

@@ -7,12 +7,13 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { authPlugin } from '../lib/index.js'
-import type { AuthEvents, AuthPluginOptions, TokenRecord } from '../lib/index.js'
+import type { AuthEvents, AuthPluginOptions } from '../lib/index.js'
+import type { TokenRecord } from '../lib/ports.js'
 import { createMemoryCache } from '../lib/cache/memory-cache.js'
 import { createDatabaseClock } from '../lib/tools/database-clock.js'
 import { createNearCache } from '../lib/cache/near-cache.js'
-import { createNearChannel } from '../lib/cache/invalidation-channel.js'
-import { createNearTokenStore, createTellingCache } from '../lib/cache/near-token-store.js'
+import { createInvalidationChannel } from '../lib/cache/invalidation-channel.js'
+import { createNearLookup, createInvalidatingCache } from '../lib/cache/near-token-store.js'
 import { digestOf } from '../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
@@ -408,7 +409,7 @@ t.test('a connection that is lost before Redis has acknowledged the subscription
     const client = new Redis(redisUrl(), { lazyConnect: true, enableOfflineQueue: false, maxRetriesPerRequest: 0, autoResubscribe: false, retryStrategy: () => null })
     const failures: string[] = []
     const lost = deferred<undefined>()
-    const channel = createNearChannel({
+    const channel = createInvalidationChannel({
       subscriber: client,
       publisher: client,
       name: uniqueNamespace(),
@@ -536,7 +537,7 @@ t.test('the entries', async (t) => {
 t.test('a read that an invalidation overtakes fills nothing, and voids no other', async (t) => {
   const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isTold: () => true })
   const held = new Map<string, (record: TokenRecord | null) => void>()
-  const store = createNearTokenStore({
+  const store = createNearLookup({
     near,
     store: { resolve: (digest, done) => { held.set(digest, (record) => done(null, record)) }, resolveFresh: async () => null }
   })
@@ -555,7 +556,7 @@ t.test('a revocation ends the entry at once, and again when the cache has acknow
   const inner = createMemoryCache({ max: 10, now: Date.now })
   const acknowledged = deferred<undefined>()
   const told: (readonly string[])[] = []
-  const cache = createTellingCache({
+  const cache = createInvalidatingCache({
     near,
     cache: { ...inner, tombstone: async () => { await acknowledged.promise } },
     channel: { isStanding: () => true, start () {}, publish: async (digests) => { told.push(digests) }, close: async () => {} }

@@ -13,7 +13,7 @@ import type { HaveIBeenPwnedOptions } from '../lib/passwords/have-i-been-pwned.j
 import { createCommonPasswords, isCommon } from '../lib/passwords/common-passwords.js'
 import { createPasswordPolicy } from '../lib/passwords/policy.js'
 import type { PasswordPolicySettings } from '../lib/passwords/policy.js'
-import type { BreachedPasswords, PasswordRule } from '../lib/ports.js'
+import type { BreachedPasswords, PasswordRule } from '../types/passwords.js'
 
 const GOOD = 'teal-otter-7'
 const NOTHING = { minLength: 8, maxLength: 64, common: false, contextWords: [], breached: null, check: null }

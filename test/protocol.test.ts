@@ -55,7 +55,7 @@ async function session (bench: Bench): Promise<string> {
 
 /** How servers seal a text: the format, written down once more. */
 async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
-  const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_secret')
+  const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_server_key')
   const derived = createHmac('sha256', key).update('cache entry\0').digest('base64url')
   return { key, seal: (text) => `V${createHash('sha512-256').update(derived).update(text).digest('base64url')}${text}` }
 }
@@ -255,7 +255,7 @@ t.test('servers with an old and a new key take each other\'s entries for garbage
   const token = await session(before)
   const entry = await before.warm(token)
   const { pool } = countingPool(t, database.url)
-  await pool.query('update auth_tokens_secret set value = sha256(value)')
+  await pool.query('update auth_tokens_server_key set value = sha256(value)')
   const after = await createBench(t, { cache: { namespace } })
   const costs = async (bench: Bench) => {
     await begin(bench)

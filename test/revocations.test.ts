@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
-import type { StalePage } from '../lib/index.js'
+import type { StalePage } from '../lib/ports.js'
 import type { UserId } from '../types/user.js'
-import { createRevocationWriter } from '../lib/sql/revocations.js'
-import { createSessionWriter } from '../lib/sql/sessions.js'
-import { createTokenReader } from '../lib/sql/tokens.js'
+import { createRevocationStore } from '../lib/sql/revocations.js'
+import { createSessionStore } from '../lib/sql/sessions.js'
+import { createTokenStore } from '../lib/sql/tokens.js'
 import { createUserStore } from '../lib/sql/users.js'
 import { caller, createApp, createUser, login, testOptions } from './helpers/app.js'
 import { countingPool, until, watchRedis } from './helpers/counting.js'
@@ -14,10 +14,10 @@ import { createDatabase, uniqueNamespace } from './helpers/services.js'
 const MINUTE_MS = 60_000
 const CACHE_TTL_MS = 5 * MINUTE_MS
 const { pool, sql, tables } = await openMigrated(t)
-const revocations = createRevocationWriter(sql, tables, { cacheTtlMs: CACHE_TTL_MS })
-const reader = createTokenReader(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS })
-const sessions = createSessionWriter(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS })
-const crowded = createSessionWriter(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS })
+const revocations = createRevocationStore(sql, tables, { cacheTtlMs: CACHE_TTL_MS })
+const reader = createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS })
+const sessions = createSessionStore(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS })
+const crowded = createSessionStore(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS })
 const users = createUserStore(sql, tables)
 const newToken = () => ({ digest: randomBytes(32).toString('base64url'), ttlMs: 60 * MINUTE_MS, ip: null, userAgent: null, label: null, scopes: null })
 

@@ -1,14 +1,14 @@
 import { hash } from 'node:crypto'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createCacheGate } from '../lib/cache/availability.js'
-import { createCachedTokenStore } from '../lib/cache/read-through.js'
+import { createCacheAvailability } from '../lib/cache/availability.js'
+import { createReadThrough } from '../lib/cache/read-through.js'
 import { createDatabaseClock } from '../lib/tools/database-clock.js'
 import { createDoubts } from '../lib/cache/doubts.js'
 import { createMemoryCache } from '../lib/cache/memory-cache.js'
 import { createPseudonyms } from '../lib/crypto/pseudonym.js'
 import { createSeal } from '../lib/crypto/seal.js'
-import { createSecret } from '../lib/sql/server-key.js'
+import { createServerKey } from '../lib/sql/server-key.js'
 import type { TokenRecord } from '../lib/ports.js'
 import { until } from './helpers/counting.js'
 import { openMigrated } from './helpers/migrated.js'
@@ -18,10 +18,10 @@ const record: TokenRecord = { sessionId: 's', user: { id: 1, username: 'a' }, is
 async function openDatabase (t: Test) {
   const { pool, statements, tables, sql } = await openMigrated(t)
   return {
-    open: () => createSecret({ sql, tables, deadline: { timeoutMs: 5000, expired: () => new Error('too late') } }),
+    open: () => createServerKey({ sql, tables, deadline: { timeoutMs: 5000, expired: () => new Error('too late') } }),
     statements,
-    hide: () => pool.query('alter table auth_tokens_secret rename to away'),
-    show: () => pool.query('alter table away rename to auth_tokens_secret')
+    hide: () => pool.query('alter table auth_tokens_server_key rename to away'),
+    show: () => pool.query('alter table away rename to auth_tokens_server_key')
   }
 }
 
@@ -99,13 +99,13 @@ t.test('a seal', async (t) => {
 
 t.test('a cache without the key', async (t) => {
   const { open, hide, show } = await openDatabase(t)
-  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   gate.trust()
   const cache = createMemoryCache({ max: 10, now: Date.now })
   let asked = 0
   const server = (secret: ReturnType<typeof open>) => {
     const find = async () => { asked++; return { record, asOfMs: Date.now() } }
-    const store = createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+    const store = createReadThrough({ cache, gate, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
     return (digest: string) => new Promise((resolve, reject) => store.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
   }
   const at = (digest: string) => new Promise((resolve) => cache.get(digest, (_error, value) => resolve(value)))

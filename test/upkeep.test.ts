@@ -5,9 +5,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { untilDone } from '../lib/tools/until-done.js'
 import { authPlugin } from '../lib/index.js'
-import { createCacheGate } from '../lib/cache/availability.js'
-import { createCacheLives } from '../lib/sql/caches.js'
-import { createCertainWrites } from '../lib/cache/retried-writes.js'
+import { createCacheAvailability } from '../lib/cache/availability.js'
+import { createCacheRegistry } from '../lib/sql/caches.js'
+import { createRetriedWrites } from '../lib/cache/retried-writes.js'
 import { createDatabaseClock } from '../lib/tools/database-clock.js'
 import { createDoubts } from '../lib/cache/doubts.js'
 import { createMemoryCache } from '../lib/cache/memory-cache.js'
@@ -156,7 +156,7 @@ t.test('the life of a cache is written down again and again, sooner after a fail
   const { pool, sql, tables } = await openMigrated(t)
   const failures: Error[] = []
   const clock = createDatabaseClock({ now: () => 0, monotonicNow: () => 0 })
-  const lives = createCacheLives({
+  const lives = createCacheRegistry({
     sql,
     tables,
     namespace: 'a:',
@@ -206,11 +206,11 @@ t.test('what is in doubt stays so until the last reason is gone', async (t) => {
 })
 
 t.test('writes that a cache does not take are repeated, up to a bound', async (t) => {
-  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const doubts = createDoubts()
   let [isAway, overflows] = [true, 0]
   const sent: (readonly string[])[] = []
-  const writes = createCertainWrites({
+  const writes = createRetriedWrites({
     operation: 'tombstone',
     isTerminal: true,
     gate,
@@ -272,7 +272,7 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
 })
 
 t.test('a cache that does not take more tombstones than can be kept is not trusted', async (t) => {
-  const gate = createCacheGate({ monotonicNow: () => 0, onError: () => {} })
+  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   gate.trust()
   const upkeep = createUpkeep({
     cache: { ...createMemoryCache({ max: 10, now: () => 0 }), tombstone: () => Promise.reject(new Error('away')) },

@@ -1,5 +1,9 @@
-import type { RevokeReason } from '../lib/ports.js'
 import type { UserId } from './user.js'
+
+/** Why a token ended. */
+export type RevokeReason =
+  | 'logout' | 'logout_all' | 'session_deleted' | 'password_changed' | 'deactivated'
+  | 'user_deleted' | 'revoked' | 'too_many'
 
 /** Why a login was refused. `no_password`: the account has none; `unknown_hash`: its stored hash is damaged or foreign. */
 export type LoginFailure =

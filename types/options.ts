@@ -2,7 +2,14 @@ import type { Kysely, PostgresPool } from 'kysely'
 import type { Pool, PoolConfig } from 'pg'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { AuthHooks } from './events.js'
-import type { BreachedPasswords, CaptchaOption, Hasher, Now, PasswordRule, PasswordVerifier, RandomBytes } from '../lib/ports.js'
+import type { CaptchaOption } from './captcha.js'
+import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from './passwords.js'
+
+/** Milliseconds since 1970. Injected so that tests move a clock instead of sleeping. */
+export type Now = () => number
+
+/** Cryptographically strong random bytes; `node:crypto`'s `randomBytes` by default. */
+export type RandomBytes = (size: number) => Buffer
 
 /** `'30d'`, `'15 minutes'`, or a number of milliseconds. */
 export type Duration = string | number

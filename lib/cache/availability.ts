@@ -1,7 +1,7 @@
 import { createBreaker } from '../tools/breaker.js'
-import type { Now } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
-export interface CacheGate {
+export interface CacheAvailability {
   /** Whether a request may read the cache now. When the breaker is half open, one request at a time may. */
   admits (): boolean
   /** Whether the cache is trusted and answers. */
@@ -15,7 +15,7 @@ export interface CacheGate {
   failed (operation: string, error: Error): void
 }
 
-export interface CacheGateSettings {
+export interface CacheAvailabilitySettings {
   /** A monotonic clock, in milliseconds. */
   monotonicNow: Now
   onError: (operation: string, error: Error) => void
@@ -25,7 +25,7 @@ export interface CacheGateSettings {
  * Decides whether the cache is read. It is trusted once the latest revocations are known to be in it,
  * and asked as long as it answers; otherwise SQL is asked instead.
  */
-export function createCacheGate ({ monotonicNow, onError }: CacheGateSettings): CacheGate {
+export function createCacheAvailability ({ monotonicNow, onError }: CacheAvailabilitySettings): CacheAvailability {
   const breaker = createBreaker({ now: monotonicNow })
   const listeners: (() => void)[] = []
   let isTrusted = false

@@ -1,6 +1,7 @@
 import { untilDone } from '../tools/until-done.js'
-import type { CacheGate } from './availability.js'
-import type { TokenCache, TokenReader } from '../ports.js'
+import type { CacheAvailability } from './availability.js'
+import type { TokenStore } from '../ports.js'
+import type { TokenCache } from '../../types/cache.js'
 
 export interface CatchUp {
   /** Starts to follow the cache's connection. */
@@ -14,8 +15,8 @@ export interface CatchUp {
 
 export interface CatchUpSettings {
   cache: TokenCache
-  gate: CacheGate
-  listStale: TokenReader['listStale']
+  gate: CacheAvailability
+  listStale: TokenStore['listStale']
   /** Rejects where the database is a standby: what it lists may not be the latest. */
   assertPrimary: () => Promise<void>
   /** Life of the tombstones. */

@@ -1,4 +1,5 @@
-import type { Digest, RevocationSubject } from '../ports.js'
+import type { RevocationSubject } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
 import type { UserId } from '../../types/user.js'
 
 /** Tokens that may have ended while the cache does not have it: it is not believed about them. */

@@ -1,4 +1,5 @@
-import type { Digest, TokenRecord } from '../ports.js'
+import type { TokenRecord } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
 import type { Seal } from '../crypto/seal.js'
 
 /** The terminal value of a revoked token. */

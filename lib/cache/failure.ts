@@ -1,4 +1,5 @@
-import type { Logger, Now } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
 const QUIET_MS = 10_000
 
@@ -10,7 +11,7 @@ export interface FailureReporterSettings {
 }
 
 /** A cache's error without keys and values: ioredis' carry the whole command, and a message may quote it. */
-export function withoutCommand (error: Error): Error {
+export function redactCommand (error: Error): Error {
   const isReply = error.name === 'ReplyError'
   const text = isReply ? `Redis answered ${/^[A-Z]+/.exec(error.message)?.[0] ?? 'an error'}` : error.message
   return Object.assign(new Error(text), { name: 'CacheError' })
@@ -20,7 +21,7 @@ export function withoutCommand (error: Error): Error {
 export function createFailureReporter ({ tell, logger, monotonicNow, message }: FailureReporterSettings) {
   let quietUntil = -Infinity
   return (operation: string, failure: Error): void => {
-    const error = withoutCommand(failure)
+    const error = redactCommand(failure)
     tell(operation, error)
     if (monotonicNow() < quietUntil) return
     quietUntil = monotonicNow() + QUIET_MS

@@ -1,4 +1,5 @@
-import type { Digest, InvalidationChannel } from '../ports.js'
+import type { InvalidationChannel } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
 
 /** What the channel asks of the ioredis client that is subscribed, and serves nothing else. */
 export interface SubscriberCommands {
@@ -10,7 +11,7 @@ export interface SubscriberCommands {
   readonly status: string
 }
 
-export interface NearChannelSettings {
+export interface InvalidationChannelSettings {
   /** Does not subscribe again by itself. */
   subscriber: SubscriberCommands
   publisher: { publish (name: string, message: string): Promise<unknown> }
@@ -26,7 +27,7 @@ const CHUNK = 500
 const RETRY_MS = 1000
 
 /** Redis pub/sub on one channel: digests, joined by commas. Nobody's entry is meant by anything else. */
-export function createNearChannel ({ subscriber, publisher, name, onInvalid, onLost, report }: NearChannelSettings): InvalidationChannel {
+export function createInvalidationChannel ({ subscriber, publisher, name, onInvalid, onLost, report }: InvalidationChannelSettings): InvalidationChannel {
   let isStanding = false
   let retry: NodeJS.Timeout | undefined
 

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import type { Now, TokenCache } from '../ports.js'
+import type { TokenCache } from '../../types/cache.js'
+import type { Now } from '../../types/options.js'
 import { TOMBSTONE } from './entry.js'
 
 /**

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import type { Digest, NearCache, NearRead, TokenRecord } from '../ports.js'
+import type { NearCache, NearRead, TokenRecord } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
 import type { Asked, DatabaseClock } from '../tools/database-clock.js'
 
 export interface NearCacheSettings {

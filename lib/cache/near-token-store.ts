@@ -1,11 +1,12 @@
-import type { CachedTokenStore } from './read-through.js'
-import type { Digest, InvalidationChannel, NearCache, TokenCache } from '../ports.js'
+import type { TokenLookup } from './read-through.js'
+import type { InvalidationChannel, NearCache } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
 
 /**
  * The store behind a near cache. Requests share an entry's user, so it is frozen; every other record is too,
  * or a handler's write would throw only now and then.
  */
-export function createNearTokenStore ({ near, store }: { near: NearCache, store: CachedTokenStore }): CachedTokenStore {
+export function createNearLookup ({ near, store }: { near: NearCache, store: TokenLookup }): TokenLookup {
   return {
     resolve (digest, done) {
       const known = near.get(digest)
@@ -24,7 +25,7 @@ export function createNearTokenStore ({ near, store }: { near: NearCache, store:
 }
 
 /** The cache, telling this process and all others of every entry that it ends. */
-export function createTellingCache ({ cache, near, channel }: { cache: TokenCache, near: NearCache, channel: InvalidationChannel }): TokenCache {
+export function createInvalidatingCache ({ cache, near, channel }: { cache: TokenCache, near: NearCache, channel: InvalidationChannel }): TokenCache {
   // At once, because the cache may hang; and again, because a read in between has found the old entry.
   // The others are told when the cache has acknowledged: before, they would fill from the old entry again.
   async function telling (digests: readonly Digest[], write: Promise<void>): Promise<void> {

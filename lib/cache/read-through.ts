@@ -1,5 +1,6 @@
-import type { CacheGate } from './availability.js'
-import type { Digest, FoundToken, TokenCache, TokenRecord } from '../ports.js'
+import type { CacheAvailability } from './availability.js'
+import type { FoundToken, TokenRecord } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
 import type { UserId } from '../../types/user.js'
 import { withDeadline } from '../tools/deadline.js'
 import type { DeadlineSettings } from '../tools/deadline.js'
@@ -10,16 +11,16 @@ import type { Doubts } from './doubts.js'
 import type { Seal } from '../crypto/seal.js'
 import { LEASE_MS } from '../sql/stale.js'
 
-export interface CachedTokenStore {
+export interface TokenLookup {
   /** The live token's record or `null`; by callback, so that a hit costs no promise of ours. */
   resolve (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
   /** The same, from SQL. */
   resolveFresh (digest: Digest): Promise<TokenRecord | null>
 }
 
-export interface CachedTokenStoreSettings {
+export interface ReadThroughSettings {
   cache: TokenCache
-  gate: CacheGate
+  gate: CacheAvailability
   /** Tokens about which the cache is not believed. */
   doubts: Pick<Doubts, 'holdsToken' | 'holdsUser'>
   /** Tells entries of servers from those of whoever else can write to the cache. */
@@ -37,7 +38,7 @@ export interface CachedTokenStoreSettings {
 }
 
 /** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
-export function createCachedTokenStore (settings: CachedTokenStoreSettings): CachedTokenStore {
+export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
   const { cache, gate, doubts, seal, deadline, clock } = settings
   const joinMiss = createNextBatch(readThrough)
   const awaitMiss = (digest: Digest) => deadline === undefined ? joinMiss(digest) : withDeadline(joinMiss(digest), deadline)

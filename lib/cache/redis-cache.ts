@@ -1,5 +1,5 @@
-import type { Digest, TokenCache } from '../ports.js'
-import { afterArrivals, withDeadline } from '../tools/deadline.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
+import { stallTolerantTimeout, withDeadline } from '../tools/deadline.js'
 import { createSilenceWatch } from '../tools/silence.js'
 import { TOMBSTONE } from './entry.js'
 import { followConnection } from '../redis/connection.js'
@@ -97,7 +97,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
         cancel()
         done(error, value)
       }
-      const cancel = afterArrivals(readTimeoutMs, () => finish(expired(), null))
+      const cancel = stallTolerantTimeout(readTimeoutMs, () => finish(expired(), null))
       const since = epoch
       try {
         client.get(keyOf(digest), (error, value) => {

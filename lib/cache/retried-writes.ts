@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache'
 import { untilDone } from '../tools/until-done.js'
-import type { CacheGate } from './availability.js'
-import type { Digest } from '../ports.js'
+import type { CacheAvailability } from './availability.js'
+import type { Digest } from '../../types/cache.js'
 import type { Doubts } from './doubts.js'
 
-export interface CertainWrites {
+export interface RetriedWrites {
   /** Resolves to whether the cache has acknowledged all; what it has not is written in the background until it does. Never rejects. */
   write (digests: readonly Digest[]): Promise<boolean>
   /** Forgets what was acknowledged: the cache may have lost it. */
@@ -12,12 +12,12 @@ export interface CertainWrites {
   close (): Promise<void>
 }
 
-export interface CertainWritesSettings {
+export interface RetriedWritesSettings {
   operation: string
   /** Whether nothing undoes the write but a loss of the cache: what was acknowledged is not sent again. */
   isTerminal: boolean
   send: (digests: readonly Digest[]) => Promise<void>
-  gate: CacheGate
+  gate: CacheAvailability
   /** These tokens are in doubt until their write is acknowledged. */
   doubts: Doubts
   /** Called where there is too much to keep. */
@@ -28,7 +28,7 @@ export interface CertainWritesSettings {
 const MOST = 10_000
 
 /** Writes that a cache must take: repeated until it has acknowledged them. */
-export function createCertainWrites ({ operation, isTerminal, send, gate, doubts, overflowed }: CertainWritesSettings): CertainWrites {
+export function createRetriedWrites ({ operation, isTerminal, send, gate, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
   const acknowledged = new LRUCache<Digest, true>({ max: MOST })
   const pending = new Map<Digest, () => void>()
   const closing = new AbortController()

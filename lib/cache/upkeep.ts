@@ -1,7 +1,9 @@
-import type { Digest, Now, RevocationWriter, SessionWriter, TokenCache, TokenReader } from '../ports.js'
-import type { CacheGate } from './availability.js'
+import type { RevocationStore, SessionStore, TokenStore } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
+import type { Now } from '../../types/options.js'
+import type { CacheAvailability } from './availability.js'
 import { createCatchUp } from './catch-up.js'
-import { createCertainWrites } from './retried-writes.js'
+import { createRetriedWrites } from './retried-writes.js'
 import { createDoubts } from './doubts.js'
 import type { Doubts } from './doubts.js'
 import { createOutcomes } from '../sql/outcomes.js'
@@ -16,7 +18,7 @@ export interface Upkeep {
   /** The same for entries that are to be forgotten. */
   dropEntries (digests: readonly Digest[]): Promise<boolean>
   /** The same ports, whose calls are followed until it is known what they have ended. */
-  followed (ports: { sessions: SessionWriter, revocations: RevocationWriter }): { sessions: SessionWriter, revocations: RevocationWriter }
+  followed (ports: { sessions: SessionStore, revocations: RevocationStore }): { sessions: SessionStore, revocations: RevocationStore }
   /** Starts to follow the cache's connection. */
   start (): void
   /** Resolves when the cache is trusted for the first time. */
@@ -27,10 +29,10 @@ export interface Upkeep {
 export interface UpkeepSettings {
   cache: TokenCache
   cacheTtlMs: number
-  gate: CacheGate
-  listStale: TokenReader['listStale']
+  gate: CacheAvailability
+  listStale: TokenStore['listStale']
   assertPrimary: () => Promise<void>
-  findEnded: RevocationWriter['findEnded']
+  findEnded: RevocationStore['findEnded']
   /** The deadline of a call that ends tokens. */
   timeoutMs: number
   monotonicNow: Now
@@ -41,9 +43,9 @@ export function createUpkeep ({ cache, cacheTtlMs, gate, listStale, assertPrimar
   const doubts = createDoubts()
   const overflowed = () => catchUp.begin()
   const common = { gate, doubts, overflowed }
-  const tombstones = createCertainWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...common })
+  const tombstones = createRetriedWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...common })
   // A dropped entry is filled again by the next read.
-  const drops = createCertainWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...common })
+  const drops = createRetriedWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...common })
   const catchUp = createCatchUp({ cache, gate, listStale, assertPrimary, windowMs, onConnection: tombstones.forget })
   const outcomes = createOutcomes({ timeoutMs, findEnded, writeTombstones: tombstones.write, doubts, overflowed, monotonicNow })
 
@@ -60,7 +62,7 @@ export function createUpkeep ({ cache, cacheTtlMs, gate, listStale, assertPrimar
   }
 }
 
-function followSessions (sessions: SessionWriter, { follow }: Outcomes): SessionWriter {
+function followSessions (sessions: SessionStore, { follow }: Outcomes): SessionStore {
   return {
     login: (userId, ...rest) => follow({ userId }, () => sessions.login(userId, ...rest)),
     issue: (userId, token) => follow({ userId }, () => sessions.issue(userId, token)),
@@ -68,7 +70,7 @@ function followSessions (sessions: SessionWriter, { follow }: Outcomes): Session
   }
 }
 
-function followRevocations (revocations: RevocationWriter, { follow }: Outcomes): RevocationWriter {
+function followRevocations (revocations: RevocationStore, { follow }: Outcomes): RevocationStore {
   return {
     ...revocations,
     token: (digest, reason) => follow({ digest }, () => revocations.token(digest, reason)),

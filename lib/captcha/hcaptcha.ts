@@ -1,5 +1,5 @@
 import { nullable, text } from '../options/rules.js'
-import type { Captcha } from '../ports.js'
+import type { Captcha } from '../../types/captcha.js'
 import { commonEntries, readCaptchaOptions, secretKey } from './options.js'
 import type { CommonCaptchaOptions } from './options.js'
 import { createSiteverify } from './siteverify.js'

@@ -1,7 +1,8 @@
 import { INVALID_OPTION } from '../errors.js'
 import { callable, duration, httpsUrl, integer, list, nullable, oneOf, refuse, text } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
-import type { Captcha, Now } from '../ports.js'
+import type { Captcha } from '../../types/captcha.js'
+import type { Now } from '../../types/options.js'
 
 /** What the options of all providers have in common. */
 export interface CommonCaptchaOptions extends Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'> {

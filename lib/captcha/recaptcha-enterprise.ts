@@ -1,6 +1,6 @@
 import { INVALID_OPTION } from '../errors.js'
 import { httpsUrl, isPlainObject, nullable, text } from '../options/rules.js'
-import type { Captcha, CaptchaVerdict } from '../ports.js'
+import type { Captcha, CaptchaVerdict } from '../../types/captcha.js'
 import { askProvider, isOurFault, statusOf } from './request.js'
 import type { Reply } from './request.js'
 import { judge, refused } from './verdict.js'

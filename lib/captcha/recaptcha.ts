@@ -1,4 +1,4 @@
-import type { Captcha } from '../ports.js'
+import type { Captcha } from '../../types/captcha.js'
 import { readRecaptchaOptions } from './recaptcha-options.js'
 import type { RecaptchaOptions } from './recaptcha-options.js'
 import { createSiteverify } from './siteverify.js'

@@ -1,5 +1,5 @@
 import { CAPTCHA_UNAVAILABLE, INVALID_OPTION } from '../errors.js'
-import type { Captcha } from '../ports.js'
+import type { Captcha } from '../../types/captcha.js'
 import { askProvider, isOurFault, statusOf } from './request.js'
 import type { Reply } from './request.js'
 import { judge, refused } from './verdict.js'

@@ -1,4 +1,5 @@
-import type { CaptchaVerdict, Now } from '../ports.js'
+import type { CaptchaVerdict } from '../../types/captcha.js'
+import type { Now } from '../../types/options.js'
 
 /** What a provider says of a solved captcha. It comes from outside, so nothing is known of the types. */
 export interface Solved {

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream'
-import type { Now } from '../ports.js'
+import type { Now } from '../../types/options.js'
 import { printable } from './printable.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>

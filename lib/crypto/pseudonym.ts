@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto'
 import type { Pseudonym } from '../ports.js'
-import type { Secret } from '../sql/server-key.js'
+import type { ServerKey } from '../sql/server-key.js'
 
 /** Pseudonyms under the servers' shared key, so that whoever reads Redis cannot try names. @throws what reading the key does */
-export function createPseudonyms (secret: Secret): Pseudonym {
-  return async (purpose, text) => createHmac('sha256', await secret.load()).update(`${purpose}\0${text}`).digest('base64url')
+export function createPseudonyms (serverKey: ServerKey): Pseudonym {
+  return async (purpose, text) => createHmac('sha256', await serverKey.load()).update(`${purpose}\0${text}`).digest('base64url')
 }

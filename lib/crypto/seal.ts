@@ -1,5 +1,5 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
-import type { Secret } from '../sql/server-key.js'
+import type { ServerKey } from '../sql/server-key.js'
 
 /** Marks texts as written by a server that has the shared key. */
 export interface Seal {
@@ -19,14 +19,14 @@ const TAG_LENGTH = 43
 const PURPOSE = 'cache entry\0'
 
 /** Seals under the shared key. Neither call waits: where the key is missing, it is read in the background. */
-export function createSeal (secret: Secret): Seal {
+export function createSeal (serverKey: ServerKey): Seal {
   let derived: string | null = null
 
   // A key of its own, since the shared one has other uses; as text of a fixed length, which is cheap to put before another.
   function key (): string | null {
     if (derived !== null) return derived
-    const shared = secret.current()
-    if (shared === null) secret.load().catch(ignore)
+    const shared = serverKey.current()
+    if (shared === null) serverKey.load().catch(ignore)
     else derived = createHmac('sha256', shared).update(PURPOSE).digest('base64url')
     return derived
   }

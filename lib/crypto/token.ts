@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import type { Digest, RandomBytes } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { RandomBytes } from '../../types/options.js'
 
 /** 32 bytes (ASVS 5.0 7.2.3 asks for 16) are 43 characters of base64url. */
 const SECRET_BYTES = 32

@@ -1,4 +1,4 @@
-import type { PasswordVerifier } from '../ports.js'
+import type { PasswordVerifier } from '../../types/passwords.js'
 import { parseArgon2 } from './argon2-encoding.js'
 import type { Argon2Library } from './argon2-library.js'
 

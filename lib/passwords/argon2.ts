@@ -1,5 +1,5 @@
 import { INVALID_OPTION } from '../errors.js'
-import type { Hasher } from '../ports.js'
+import type { Hasher } from '../../types/passwords.js'
 import { ARGON2_LIMITS, isComputable, parseArgon2 } from './argon2-encoding.js'
 import type { Argon2Parameters } from './argon2-encoding.js'
 import { INSTALL_ARGON2, loadArgon2 } from './argon2-library.js'

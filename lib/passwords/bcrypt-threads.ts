@@ -1,6 +1,6 @@
 import { Piscina } from 'piscina'
 import type { BcryptTask } from './bcrypt-worker.js'
-import { createUnderWay } from './under-way.js'
+import { createInFlight } from './under-way.js'
 
 const IDLE_MS = 30_000
 
@@ -28,10 +28,10 @@ const WORKER = new URL('./bcrypt-worker.js', import.meta.url).href
  */
 export function createBcryptThreads ({ threads, worker = WORKER }: BcryptThreadsSettings): BcryptThreads {
   let started: Started | null = null
-  let underWay = createUnderWay()
+  let underWay = createInFlight()
 
   function start (): Started {
-    underWay = createUnderWay()
+    underWay = createInFlight()
     const pool = new Piscina({ filename: worker, minThreads: 0, maxThreads: threads, idleTimeout: IDLE_MS })
     const starting: Started = { pool, failure: null }
     // Nobody else listens: a thread that cannot be loaded, as where a bundler left its file out, would end the process.

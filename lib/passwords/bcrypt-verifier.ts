@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import type { PasswordVerifier } from '../ports.js'
+import type { PasswordVerifier } from '../../types/passwords.js'
 import { bcryptSalt, encodePrehashed, parseBcrypt, prehash } from './bcrypt-encoding.js'
 import type { BcryptThreads } from './bcrypt-threads.js'
 import { isSame } from '../crypto/compare.js'

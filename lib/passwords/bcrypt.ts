@@ -1,5 +1,5 @@
 import bcryptjs from 'bcryptjs'
-import type { Hasher } from '../ports.js'
+import type { Hasher } from '../../types/passwords.js'
 import { COSTS, encodePrehashed, needsPrehash, parseBcrypt, prehash } from './bcrypt-encoding.js'
 import { createBcryptThreads } from './bcrypt-threads.js'
 import { createBcryptVerifier, defaultThreads } from './bcrypt-verifier.js'

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { PasswordVerifier } from '../ports.js'
+import type { PasswordVerifier } from '../../types/passwords.js'
 import type { Argon2Library } from './argon2-library.js'
 import { createArgon2Verifier } from './argon2-verifier.js'
 import { createBcryptThreads } from './bcrypt-threads.js'

@@ -3,15 +3,17 @@ import { withDeadline } from '../tools/deadline.js'
 import { createPace } from '../tools/pace.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { OVERLOADED, UNAVAILABLE } from '../errors.js'
-import type { Hasher, Logger, Now, PasswordVerifier, RandomBytes } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { Now, RandomBytes } from '../../types/options.js'
+import type { Hasher, PasswordVerifier } from '../../types/passwords.js'
 import { createArgon2Finder } from './argon2-library.js'
 import type { Argon2Library } from './argon2-library.js'
 import { mayCutOff } from './bcrypt-encoding.js'
 import { createBuiltInVerifiers } from './built-in-verifiers.js'
 import { createDummyHash } from './dummy-hash.js'
 import { createHasherFailureReport } from './hasher-failure.js'
-import { withoutSecrets } from '../tools/redact.js'
-import { createUnderWay } from './under-way.js'
+import { redactSecrets } from '../tools/redact.js'
+import { createInFlight } from './under-way.js'
 import { createUnknownHashReport } from './unknown-hash.js'
 import { createVerifierChoice } from './verifier-choice.js'
 
@@ -76,7 +78,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
   const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
   const reportFailure = createHasherFailureReport({ logger, now })
-  const underWay = createUnderWay()
+  const underWay = createInFlight()
   let isClosed = false
 
   // A computation cannot be stopped: one that settles late is one more for a while.
@@ -95,7 +97,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     try {
       return await task()
     } catch (error) {
-      const cause = withoutSecrets(error, ...secrets)
+      const cause = redactSecrets(error, ...secrets)
       reportFailure(cause)
       throw new UNAVAILABLE({ cause })
     }
@@ -127,7 +129,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
       isClosed = true
       await underWay.settled()
       const parts = [hasher, ...verifiers, ...builtIn]
-      const warn = (error: unknown) => logger.warn({ err: withoutSecrets(error) }, 'a password hasher could not be closed')
+      const warn = (error: unknown) => logger.warn({ err: redactSecrets(error) }, 'a password hasher could not be closed')
       await Promise.all(parts.map((part) => inTime(() => part.close?.()).catch(warn)))
     }
   }

@@ -1,4 +1,5 @@
-import type { Hasher, RandomBytes } from '../ports.js'
+import type { RandomBytes } from '../../types/options.js'
+import type { Hasher } from '../../types/passwords.js'
 
 export interface DummyHash {
   /** The hash, made by the first call. Rejects with the hasher's error, and the next call tries again. */

@@ -1,7 +1,9 @@
 import { withDeadline } from '../tools/deadline.js'
 import { PASSWORD_BREACHED, PASSWORD_REFUSED, UNAVAILABLE } from '../errors.js'
-import type { BreachedPasswords, Logger, Now, PasswordRule } from '../ports.js'
-import { withoutSecrets } from '../tools/redact.js'
+import type { Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
+import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
+import { redactSecrets } from '../tools/redact.js'
 
 /** Throws where the password breaks the rule. */
 export type OutsideRule = (password: string, username: string) => Promise<void>
@@ -14,7 +16,7 @@ export function createHostRule (rule: PasswordRule, timeoutMs: number): OutsideR
   return async (password, username) => {
     const ask = async () => readAnswer(await rule(password, { username }))
     const fault = await withDeadline(ask(), { timeoutMs, expired })
-      .catch((error) => { throw new UNAVAILABLE({ cause: withoutSecrets(error, password) }) })
+      .catch((error) => { throw new UNAVAILABLE({ cause: redactSecrets(error, password) }) })
     if (fault !== '') throw new PASSWORD_REFUSED(fault)
   }
 }
@@ -40,7 +42,7 @@ export function createBreachedRule (list: BreachedPasswords, { timeoutMs, logger
   function warn (error: unknown, password: string): false {
     if (monotonicNow() < quietUntil) return false
     quietUntil = monotonicNow() + QUIET_MS
-    logger.warn({ reason: withoutSecrets(error, password).message }, 'New passwords are accepted without a look at the list of breached ones')
+    logger.warn({ reason: redactSecrets(error, password).message }, 'New passwords are accepted without a look at the list of breached ones')
     return false
   }
 

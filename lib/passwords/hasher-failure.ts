@@ -1,4 +1,5 @@
-import type { Logger, Now } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
 const PAUSE_MS = 60_000
 

@@ -3,7 +3,7 @@ import { INVALID_OPTION } from '../errors.js'
 import { boolean, duration, httpsUrl, integer, refuse, text } from '../options/rules.js'
 import { ask } from '../tools/bounded-fetch.js'
 import type { Duration } from '../../types/options.js'
-import type { BreachedPasswords } from '../ports.js'
+import type { BreachedPasswords } from '../../types/passwords.js'
 
 export interface HaveIBeenPwnedOptions {
   /** Where to ask, instead of Have I Been Pwned: a copy that answers alike. The first five digits of the hash are put behind it. */

@@ -1,6 +1,6 @@
 import { pbkdf2 } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { PasswordVerifier } from '../ports.js'
+import type { PasswordVerifier } from '../../types/passwords.js'
 import { fromBase64, isSame } from '../crypto/compare.js'
 import { isWithin } from './limits.js'
 

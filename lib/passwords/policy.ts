@@ -1,5 +1,7 @@
 import { PASSWORD_COMMON, PASSWORD_HAS_CONTEXT_WORD, PASSWORD_HAS_USERNAME, PASSWORD_MALFORMED, PASSWORD_TOO_LONG, PASSWORD_TOO_SHORT, PASSWORD_UNCHANGED } from '../errors.js'
-import type { BreachedPasswords, Logger, Now, PasswordRule } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
+import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
 import { isCommon } from './common-passwords.js'
 import { createBreachedRule, createHostRule } from './external-rules.js'
 import { fold, hasUsername } from './username-rule.js'

@@ -1,7 +1,7 @@
 import { scrypt } from 'node:crypto'
 import type { ScryptOptions } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { PasswordVerifier } from '../ports.js'
+import type { PasswordVerifier } from '../../types/passwords.js'
 import { fromBase64, isSame } from '../crypto/compare.js'
 
 const derive: (password: string, salt: string, length: number, options: ScryptOptions) => Promise<Buffer> = promisify(scrypt)

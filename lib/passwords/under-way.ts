@@ -1,4 +1,4 @@
-export interface UnderWay {
+export interface InFlight {
   /** Counts the work until it settles, and settles as it does. */
   track<Result> (work: Promise<Result>): Promise<Result>
   /** Resolves when all work counted so far has settled. */
@@ -6,7 +6,7 @@ export interface UnderWay {
 }
 
 /** Knows what has begun and not ended, so that a close can wait for it. */
-export function createUnderWay (): UnderWay {
+export function createInFlight (): InFlight {
   const works = new Set<Promise<unknown>>()
 
   return {

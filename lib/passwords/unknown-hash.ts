@@ -1,4 +1,5 @@
-import type { Logger, Now } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
 import { INSTALL_ARGON2 } from './argon2-library.js'
 import type { Argon2Library } from './argon2-library.js'
 

@@ -1,4 +1,4 @@
-import type { Hasher, PasswordVerifier } from '../ports.js'
+import type { Hasher, PasswordVerifier } from '../../types/passwords.js'
 
 export interface VerifierChoice {
   /** Who verifies this hash; `null` if nobody understands it. */

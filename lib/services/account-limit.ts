@@ -1,6 +1,6 @@
 import { RATE_LIMITED } from '../errors.js'
-import type { AttemptRules, AttemptStore, Pseudonym, TokenReader } from '../ports.js'
-import type { CaptchaGuard } from './captcha.js'
+import type { AttemptRules, FailureCounters, Pseudonym, TokenStore } from '../ports.js'
+import type { CaptchaCheck } from './captcha.js'
 
 export interface Guarded {
   /** As it is looked up. */
@@ -21,10 +21,10 @@ export interface AccountGuard {
 
 export interface AccountGuardSettings {
   rules: AttemptRules
-  attempts: AttemptStore
+  attempts: FailureCounters
   pseudonym: Pseudonym
-  captcha: CaptchaGuard
-  isKnownAddress: TokenReader['isKnownAddress']
+  captcha: CaptchaCheck
+  isKnownAddress: TokenStore['isKnownAddress']
   /** The network that an address stands for. */
   networkOf: (ip: string | null) => string
 }

@@ -3,10 +3,12 @@ import { withDeadline } from '../tools/deadline.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
 import { integer, oneOf } from '../options/rules.js'
-import { withoutSecrets } from '../tools/redact.js'
-import type { AttemptStore, Captcha, Logger, Now, Pseudonym } from '../ports.js'
+import { redactSecrets } from '../tools/redact.js'
+import type { FailureCounters, Logger, Pseudonym } from '../ports.js'
+import type { Captcha } from '../../types/captcha.js'
+import type { Now } from '../../types/options.js'
 
-export interface CaptchaGuard {
+export interface CaptchaCheck {
   /** Whether an account with so many failures needs a captcha. */
   isWanted (failures: number): boolean
   /**
@@ -25,9 +27,9 @@ interface QuestionSettings {
   timeoutMs?: number
 }
 
-export interface CaptchaGuardSettings extends QuestionSettings {
+export interface CaptchaCheckSettings extends QuestionSettings {
   captcha: Captcha | null
-  claim: AttemptStore['claim']
+  claim: FailureCounters['claim']
   pseudonym: Pseudonym
 }
 
@@ -44,7 +46,7 @@ const CODE = /^[\w .:/-]{1,64}$/
  * which lets nobody in.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION` where a provider's `when`, `afterFailures` or `onUnavailable` is bad
  */
-export function createCaptchaGuard ({ captcha, claim, pseudonym, ...settings }: CaptchaGuardSettings): CaptchaGuard {
+export function createCaptchaCheck ({ captcha, claim, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
   if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
   const { when, afterFailures, onUnavailable } = readPolicy(captcha)
   const ask = createQuestion(captcha, settings)
@@ -116,7 +118,7 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
     }
     breaker.failed()
     report.down(describe(error, answer))
-    return { failure: 'down', error: withoutSecrets(causeOf(error), answer) }
+    return { failure: 'down', error: redactSecrets(causeOf(error), answer) }
   }
 
   return async (answer: string, ip: string | null): Promise<Outcome> => {
@@ -148,7 +150,7 @@ function createReport (logger: Logger, monotonicNow: Now) {
 function describe (error: unknown, answer: string): string {
   const cause = causeOf(error)
   const text = cause === error ? codeOf(error) ?? (error as Error | null | undefined)?.name ?? 'unknown' : cause
-  return withoutSecrets(text, answer).message
+  return redactSecrets(text, answer).message
 }
 
 /** What our own providers wrap, and else the error itself. */

@@ -1,4 +1,5 @@
-import type { Logger, Now, TokenReader, TokenRecord } from '../ports.js'
+import type { Logger, TokenRecord, TokenStore } from '../ports.js'
+import type { Now } from '../../types/options.js'
 import { createIdleHurry } from './idle-hurry.js'
 
 export interface LastUsed {
@@ -11,7 +12,7 @@ export interface LastUsed {
 }
 
 export interface LastUsedSettings {
-  touch: TokenReader['touch']
+  touch: TokenStore['touch']
   intervalMs: number
   now: Now
   logger: Logger

@@ -1,15 +1,15 @@
 import { INVALID_CREDENTIALS } from '../errors.js'
 import type { LoginFailure } from '../../types/events.js'
-import type { Credentials, IssuedToken, Pseudonym, SessionWriter, UserStore } from '../ports.js'
+import type { Credentials, IssuedToken, Pseudonym, SessionStore, UserStore } from '../ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import { toCountedName } from './account-limit.js'
 import type { AccountGuard } from './account-limit.js'
-import type { Announce } from './revocation.js'
+import type { Propagate } from './revocation.js'
 import type { Emit } from './events.js'
 import { toGrant } from './tokens.js'
-import type { Origin, TokenMinter } from './tokens.js'
-import type { Upgrades } from './rehash.js'
+import type { Origin, TokenFactory } from './tokens.js'
+import type { Rehasher } from './rehash.js'
 
 export interface LoginInput {
   username: string
@@ -25,12 +25,12 @@ export interface LoginService {
 
 export interface LoginSettings {
   users: UserStore
-  sessions: SessionWriter
+  sessions: SessionStore
   checker: PasswordChecker
   guard: AccountGuard
-  upgrades: Upgrades
-  minter: TokenMinter
-  announce: Announce
+  upgrades: Rehasher
+  minter: TokenFactory
+  announce: Propagate
   emit: Emit
   pseudonym: Pseudonym
   canonicalize: (username: string) => string
@@ -60,7 +60,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
     return user.active ? user as Verified : { reason: 'inactive', user }
   }
 
-  async function begin ({ username, password }: Pick<LoginInput, 'username' | 'password'>, token: ReturnType<TokenMinter['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
+  async function begin ({ username, password }: Pick<LoginInput, 'username' | 'password'>, token: ReturnType<TokenFactory['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
     const user = await verify(username, password)
     if ('reason' in user) return user
     const issued = await sessions.login(user.id, user.passwordHash, token.request)

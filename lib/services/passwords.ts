@@ -1,15 +1,15 @@
 import { INVALID_TOKEN, PASSWORD_CHANGE_PENDING, USER_NOT_FOUND, WRONG_PASSWORD } from '../errors.js'
 import type { PasswordChangeFailure } from '../../types/events.js'
-import type { Credentials, IssuedToken, RevocationWriter, SessionWriter, UserStore } from '../ports.js'
+import type { Credentials, IssuedToken, RevocationStore, SessionStore, UserStore } from '../ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
 import type { AccountGuard } from './account-limit.js'
-import type { Announce } from './revocation.js'
+import type { Propagate } from './revocation.js'
 import type { Emit } from './events.js'
 import { toGrant } from './tokens.js'
-import type { Origin, TokenMinter } from './tokens.js'
+import type { Origin, TokenFactory } from './tokens.js'
 
 export interface ChangePasswordInput {
   userId: UserId
@@ -31,17 +31,17 @@ export interface PasswordService {
 
 export interface PasswordSettings {
   users: UserStore
-  sessions: SessionWriter
-  revocations: RevocationWriter
+  sessions: SessionStore
+  revocations: RevocationStore
   checker: PasswordChecker
   guard: AccountGuard
   policy: PasswordPolicy
-  minter: TokenMinter
-  announce: Announce
+  minter: TokenFactory
+  announce: Propagate
   emit: Emit
 }
 
-type MintedToken = ReturnType<TokenMinter['mint']>
+type MintedToken = ReturnType<TokenFactory['mint']>
 
 const pending = () => new PASSWORD_CHANGE_PENDING()
 

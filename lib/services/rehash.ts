@@ -2,7 +2,7 @@ import type { Logger, UserStore } from '../ports.js'
 import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 
-export interface Upgrades {
+export interface Rehasher {
   /** Replaces an old or weak hash by one of the same password, later and only if there is time for it. */
   offer (upgrade: Upgrade): void
   /** Waits for what is under way. */
@@ -16,17 +16,17 @@ export interface Upgrade {
   stored: string
 }
 
-export interface UpgradesSettings {
+export interface RehasherSettings {
   checker: Pick<PasswordChecker, 'hash' | 'needsUpgrade' | 'isBusy'>
   rehash: UserStore['rehash']
   logger: Logger
 }
 
 /**
- * Upgrades hashes at login, off the answer's path (ASVS 5.0 11.2.2): one at a time, and none while logins wait for their turn
+ * Rehasher hashes at login, off the answer's path (ASVS 5.0 11.2.2): one at a time, and none while logins wait for their turn
  * to hash. What is dropped is offered again at the next login.
  */
-export function createUpgrades ({ checker, rehash, logger }: UpgradesSettings): Upgrades {
+export function createRehasher ({ checker, rehash, logger }: RehasherSettings): Rehasher {
   let running: Promise<void> | null = null
 
   async function upgrade ({ userId, password, stored }: Upgrade): Promise<void> {

@@ -1,5 +1,7 @@
 import { REVOCATION_PENDING } from '../errors.js'
-import type { Digest, IssuedToken, RevocationWriter, RevokeReason } from '../ports.js'
+import type { IssuedToken, RevocationStore } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { RevokeReason } from '../../types/events.js'
 import type { UserId } from '../../types/user.js'
 import type { Emit } from './events.js'
 
@@ -18,16 +20,16 @@ export interface About {
   pending?: () => Error
 }
 
-export interface Announce {
+export interface Propagate {
   /** Resolves when no server accepts the tokens any more. */
   revoked (ended: Ended, about?: About): Promise<void>
   /** The same for those that a new token displaced. Where it fails the new one ends too: nobody will ever hear of it. */
   displaced (issued: IssuedToken, reason: RevokeReason, about?: About): Promise<void>
 }
 
-export interface AnnounceSettings {
+export interface PropagateSettings {
   writeTombstones: (digests: readonly Digest[]) => Promise<boolean>
-  revocations: Pick<RevocationWriter, 'session'>
+  revocations: Pick<RevocationStore, 'session'>
   revocation: 'strict' | 'bounded'
   emit: Emit
 }
@@ -36,8 +38,8 @@ export interface AnnounceSettings {
  * `strict`: without the cache's acknowledgement the caller is told that the revocation is pending.
  * `bounded`: the caller is told that it is done; a server may accept the token for `cache.ttl` and a lease (2 s) more.
  */
-export function createAnnounce ({ writeTombstones, revocations, revocation, emit }: AnnounceSettings): Announce {
-  const announce: Announce = {
+export function createPropagate ({ writeTombstones, revocations, revocation, emit }: PropagateSettings): Propagate {
+  const announce: Propagate = {
     async revoked ({ digests, ...ended }, { sessionId = null, requestId = null, pending = () => new REVOCATION_PENDING() } = {}) {
       if (ended.count > 0) emit('revoked', { ...ended, sessionId, requestId })
       const isAcknowledged = await writeTombstones(digests)

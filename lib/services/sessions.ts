@@ -1,7 +1,9 @@
 import { INSUFFICIENT_SCOPE, INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
-import type { Digest, RevocationWriter, Revoked, RevokeReason, TokenCache, TokenReader, TokenRecord } from '../ports.js'
+import type { RevocationStore, Revoked, TokenRecord, TokenStore } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
+import type { RevokeReason } from '../../types/events.js'
 import type { Session, UserId } from '../../types/user.js'
-import type { About, Announce } from './revocation.js'
+import type { About, Propagate } from './revocation.js'
 import type { Emit } from './events.js'
 import type { Origin } from './tokens.js'
 
@@ -20,12 +22,12 @@ export interface SessionService {
 }
 
 export interface SessionSettings {
-  reader: TokenReader
-  revocations: RevocationWriter
+  reader: TokenStore
+  revocations: RevocationStore
   /** Asks SQL whose live token it is. */
   resolveFresh (digest: Digest): Promise<TokenRecord | null>
   cache: Pick<TokenCache, 'holdsTombstone'>
-  announce: Announce
+  announce: Propagate
   emit: Emit
 }
 

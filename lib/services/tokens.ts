@@ -12,11 +12,11 @@ export interface Origin {
 
 export type NewToken = Pick<TokenRequest, 'ip' | 'userAgent'> & Partial<Pick<TokenRequest, 'ttlMs' | 'label' | 'scopes'>>
 
-export interface TokenMinter {
+export interface TokenFactory {
   mint (about: NewToken): { token: string, request: TokenRequest }
 }
 
-export function createTokenMinter ({ format, ttlMs }: { format: TokenFormat, ttlMs: number }): TokenMinter {
+export function createTokenFactory ({ format, ttlMs }: { format: TokenFormat, ttlMs: number }): TokenFactory {
   return {
     mint (about) {
       const token = format.create()

@@ -1,16 +1,18 @@
 import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
-import type { Digest, Revoked, RevocationWriter, RevokeReason, SessionWriter, TokenReader, UserStore } from '../ports.js'
+import type { RevocationStore, Revoked, SessionStore, TokenStore, UserStore } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { RevokeReason } from '../../types/events.js'
 import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
-import type { Announce } from './revocation.js'
+import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
-import type { NewToken, TokenMinter } from './tokens.js'
+import type { NewToken, TokenFactory } from './tokens.js'
 
 type UserAdmin = Pick<TokenAuth, 'createUser' | 'setActive' | 'deleteUser' | 'refreshUser'>
 
-export interface AdminService extends UserAdmin {
+export interface UserService extends UserAdmin {
   issueToken (userId: UserId, about: NewToken): Promise<TokenGrant>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
@@ -18,22 +20,22 @@ export interface AdminService extends UserAdmin {
 /** What a login accepts: 1 to 254 code points, none of which a database refuses or a decoder replaces. */
 const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
-export interface AdminSettings {
+export interface UserServiceSettings {
   users: UserStore
-  reader: Pick<TokenReader, 'prune'>
-  sessions: SessionWriter
-  revocations: RevocationWriter
+  reader: Pick<TokenStore, 'prune'>
+  sessions: SessionStore
+  revocations: RevocationStore
   /** Drops entries of the cache; `false` where it has not acknowledged that yet. */
   dropEntries: (digests: readonly Digest[]) => Promise<boolean>
   checker: Pick<PasswordChecker, 'hash'>
   policy: PasswordPolicy
-  minter: TokenMinter
-  announce: Announce
+  minter: TokenFactory
+  announce: Propagate
   canonicalize: (username: string) => string
   retentionMs: number
 }
 
-export function createAdminService (settings: AdminSettings): AdminService {
+export function createUserService (settings: UserServiceSettings): UserService {
   const { users, reader, sessions, revocations, dropEntries, checker, policy, minter, announce, canonicalize } = settings
   async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
     await announce.revoked({ userId, reason, count: ended, digests })

@@ -6,13 +6,13 @@ import type { DatabaseClock } from '../tools/database-clock.js'
 import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
-export interface CacheLives {
+export interface CacheRegistry {
   /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects where it cannot now; then it tries again soon. */
   start (): Promise<void>
   close (): Promise<void>
 }
 
-export interface CacheLivesSettings {
+export interface CacheRegistrySettings {
   sql: Sql
   tables: Tables
   namespace: string
@@ -30,7 +30,7 @@ export interface CacheLivesSettings {
  * Every server knows from this table how far back it must go where a cache may have forgotten revocations: other servers' entries,
  * and those of commands, may live for longer than its own.
  */
-export function createCacheLives (settings: CacheLivesSettings): CacheLives {
+export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegistry {
   const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
   let timer: NodeJS.Timeout | undefined
   let isClosed = false

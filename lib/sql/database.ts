@@ -5,7 +5,7 @@ import type { PoolConfig } from 'pg'
 import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
-import { withoutValues } from './errors.js'
+import { redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { trackClients } from './tracked-clients.js'
 import { POOL_LISTENERS } from './unusable-clients.js'
@@ -37,7 +37,7 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
   refuseQueryTimeout(option)
   const clients = trackClients(option.Client as typeof pg.Client | undefined ?? PreparedClient)
   const pool = new pg.Pool({ ...SAFE_POOL, ...option, Client: clients.Client })
-  pool.on('error', (error) => logger.warn({ err: withoutValues(error) }, 'an idle database connection broke'))
+  pool.on('error', (error) => logger.warn({ err: redactValues(error) }, 'an idle database connection broke'))
   const opened = overPool(pool)
   return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }
 }

@@ -59,7 +59,7 @@ export function isUnreachable (error: unknown): boolean {
 }
 
 /** The driver's error without what may be a secret: its detail, where, parameters and, if it quotes values, its message. */
-export function withoutValues (error: unknown): Error {
+export function redactValues (error: unknown): Error {
   const { message, constraint, table, column } = (error ?? {}) as Failure
   const code = codeOf(error)
   const isSafe = code.length !== 5 || SAFE_CLASSES.has(code.slice(0, 2))
@@ -71,6 +71,6 @@ export function withoutValues (error: unknown): Error {
 /** One of our own errors, with the driver's as a cause that has no values in it. */
 export function toOwnError (error: unknown): Error {
   if (typeof (error as Failure)?.statusCode === 'number') return error as Error
-  if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: withoutValues(error) })
-  return new UNAVAILABLE({ cause: withoutValues(error) })
+  if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: redactValues(error) })
+  return new UNAVAILABLE({ cause: redactValues(error) })
 }

@@ -1,6 +1,8 @@
 import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
-import type { Digest, Now, RevocationSubject, RevocationWriter } from '../ports.js'
+import type { RevocationStore, RevocationSubject } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { Now } from '../../types/options.js'
 import { UNAVAILABLE } from '../errors.js'
 import type { Doubts } from '../cache/doubts.js'
 import { isLost } from './errors.js'
@@ -17,7 +19,7 @@ export interface Outcomes {
 
 export interface OutcomesSettings {
   timeoutMs: number
-  findEnded: RevocationWriter['findEnded']
+  findEnded: RevocationStore['findEnded']
   writeTombstones: (digests: readonly Digest[]) => Promise<unknown>
   doubts: Doubts
   /** Called where too many outcomes are unknown to follow each. */

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import { INVALID_INPUT, USERNAME_TAKEN } from '../errors.js'
-import { codeOf, isUniqueViolation, withoutValues } from './errors.js'
+import { codeOf, isUniqueViolation, redactValues } from './errors.js'
 import { quoteTable } from './quote.js'
 import type { Tables } from './tables.js'
 
@@ -16,13 +16,13 @@ interface Violation { schema: string, table: string, constraint: string }
 
 /** Throws the error of a change to the users table; as the caller's fault if a trigger refuses it. */
 export function refuseChange (error: unknown): never {
-  throw codeOf(error) === RAISED ? new INVALID_INPUT({ cause: withoutValues(error) }) : error
+  throw codeOf(error) === RAISED ? new INVALID_INPUT({ cause: redactValues(error) }) : error
 }
 
 /** Throws the error of a new user, with the username as taken if that is what is not unique. */
 export async function refuseUser (db: Kysely<any>, { map }: Tables, error: unknown): Promise<never> {
   if (isUniqueViolation(error) && await hasColumn(db, error as Violation, map.users.columns.username)) throw new USERNAME_TAKEN()
-  if (BAD_COLUMN.has(codeOf(error))) throw new INVALID_INPUT({ cause: withoutValues(error) })
+  if (BAD_COLUMN.has(codeOf(error))) throw new INVALID_INPUT({ cause: redactValues(error) })
   return refuseChange(error)
 }
 

@@ -1,7 +1,9 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { UNSUPPORTED } from '../errors.js'
-import type { Digest, Revoked, RevocationSubject, RevocationWriter, RevokeReason } from '../ports.js'
+import type { RevocationStore, RevocationSubject, Revoked } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { RevokeReason } from '../../types/events.js'
 import type { UserId } from '../../types/user.js'
 import { refuseChange } from './refusals.js'
 import type { Sql } from './gateway.js'
@@ -30,7 +32,7 @@ interface EndedRow {
  * Every way to end tokens. What was ended before, within the time that a cache may still contradict it, is returned again: a call that is
  * repeated writes the tombstones that the first one could not.
  */
-export function createRevocationWriter ({ run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationWriter {
+export function createRevocationStore ({ run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationStore {
   const { tokens, users, column } = tables
   const since = staleSince(tables, cacheTtlMs)
 

@@ -1,7 +1,8 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { INVALID_TOKEN } from '../errors.js'
-import type { Digest, IssuedToken, SessionWriter, TokenRequest } from '../ports.js'
+import type { IssuedToken, SessionStore, TokenRequest } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
 import { recentlyEnded, revokeAll, revokeSelected } from './revocations.js'
 import { refuseChange } from './refusals.js'
@@ -14,7 +15,7 @@ import { toBytes, toDigest } from './tokens.js'
  * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
  * a plain INSERT lets a login with the old password outlive the change of the password.
  */
-export function createSessionWriter ({ transaction }: Sql, tables: Tables, { maxPerUser, cacheTtlMs }: { maxPerUser: number, cacheTtlMs: number }): SessionWriter {
+export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxPerUser, cacheTtlMs }: { maxPerUser: number, cacheTtlMs: number }): SessionStore {
   const claim = createClaim(tables)
   const since = staleSince(tables, cacheTtlMs)
 

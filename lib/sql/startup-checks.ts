@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
-import { codeOf, isUnreachable, STANDBY, withoutValues } from './errors.js'
+import { codeOf, isUnreachable, STANDBY, redactValues } from './errors.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
@@ -10,12 +10,12 @@ const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'l
  * Reads no row, to see that the tables are there with every column in use.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
  */
-export async function checkTables (db: Kysely<any>, { users, tokens, secret, caches, usersView, column, map }: Tables): Promise<void> {
+export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, caches, usersView, column, map }: Tables): Promise<void> {
   const lastLogin = map.users.columns.lastLogin === null ? sql`true` : column('lastLogin')
   await check(db, sql`select 1 from ${usersView} u where false`, 'users')
   await check(db, sql`select ${lastLogin} from ${users} where false`, 'users')
   await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens')
-  await check(db, sql`select value from ${secret} where false`, 'secret')
+  await check(db, sql`select value from ${serverKey} where false`, 'server key')
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
 }
 
@@ -37,7 +37,7 @@ export async function ping (db: Kysely<any>): Promise<void> {
 export function refuseUnreachable (error: unknown): never {
   if (typeof (error as { statusCode?: unknown }).statusCode === 'number') throw error
   if (codeOf(error) === STANDBY) throw new STANDBY_DATABASE()
-  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || withoutValues(error).message) : withoutValues(error)
+  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || redactValues(error).message) : redactValues(error)
 }
 
 /** The rows of a statement that says whether a table is as expected. */
@@ -45,7 +45,7 @@ export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown
   try {
     return (await statement.execute(db)).rows as Row[]
   } catch (error) {
-    const { message } = withoutValues(error)
+    const { message } = redactValues(error)
     if (isUnreachable(error)) throw new DATABASE_UNREACHABLE(codeOf(error) || message)
     throw new MISSING_TABLES(`The ${which} table is not as expected: ${message}. ` +
       'Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users')

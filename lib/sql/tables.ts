@@ -23,7 +23,7 @@ export interface Tables {
   users: RawBuilder<unknown>
   tokens: RawBuilder<unknown>
   /** The key that all servers share: of pseudonyms, and of the seal of cache entries. */
-  secret: RawBuilder<unknown>
+  serverKey: RawBuilder<unknown>
   /** The lives of the servers' caches. */
   caches: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
@@ -48,7 +48,7 @@ export function createTables (map: TableMap): Tables {
     map,
     users,
     tokens: tableId(map.tokens),
-    secret: secretId(map.tokens),
+    serverKey: serverKeyId(map.tokens),
     caches: cachesId(map.tokens),
     userColumns,
     viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
@@ -64,8 +64,8 @@ export function tableId ({ schema, table }: { schema: string | null, table: stri
 }
 
 /** Named after the tokens table, so that two sets of tables in one schema have a key each. */
-export function secretId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
-  return tableId({ schema, table: `${table}_secret` })
+export function serverKeyId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
+  return tableId({ schema, table: `${table}_server_key` })
 }
 
 export function cachesId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {

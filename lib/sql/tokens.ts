@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { CompiledQuery, sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
-import type { Digest, FoundToken, RevokeReason, TokenReader } from '../ports.js'
+import type { FoundToken, TokenStore } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { RevokeReason } from '../../types/events.js'
 import type { Session } from '../../types/user.js'
 import { noRows } from './refusals.js'
 import type { Sql } from './gateway.js'
@@ -24,7 +26,7 @@ const KNOWN_MS = 30 * 86_400_000
 /** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
 const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
 
-export function createTokenReader ({ read, run, db }: Sql, tables: Tables, { idleTtlMs, cacheTtlMs }: { idleTtlMs: number | null, cacheTtlMs: number }): TokenReader {
+export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idleTtlMs, cacheTtlMs }: { idleTtlMs: number | null, cacheTtlMs: number }): TokenStore {
   const { tokens } = tables
   const since = staleSince(tables, cacheTtlMs)
   const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Digest, TokenCache } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
 import { callable } from '../options/rules.js'
 import { ask as get, checkedCache } from './checked-cache.js'
 import { optional, readOptions } from './options.js'

@@ -1,4 +1,4 @@
-import type { Digest, TokenCache } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
 import { refuse } from '../options/rules.js'
 
 type Done = Parameters<TokenCache['get']>[1]

@@ -1,7 +1,8 @@
-import type { Digest, FoundToken, TokenCache } from '../ports.js'
-import { createCacheGate } from '../cache/availability.js'
-import { createCachedTokenStore } from '../cache/read-through.js'
-import type { CachedTokenStore } from '../cache/read-through.js'
+import type { FoundToken } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
+import { createCacheAvailability } from '../cache/availability.js'
+import { createReadThrough } from '../cache/read-through.js'
+import type { TokenLookup } from '../cache/read-through.js'
 import { createDatabaseClock } from '../tools/database-clock.js'
 import { createDoubts } from '../cache/doubts.js'
 import { UNSEALED } from '../crypto/seal.js'
@@ -18,7 +19,7 @@ interface World {
   digest: Digest
   cache: TokenCache
   revoke: (digest: Digest) => Promise<void>
-  servers: { a: CachedTokenStore, b: CachedTokenStore }
+  servers: { a: TokenLookup, b: TokenLookup }
   failures: Error[]
 }
 
@@ -84,11 +85,11 @@ function createWorld (wrap: Wrap, plain: TokenCache, digest: Digest): World {
     revoke: async (digest: Digest) => { live.delete(digest) }
   })
   const failures: Error[] = []
-  const gate = createCacheGate({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
+  const gate = createCacheAvailability({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
   gate.trust()
   const clock = createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })
   const server = (leaseOwner: string) =>
-    createCachedTokenStore({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
+    createReadThrough({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
   return { digest, cache, failures, revoke: rows.revoke, servers: { a: server('a'), b: server('b') } }
 }
 
@@ -97,7 +98,7 @@ const refuse: Process<World> = async ({ servers, digest }) => {
 }
 
 // A failure of the cache is noted by the gate, and the set is asked, which never fails: what comes here is no such thing, and a violation.
-function resolve (server: CachedTokenStore, digest: Digest): Promise<unknown> {
+function resolve (server: TokenLookup, digest: Digest): Promise<unknown> {
   return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }
 

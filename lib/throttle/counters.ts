@@ -1,12 +1,13 @@
 import { LRUCache } from 'lru-cache'
 import { createBreaker } from '../tools/breaker.js'
-import type { AttemptRules, AttemptStore, Logger, Now } from '../ports.js'
-import { withoutCommand } from '../cache/failure.js'
-import { createMemoryAttempts } from './memory-counters.js'
-import { createAttemptId, createRedisAttempts } from './redis-counters.js'
+import type { AttemptRules, FailureCounters, Logger } from '../ports.js'
+import type { Now } from '../../types/options.js'
+import { redactCommand } from '../cache/failure.js'
+import { createMemoryCounters } from './memory-counters.js'
+import { createAttemptId, createRedisCounters } from './redis-counters.js'
 import type { AttemptCommands } from './redis-counters.js'
 
-export interface AttemptsSettings {
+export interface CountersSettings {
   /** `null`: counts are this process's. */
   redis: AttemptCommands | null
   namespace: string
@@ -22,10 +23,10 @@ const LOCAL = 'local:'
 const MOST_UNSETTLED = 10_000
 
 /** The counters in Redis; while it does not answer those of this process, by stricter rules: never none. Never rejects. */
-export function createAttempts ({ redis, namespace, localRules, logger, monotonicNow }: AttemptsSettings): AttemptStore {
-  const local = createMemoryAttempts({ now: monotonicNow })
+export function createCounters ({ redis, namespace, localRules, logger, monotonicNow }: CountersSettings): FailureCounters {
+  const local = createMemoryCounters({ now: monotonicNow })
   if (redis === null) return local
-  const shared = createRedisAttempts({ client: redis, namespace })
+  const shared = createRedisCounters({ client: redis, namespace })
   const unsettled = createUnsettled()
   const ask = createAsk({ logger, monotonicNow, onAnswer: unsettled.send })
 
@@ -102,7 +103,7 @@ function createAsk ({ logger, monotonicNow, onAnswer }: AskSettings) {
       return result
     } catch (error) {
       breaker.failed()
-      if (!isTold) logger.warn({ reason: withoutCommand(error as Error).message }, 'Redis does not count failed logins: they are counted in this process')
+      if (!isTold) logger.warn({ reason: redactCommand(error as Error).message }, 'Redis does not count failed logins: they are counted in this process')
       isTold = true
       return await instead()
     }

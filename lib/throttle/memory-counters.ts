@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { AttemptStore, Now } from '../ports.js'
+import type { FailureCounters } from '../ports.js'
+import type { Now } from '../../types/options.js'
 import { begin, countOf, createCounter, expire, fail, giveBack, succeed } from './counter.js'
 import type { Counter } from './counter.js'
 
@@ -13,7 +14,7 @@ const SHARED_COUNTERS = 1024
  * @param settings.now a monotonic clock, in milliseconds
  * @param settings.max counters of their own, and claims; 50 000 by default
  */
-export function createMemoryAttempts ({ now, max = 50_000 }: { now: Now, max?: number }): AttemptStore {
+export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: number }): FailureCounters {
   const own = new Map<string, Counter>()
   const shared = new Map<string, Counter>()
   const claims = new Map<string, number>()

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Attempt, AttemptRules, AttemptStore } from '../ports.js'
+import type { Attempt, AttemptRules, FailureCounters } from '../ports.js'
 import { LEASE_MS, MOST_UNDER_WAY } from './counter.js'
 
 /** What the counters ask of an ioredis client. */
@@ -72,7 +72,7 @@ export function createAttemptId (): string {
   return randomUUID()
 }
 
-export interface RedisAttempts extends AttemptStore {
+export interface RedisCounters extends FailureCounters {
   /** `id` names the attempt also where the answer does not come. */
   take (key: string, rules: AttemptRules, of?: string, id?: string): Promise<Attempt>
 }
@@ -81,7 +81,7 @@ export interface RedisAttempts extends AttemptStore {
  * Counters and claims that all servers share, on Redis, Sentinel or Cluster: every verb is one command on one key,
  * and every key has an end. Rejects where Redis does not answer. Scripts are sent whole, as the cache's are.
  */
-export function createRedisAttempts ({ client, namespace }: { client: AttemptCommands, namespace: string }): RedisAttempts {
+export function createRedisCounters ({ client, namespace }: { client: AttemptCommands, namespace: string }): RedisCounters {
   const counterOf = (key: string) => `${namespace}a:${key}`
 
   async function settle (key: string, id: string, outcome: 'giveBack' | 'fail' | 'succeed', of = ''): Promise<void> {

@@ -30,7 +30,7 @@ export async function ask (question: Question): Promise<Answer> {
   signal.addEventListener('abort', stop)
   if (signal.aborted) stop()
   return await exchangeOnce(question, exchange.signal)
-    .catch((error) => { throw withoutDetail(error, peer) })
+    .catch((error) => { throw redactDetail(error, peer) })
     .finally(() => {
       clearTimeout(timer)
       signal.removeEventListener('abort', stop)
@@ -62,7 +62,7 @@ async function readCapped ({ body }: Response, maxBytes: number, peer: string): 
 }
 
 // fetch throws only TypeErrors of its own. They may hold the address, or as a parser's error a piece of the answer.
-function withoutDetail (error: Error, peer: string): Error {
+function redactDetail (error: Error, peer: string): Error {
   if (!(error instanceof TypeError)) return error
   const { message, code } = (error.cause ?? { message: 'fetch refuses the question' }) as { message?: string, code?: string }
   return new Error(`${peer} cannot be asked: ${[message, code].filter(Boolean).join(', ')}`)

@@ -1,4 +1,4 @@
-import type { Now } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
 export interface Breaker {
   /** Whether the dependency may be asked. When half open it is true once a probe interval. */

@@ -1,4 +1,4 @@
-import type { Now } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
 /** When a question was sent, by both clocks of this process. */
 export interface Asked { wallMs: number, monotonicMs: number }

@@ -13,7 +13,7 @@ export interface DeadlineSettings {
 export function withDeadline<Result> (work: Promise<Result>, { timeoutMs, expired, late }: DeadlineSettings): Promise<Result> {
   return new Promise((resolve, reject) => {
     let isLate = false
-    const cancel = afterArrivals(timeoutMs, () => { isLate = true; reject(expired()) })
+    const cancel = stallTolerantTimeout(timeoutMs, () => { isLate = true; reject(expired()) })
     const settled = () => {
       cancel()
       if (isLate) late?.()
@@ -32,7 +32,7 @@ const MOST_EXTENSIONS = 3
  * Calls back after `timeoutMs`, but not for the time that this process was too busy to send, or to read what has arrived:
  * after a stall it waits on for as long as that was, three times at most and never longer than `timeoutMs`. Returns how to cancel it.
  */
-export function afterArrivals (timeoutMs: number, callback: () => void): () => void {
+export function stallTolerantTimeout (timeoutMs: number, callback: () => void): () => void {
   let timer: NodeJS.Timeout
   let turn: NodeJS.Immediate | undefined
   function wait (ms: number, extensions: number): void {

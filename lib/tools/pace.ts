@@ -1,4 +1,4 @@
-import type { Now } from '../ports.js'
+import type { Now } from '../../types/options.js'
 
 export interface Pace {
   run<Result> (task: () => Promise<Result>): Promise<Result>

@@ -2,7 +2,7 @@
  * A foreign error for the log: its message, unless that quotes one of the secrets, and where it was thrown, without its fields
  * and its cause.
  */
-export function withoutSecrets (error: unknown, ...secrets: string[]): Error {
+export function redactSecrets (error: unknown, ...secrets: string[]): Error {
   const { name, message, stack = '' } = error instanceof Error ? error : new Error(String(error))
   const isSafe = (text: string) => !secrets.some((secret) => quotes(text, secret))
   const places = stack.split('\n').filter((line) => /^ {4}at /.test(line) && isSafe(line)).join('\n')

@@ -1,4 +1,4 @@
-import { afterArrivals } from './deadline.js'
+import { stallTolerantTimeout } from './deadline.js'
 
 export interface SilenceWatch {
   /** To be called when an answer did not come in time. */
@@ -21,7 +21,7 @@ export function createSilenceWatch ({ timeoutMs, onSilent }: { timeoutMs: number
 
   return {
     missed () {
-      cancel ??= afterArrivals(timeoutMs, () => {
+      cancel ??= stallTolerantTimeout(timeoutMs, () => {
         cancel = null
         onSilent()
       })

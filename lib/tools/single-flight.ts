@@ -1,5 +1,5 @@
 /** Calls of `run` one at a time: who calls while one is under way gets its result. */
-export function createShared<Result> (run: () => Promise<Result>): () => Promise<Result> {
+export function singleFlight<Result> (run: () => Promise<Result>): () => Promise<Result> {
   let running: Promise<Result> | null = null
   return () => {
     running ??= run().finally(() => { running = null })

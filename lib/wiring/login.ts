@@ -7,9 +7,9 @@ import { createPasswordPolicy } from '../passwords/policy.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
 import { createAccountGuard, UNGUARDED } from '../services/account-limit.js'
 import type { AccountGuard } from '../services/account-limit.js'
-import { createCaptchaGuard } from '../services/captcha.js'
-import { createUpgrades } from '../services/rehash.js'
-import type { Upgrades } from '../services/rehash.js'
+import { createCaptchaCheck } from '../services/captcha.js'
+import { createRehasher } from '../services/rehash.js'
+import type { Rehasher } from '../services/rehash.js'
 import type { Logger } from '../ports.js'
 import type { Stores } from './stores.js'
 
@@ -18,7 +18,7 @@ export interface LoginParts {
   checker: PasswordChecker
   policy: PasswordPolicy
   guard: AccountGuard
-  upgrades: Upgrades
+  upgrades: Rehasher
   close (): Promise<void>
 }
 
@@ -28,7 +28,7 @@ const UNLIMITED = { free: Number.MAX_SAFE_INTEGER, delayMs: 0, maxDelayMs: 0, fo
 export function openLoginParts (logger: Logger, settings: Settings, stores: Stores): LoginParts {
   const { verifiers, hashing, randomBytes } = settings
   const checker = createPasswordChecker({ hasher: settings.hasher ?? bcrypt(), verifiers, hashing, randomBytes, logger })
-  const upgrades = createUpgrades({ checker, rehash: stores.users.rehash, logger })
+  const upgrades = createRehasher({ checker, rehash: stores.users.rehash, logger })
   return {
     checker,
     policy: createPasswordPolicy({ ...settings.password, logger }),
@@ -47,7 +47,7 @@ function openGuard (logger: Logger, { accountLimit, captcha }: Settings, { reade
     rules: accountLimit?.shared ?? UNLIMITED,
     attempts,
     pseudonym,
-    captcha: createCaptchaGuard({ captcha, claim: attempts.claim, pseudonym, logger, monotonicNow: () => performance.now() }),
+    captcha: createCaptchaCheck({ captcha, claim: attempts.claim, pseudonym, logger, monotonicNow: () => performance.now() }),
     isKnownAddress: reader.isKnownAddress,
     networkOf: addressKey
   })

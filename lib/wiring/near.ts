@@ -1,19 +1,21 @@
 import type { Settings } from '../options/read.js'
-import type { CacheGate } from '../cache/availability.js'
+import type { CacheAvailability } from '../cache/availability.js'
 import { createFailureReporter } from '../cache/failure.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
-import type { CachedTokenStore } from '../cache/read-through.js'
+import type { TokenLookup } from '../cache/read-through.js'
 import { createNearCache } from '../cache/near-cache.js'
-import { createNearChannel } from '../cache/invalidation-channel.js'
-import { createNearTokenStore, createTellingCache } from '../cache/near-token-store.js'
+import { createInvalidationChannel } from '../cache/invalidation-channel.js'
+import { createNearLookup, createInvalidatingCache } from '../cache/near-token-store.js'
 import { openSubscriber } from '../redis/client.js'
 import type { RedisClient } from '../redis/client.js'
-import type { InvalidationChannel, Logger, NearCache, Now, TokenCache } from '../ports.js'
+import type { InvalidationChannel, Logger, NearCache } from '../ports.js'
+import type { TokenCache } from '../../types/cache.js'
+import type { Now } from '../../types/options.js'
 
 export interface Near {
   /** The cache, telling the near caches of what it ends. */
   cache: TokenCache
-  inFrontOf (store: CachedTokenStore): CachedTokenStore
+  inFrontOf (store: TokenLookup): TokenLookup
   /** Forgets every entry. */
   clear (): void
   start (): void
@@ -24,7 +26,7 @@ export interface NearSettings {
   settings: Settings
   redis: RedisClient | null
   cache: TokenCache
-  gate: CacheGate
+  gate: CacheAvailability
   clock: DatabaseClock
   tell: (operation: string, error: Error) => void
   logger: Logger
@@ -37,7 +39,7 @@ export function openNear (parts: NearSettings): Near {
   if (options === null || redis === null) return { cache, inFrontOf: (store) => store, clear () {}, start () {}, close: async () => {} }
   const near: NearCache = createNearCache({ ...options, clock, isTold: () => gate.isTrusted() && channel.isStanding() })
   const subscriber = openSubscriber(redis, logger)
-  const channel: InvalidationChannel = createNearChannel({
+  const channel: InvalidationChannel = createInvalidationChannel({
     subscriber,
     publisher: redis,
     name: `${namespace}n`,
@@ -49,8 +51,8 @@ export function openNear (parts: NearSettings): Near {
   // The server may have been replaced, and a connection that only listens does not notice: messages go to the new one.
   onLoss(cache, () => subscriber.stream?.destroy())
   return {
-    cache: createTellingCache({ cache, near, channel }),
-    inFrontOf: (store) => createNearTokenStore({ near, store }),
+    cache: createInvalidatingCache({ cache, near, channel }),
+    inFrontOf: (store) => createNearLookup({ near, store }),
     clear: near.clear,
     start: channel.start,
     close: channel.close

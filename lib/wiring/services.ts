@@ -8,11 +8,11 @@ import { duration } from '../options/rules.js'
 import type { Settings } from '../options/read.js'
 import { fromOf } from '../routes/request.js'
 import type { RouteSettings } from '../routes/request.js'
-import { createAdminService } from '../services/users.js'
-import type { AdminService } from '../services/users.js'
-import { createAnnounce } from '../services/revocation.js'
+import { createUserService } from '../services/users.js'
+import type { UserService } from '../services/users.js'
+import { createPropagate } from '../services/revocation.js'
 import type { Emit } from '../services/events.js'
-import { createTokenMinter } from '../services/tokens.js'
+import { createTokenFactory } from '../services/tokens.js'
 import { createLastUsed } from '../services/last-used.js'
 import { createLoginService } from '../services/login.js'
 import { createPasswordService } from '../services/passwords.js'
@@ -20,8 +20,9 @@ import { createSessionService, MANAGE_SCOPE } from '../services/sessions.js'
 import { createTokenFormat, digestOf } from '../crypto/token.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { AuthEvents } from '../../types/events.js'
-import type { CacheGate } from '../cache/availability.js'
-import type { Logger, TokenCache, TokenRecord } from '../ports.js'
+import type { CacheAvailability } from '../cache/availability.js'
+import type { Logger, TokenRecord } from '../ports.js'
+import type { TokenCache } from '../../types/cache.js'
 import type { Health, TokenAuth } from '../../types/token-auth.js'
 import { openapi } from '../schemas/openapi.js'
 import { openLoginParts } from './login.js'
@@ -45,7 +46,7 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   const { reader, emit, resolver } = stores
   const login = openLoginParts(logger, settings, stores)
   const format = createTokenFormat({ prefix: token.prefix, randomBytes: settings.randomBytes })
-  const announce = createAnnounce({ writeTombstones: stores.upkeep.writeTombstones, revocations: stores.revocations, revocation: settings.revocation, emit })
+  const announce = createPropagate({ writeTombstones: stores.upkeep.writeTombstones, revocations: stores.revocations, revocation: settings.revocation, emit })
   const lastUsed = createLastUsed({ touch: reader.touch, intervalMs: token.touchIntervalMs, now, logger })
   const common = {
     ...stores,
@@ -53,11 +54,11 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
     ...login,
     announce,
     canonicalize: settings.canonicalize,
-    minter: createTokenMinter({ format, ttlMs: token.ttlMs })
+    minter: createTokenFactory({ format, ttlMs: token.ttlMs })
   }
   const sessions = createSessionService({ ...common, resolveFresh: resolver.resolveFresh })
   const passwords = createPasswordService(common)
-  const admin = createAdminService({ ...common, retentionMs: token.retentionMs })
+  const admin = createUserService({ ...common, retentionMs: token.retentionMs })
   const schemes = new Set(settings.schemes.map((scheme) => scheme.toLowerCase()))
   const authenticate = createAuthenticate({ challenge, schemes, isWellFormed: format.isWellFormed, digestOf, ...resolver, readVariant, noteUse: lastUsed.note, onRefused })
 
@@ -106,7 +107,7 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
   }
 }
 
-function asTokenAuth (admin: AdminService): Pick<TokenAuth, keyof AdminService> {
+function asTokenAuth (admin: UserService): Pick<TokenAuth, keyof UserService> {
   return {
     ...admin,
     issueToken: async (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) => {
@@ -127,7 +128,7 @@ async function health ({ cache, gate, redis, ping }: Stores): Promise<Health> {
 }
 
 // A server without requests would else not find out that the cache answers again.
-function probe (cache: TokenCache, gate: CacheGate): Promise<void> {
+function probe (cache: TokenCache, gate: CacheAvailability): Promise<void> {
   return new Promise((resolve) => {
     cache.get(digestOf(''), (error) => {
       if (error === null) gate.succeeded()

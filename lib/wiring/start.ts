@@ -56,7 +56,7 @@ async function awaitDatabase (prepare: () => Promise<void>, { reported, logger, 
   }
 }
 
-async function prepareDatabase ({ db, primary, tables, secret, cacheLives, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
+async function prepareDatabase ({ db, primary, tables, serverKey, cacheRegistry, checkLimits }: Stores, { autoMigrate, map }: Settings, logger: Logger): Promise<void> {
   const inTime = <Result>(work: Promise<Result>) => withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
   await inTime(primary.assert())
   if (autoMigrate) {
@@ -67,8 +67,8 @@ async function prepareDatabase ({ db, primary, tables, secret, cacheLives, check
   await inTime(checkColumns(db, tables))
   await inTime(checkEncoding(db, logger))
   // If it cannot be read now, the first use reads it: no reason not to start.
-  await secret.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
-  await cacheLives.start().catch(refuseForbidden)
+  await serverKey.load().catch((error) => { if (codeOf(error) === 'FST_TOKEN_AUTH_MISSING_TABLES') throw error })
+  await cacheRegistry.start().catch(refuseForbidden)
   await checkLimits()
 }
 

@@ -3,19 +3,19 @@ import type { FastifyInstance } from 'fastify'
 import type { Kysely } from 'kysely'
 import { withDeadline } from '../tools/deadline.js'
 import type { DeadlineSettings } from '../tools/deadline.js'
-import { createShared } from '../tools/single-flight.js'
+import { singleFlight } from '../tools/single-flight.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import type { Settings } from '../options/read.js'
-import { createAttempts } from '../throttle/counters.js'
+import { createCounters } from '../throttle/counters.js'
 import { ping } from '../sql/startup-checks.js'
 import { checkLimits } from '../sql/check-limits.js'
 import { createFailureReporter } from '../cache/failure.js'
-import { createCacheGate } from '../cache/availability.js'
-import type { CacheGate } from '../cache/availability.js'
-import { createCacheLives } from '../sql/caches.js'
-import type { CacheLives } from '../sql/caches.js'
-import { createCachedTokenStore } from '../cache/read-through.js'
-import type { CachedTokenStore } from '../cache/read-through.js'
+import { createCacheAvailability } from '../cache/availability.js'
+import type { CacheAvailability } from '../cache/availability.js'
+import { createCacheRegistry } from '../sql/caches.js'
+import type { CacheRegistry } from '../sql/caches.js'
+import { createReadThrough } from '../cache/read-through.js'
+import type { TokenLookup } from '../cache/read-through.js'
 import { openDatabase } from '../sql/database.js'
 import { createDatabaseClock } from '../tools/database-clock.js'
 import { createMemoryCache } from '../cache/memory-cache.js'
@@ -27,21 +27,22 @@ import { createRedisCache } from '../cache/redis-cache.js'
 import type { RedisCommands } from '../cache/redis-cache.js'
 import { isClient, openRedis } from '../redis/client.js'
 import type { RedisClient } from '../redis/client.js'
-import { createRevocationWriter } from '../sql/revocations.js'
+import { createRevocationStore } from '../sql/revocations.js'
 import { createSeal, UNSEALED } from '../crypto/seal.js'
-import { createSecret } from '../sql/server-key.js'
-import type { Secret } from '../sql/server-key.js'
-import { createSessionWriter } from '../sql/sessions.js'
+import { createServerKey } from '../sql/server-key.js'
+import type { ServerKey } from '../sql/server-key.js'
+import { createSessionStore } from '../sql/sessions.js'
 import { createSql } from '../sql/gateway.js'
 import { createTables } from '../sql/tables.js'
 import type { Tables } from '../sql/tables.js'
-import { createTokenReader } from '../sql/tokens.js'
+import { createTokenStore } from '../sql/tokens.js'
 import { createUpkeep } from '../cache/upkeep.js'
 import type { Upkeep } from '../cache/upkeep.js'
 import { createUserStore } from '../sql/users.js'
 import { createEvents } from '../services/events.js'
 import type { Emit } from '../services/events.js'
-import type { AttemptStore, Pseudonym, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../ports.js'
+import type { FailureCounters, Pseudonym, RevocationStore, SessionStore, TokenStore, UserStore } from '../ports.js'
+import type { TokenCache } from '../../types/cache.js'
 import { bounded, createBounds } from './bounds.js'
 import { openNear } from './near.js'
 import type { Near } from './near.js'
@@ -51,19 +52,19 @@ export interface Stores {
   primary: Primary
   tables: Tables
   users: UserStore
-  reader: TokenReader
-  sessions: SessionWriter
-  revocations: RevocationWriter
+  reader: TokenStore
+  sessions: SessionStore
+  revocations: RevocationStore
   cache: TokenCache
-  gate: CacheGate
+  gate: CacheAvailability
   upkeep: Upkeep
-  cacheLives: CacheLives
-  resolver: CachedTokenStore
+  cacheRegistry: CacheRegistry
+  resolver: TokenLookup
   near: Near
   redis: RedisClient | null
-  attempts: AttemptStore
+  attempts: FailureCounters
   /** Read at start, or at the first use that finds the database. */
-  secret: Secret
+  serverKey: ServerKey
   pseudonym: Pseudonym
   emit: Emit
   /** Asks the database for nothing. */
@@ -82,7 +83,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const redis = openCacheClient(fastify, settings)
   const emit = createEvents({ hooks: settings.hooks, logger: log })
   const failures = { tell: (operation: string, error: Error) => emit('cacheError', { operation, error }), logger: log, monotonicNow }
-  const gate = createCacheGate({
+  const gate = createCacheAvailability({
     monotonicNow,
     onError: createFailureReporter({ ...failures, message: 'the token cache does not answer: tokens are looked up in the database' })
   })
@@ -95,13 +96,13 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
   const primary = createPrimary(db)
   const sql = createSql(db, { timeoutMs: deadline.timeoutMs, connections: poolSize, isPrimary: primary.isKnown })
   const { lookups, logins } = createBounds(settings.lookup, poolSize)
-  const secret = createSecret({ sql: bounded(sql, logins, ['read']), tables, deadline })
-  const looking = bounded(createTokenReader(sql, tables, { ...settings.token, cacheTtlMs }), lookups, ['find'])
+  const serverKey = createServerKey({ sql: bounded(sql, logins, ['read']), tables, deadline })
+  const looking = bounded(createTokenStore(sql, tables, { ...settings.token, cacheTtlMs }), lookups, ['find'])
   const reader = timed(bounded(looking, logins, ['isKnownAddress']), deadline)
   const ending = {
-    sessions: createSessionWriter(sql, tables, { ...settings.token, cacheTtlMs }),
+    sessions: createSessionStore(sql, tables, { ...settings.token, cacheTtlMs }),
     revocations: timedSome(
-      bounded(createRevocationWriter(sql, tables, { cacheTtlMs }), lookups, ['token', 'endedTogether']),
+      bounded(createRevocationStore(sql, tables, { cacheTtlMs }), lookups, ['token', 'endedTogether']),
       deadline,
       ['endedTogether', 'findEnded', 'refresh']
     )
@@ -117,7 +118,7 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     monotonicNow
   })
   upkeep.doubts.onBegin(near.clear)
-  const cacheLives = createCacheLives({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, logger: log })
+  const cacheRegistry = createCacheRegistry({ sql, tables, namespace, ttlMs: cacheTtlMs, clock, deadline, logger: log })
 
   return {
     db,
@@ -129,12 +130,12 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     cache,
     gate,
     upkeep,
-    cacheLives,
-    resolver: near.inFrontOf(createCachedTokenStore({
+    cacheRegistry,
+    resolver: near.inFrontOf(createReadThrough({
       cache,
       gate,
       doubts: upkeep.doubts,
-      seal: redis === null ? UNSEALED : createSeal(secret),
+      seal: redis === null ? UNSEALED : createSeal(serverKey),
       find: reader.find,
       deadline,
       ttlMs: cacheTtlMs,
@@ -144,20 +145,20 @@ export function openStores (fastify: FastifyInstance, settings: Settings): Store
     })),
     near,
     redis,
-    attempts: createAttempts({
+    attempts: createCounters({
       redis: redis as unknown as AttemptCommands | null,
       namespace: settings.cache.namespace,
       localRules: settings.accountLimit?.local ?? null,
       logger: log,
       monotonicNow
     }),
-    secret,
-    pseudonym: createPseudonyms(secret),
+    serverKey,
+    pseudonym: createPseudonyms(serverKey),
     emit,
-    ping: createShared(() => withDeadline(sql.read(ping), deadline)),
+    ping: singleFlight(() => withDeadline(sql.read(ping), deadline)),
     checkLimits: () => checkLimits(db, log, deadline),
     async close () {
-      await cacheLives.close()
+      await cacheRegistry.close()
       await upkeep.close()
       await near.close()
       await cache.close()

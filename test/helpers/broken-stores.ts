@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { TokenRecord } from '../../lib/index.js'
-import type { CachedTokenStore } from '../../lib/cache/read-through.js'
+import type { TokenRecord } from '../../lib/ports.js'
+import type { TokenLookup } from '../../lib/cache/read-through.js'
 import type { Wrap } from '../../lib/testing/index.js'
 import type { Ports, ProtocolBench } from './protocol-bench.js'
 import { CACHE_TTL_MS } from './protocol-bench.js'
@@ -90,7 +90,7 @@ export const CONTROLS: Record<string, Control> = {
 }
 
 /** Who comes while a read of the same token is under way gets its answer. */
-function joiningRuns (store: CachedTokenStore): CachedTokenStore {
+function joiningRuns (store: TokenLookup): TokenLookup {
   const running = new Map<string, Promise<TokenRecord | null>>()
   return {
     ...store,

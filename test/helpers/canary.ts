@@ -13,7 +13,7 @@ export const MAY_BE_IN: Record<string, RegExp> = {
   'database password': /^nowhere$/,
   'Redis password': /^nowhere$/,
   'password hash': /^sql users\.password_hash$/,
-  'key of the pseudonyms': /^sql auth_tokens_secret\.value$/,
+  'key of the pseudonyms': /^sql auth_tokens_server_key\.value$/,
   // Errors of ioredis have the command with them; what was stripped of it has no key.
   'namespace of Redis keys': /^redis|^sql auth_tokens_caches\.namespace/,
   // A cached session has its user; an administrator reads the name that was given to the command.

@@ -4,19 +4,20 @@ import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { PreparedClient } from '../../lib/index.js'
-import type { Digest, RevocationWriter, SessionWriter, TokenCache, TokenReader, UserStore } from '../../lib/index.js'
+import type { Digest, TokenCache } from '../../lib/index.js'
+import type { RevocationStore, SessionStore, TokenStore, UserStore } from '../../lib/ports.js'
 import { readTableMap } from '../../lib/options/read.js'
-import { createCacheGate } from '../../lib/cache/availability.js'
-import type { CacheGate } from '../../lib/cache/availability.js'
+import { createCacheAvailability } from '../../lib/cache/availability.js'
+import type { CacheAvailability } from '../../lib/cache/availability.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
 import { migrateUp } from '../../lib/sql/migrations/index.js'
 import { createRedisCache } from '../../lib/cache/redis-cache.js'
 import type { RedisCommands } from '../../lib/cache/redis-cache.js'
-import { createRevocationWriter } from '../../lib/sql/revocations.js'
-import { createSessionWriter } from '../../lib/sql/sessions.js'
+import { createRevocationStore } from '../../lib/sql/revocations.js'
+import { createSessionStore } from '../../lib/sql/sessions.js'
 import { createSql } from '../../lib/sql/gateway.js'
 import { createTables } from '../../lib/sql/tables.js'
-import { createTokenReader } from '../../lib/sql/tokens.js'
+import { createTokenStore } from '../../lib/sql/tokens.js'
 import { createUserStore } from '../../lib/sql/users.js'
 import type { Wrap } from '../../lib/testing/index.js'
 import { createDatabase, redisUrl, uniqueNamespace } from './services.js'
@@ -38,21 +39,21 @@ export interface State {
 /** What a server stands on. */
 export interface Ports {
   users: UserStore
-  reader: TokenReader
-  sessions: SessionWriter
+  reader: TokenStore
+  sessions: SessionStore
   /** The same with one token a user, so that a login displaces. */
-  crowded: SessionWriter
-  revocations: RevocationWriter
+  crowded: SessionStore
+  revocations: RevocationStore
   cache: TokenCache
   /** The second server's look-up. */
-  findOnB: TokenReader['find']
+  findOnB: TokenStore['find']
   /** A request comes in: what the server does before its first look into the cache is part of that step. */
   request: { begin (): Promise<void> }
 }
 
 export interface ProtocolBench {
   ports: Omit<Ports, 'findOnB' | 'request'>
-  gate: CacheGate
+  gate: CacheAvailability
   pool: pg.Pool
   redis: Redis
   keyOf (digest: Digest): string
@@ -80,15 +81,15 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   const map = readTableMap({})
   await migrateUp(db, map)
   const [sql, tables, namespace] = [createSql(db), createTables(map), uniqueNamespace()]
-  const gate = createCacheGate({ monotonicNow: () => performance.now(), onError: (operation, error) => { throw new Error(`the cache failed: ${operation}`, { cause: error }) } })
+  const gate = createCacheAvailability({ monotonicNow: () => performance.now(), onError: (operation, error) => { throw new Error(`the cache failed: ${operation}`, { cause: error }) } })
   gate.trust()
   return {
     ports: {
       users: createUserStore(sql, tables),
-      reader: createTokenReader(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS }),
-      sessions: createSessionWriter(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS }),
-      crowded: createSessionWriter(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS }),
-      revocations: createRevocationWriter(sql, tables, { cacheTtlMs: CACHE_TTL_MS }),
+      reader: createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS }),
+      sessions: createSessionStore(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS }),
+      crowded: createSessionStore(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS }),
+      revocations: createRevocationStore(sql, tables, { cacheTtlMs: CACHE_TTL_MS }),
       cache: kind === 'memory'
         ? createMemoryCache({ max: 100_000, now: () => performance.now() })
         : createRedisCache({ client: redis as unknown as RedisCommands, namespace, readTimeoutMs: 5000, close: async () => {} })

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { createAdminService } from '../../lib/services/users.js'
-import { createAnnounce } from '../../lib/services/revocation.js'
-import { createTokenMinter } from '../../lib/services/tokens.js'
+import { createUserService } from '../../lib/services/users.js'
+import { createPropagate } from '../../lib/services/revocation.js'
+import { createTokenFactory } from '../../lib/services/tokens.js'
 import { createLastUsed } from '../../lib/services/last-used.js'
 import { createLoginService } from '../../lib/services/login.js'
 import { createPasswordService } from '../../lib/services/passwords.js'
 import { createSessionService } from '../../lib/services/sessions.js'
 import type { SessionService } from '../../lib/services/sessions.js'
-import { createCachedTokenStore } from '../../lib/cache/read-through.js'
-import type { CachedTokenStore } from '../../lib/cache/read-through.js'
+import { createReadThrough } from '../../lib/cache/read-through.js'
+import type { TokenLookup } from '../../lib/cache/read-through.js'
 import { createDatabaseClock } from '../../lib/tools/database-clock.js'
 import { createDoubts } from '../../lib/cache/doubts.js'
 import { UNSEALED } from '../../lib/crypto/seal.js'
@@ -16,7 +16,8 @@ import { staleWindowMs } from '../../lib/sql/stale.js'
 import { createUpkeep } from '../../lib/cache/upkeep.js'
 import type { Upkeep } from '../../lib/cache/upkeep.js'
 import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
-import type { Digest, TokenReader, TokenRecord } from '../../lib/index.js'
+import type { Digest } from '../../lib/index.js'
+import type { TokenStore, TokenRecord } from '../../lib/ports.js'
 import type { Wrap } from '../../lib/testing/index.js'
 import { CACHE_TTL_MS, wrapPorts } from './protocol-bench.js'
 import type { Ports, ProtocolBench, State } from './protocol-bench.js'
@@ -26,8 +27,8 @@ export interface World {
   state: State
   ports: Ports
   bench: ProtocolBench
-  a: CachedTokenStore
-  b: CachedTokenStore
+  a: TokenLookup
+  b: TokenLookup
   /** Digests of the tokens that logins with the old password have got. */
   granted: Digest[]
 }
@@ -35,7 +36,7 @@ export interface World {
 /** How a broken variant differs: in the ports, whose calls are steps already, or in who reads through them. */
 export interface Breakage {
   steps?: (ports: Ports, wrap: Wrap, bench: ProtocolBench) => Ports
-  store?: (store: CachedTokenStore) => CachedTokenStore
+  store?: (store: TokenLookup) => TokenLookup
 }
 
 const asItIs = <Part>(part: Part): Part => part
@@ -44,7 +45,7 @@ export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Bre
   const { steps = asItIs, store = asItIs } = broken
   const ports = steps(wrapPorts(wrap, bench.ports), wrap, bench)
   const [doubts, clock] = [createDoubts(), createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })]
-  const server = (leaseOwner: string, find: TokenReader['find']) => store(createCachedTokenStore({
+  const server = (leaseOwner: string, find: TokenStore['find']) => store(createReadThrough({
     cache: ports.cache, gate: bench.gate, doubts, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, clock, leaseOwner, jitter: () => 0
   }))
   const state = await bench.nextState()
@@ -73,12 +74,12 @@ function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): P
   }
 }
 
-export function read (server: CachedTokenStore, digest: Digest): Promise<TokenRecord | null> {
+export function read (server: TokenLookup, digest: Digest): Promise<TokenRecord | null> {
   return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }
 
 /** A read that must not be accepted. */
-export async function refuse (server: CachedTokenStore, digest: Digest): Promise<void> {
+export async function refuse (server: TokenLookup, digest: Digest): Promise<void> {
   if (await read(server, digest) !== null) throw new Error('a revoked token is accepted')
 }
 
@@ -108,8 +109,8 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     guard: { run: async <Result>(_who: unknown, evaluate: () => Promise<Result>) => await evaluate() },
     upgrades: { offer () {}, close: async () => {} },
     policy: { check: async () => {} },
-    minter: createTokenMinter({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
-    announce: createAnnounce({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
+    minter: createTokenFactory({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
+    announce: createPropagate({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
     emit () {},
     randomBytes,
     pseudonym: async () => '',
@@ -121,7 +122,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
   return {
     sessions: createSessionService(parts) as SessionService,
     passwords: createPasswordService(parts),
-    admin: createAdminService(parts),
+    admin: createUserService(parts),
     logins: createLoginService(parts),
     lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, logger: { info: log, warn: log, error: log } })
   }

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { createCacheGate } from '../../lib/cache/availability.js'
+import { createCacheAvailability } from '../../lib/cache/availability.js'
 import { createRedisCache } from '../../lib/cache/redis-cache.js'
 import type { RedisCommands } from '../../lib/cache/redis-cache.js'
 import { openRedis } from '../../lib/redis/client.js'
@@ -78,7 +78,7 @@ export async function createReplayedFill (t: Test, bench: ProtocolBench) {
       // Nobody waits for it: a reader does not, and here it may take until Redis is back.
       fill: async (...args) => { send(...args).catch(() => {}) }
     }
-    const gate = createCacheGate({ monotonicNow: () => 0, onError () {} })
+    const gate = createCacheAvailability({ monotonicNow: () => 0, onError () {} })
     gate.trust()
     return await exploreInterleavings<Restarting>({
       setup: async (wrap) => ({

@@ -1,7 +1,7 @@
 import { DummyDriver, Kysely, Migrator, PostgresDialect } from 'kysely'
 import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
 import type { TableMap } from '../tables.js'
-import { createSecretMigration } from './server-key.js'
+import { createServerKeyMigration } from './server-key.js'
 import { createTokensMigration } from './tokens.js'
 import { createUsersMigration } from './users.js'
 
@@ -10,7 +10,7 @@ export function listMigrations (map: TableMap): Record<string, Migration> {
   return {
     ...(map.users.isOwn ? { '0001_token_auth_users': createUsersMigration(map) } : {}),
     '0002_token_auth_tokens': createTokensMigration(map),
-    '0003_token_auth_secret': createSecretMigration(map)
+    '0003_token_auth_server_key': createServerKeyMigration(map)
   }
 }
 

@@ -1,11 +1,11 @@
 import { sql } from 'kysely'
 import type { Migration } from 'kysely'
-import { secretId } from '../tables.js'
+import { serverKeyId } from '../tables.js'
 import type { TableMap } from '../tables.js'
 
 /** One row with 32 random bytes, made by the database: the key that every server shares, of pseudonyms and of the seal of cache entries. */
-export function createSecretMigration ({ tokens }: TableMap): Migration {
-  const table = secretId(tokens)
+export function createServerKeyMigration ({ tokens }: TableMap): Migration {
+  const table = serverKeyId(tokens)
   return {
     async up (db) {
       await sql`create table ${table} (

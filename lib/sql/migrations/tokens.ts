@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely, Migration } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
-import { codeOf, withoutValues } from '../errors.js'
+import { codeOf, redactValues } from '../errors.js'
 import { quoteTable } from '../quote.js'
 import { cachesId, tableId } from '../tables.js'
 import type { TableMap } from '../tables.js'
@@ -51,7 +51,7 @@ const UNREFERENCED = new Set(['42804', '42809', '42830'])
 
 function refuseReference (error: unknown, users: TableMap['users']): never {
   if (!UNREFERENCED.has(codeOf(error))) throw error
-  throw new MISSING_TABLES(`No foreign key can refer to the column "${users.columns.id}" of the users table ${quoteTable(users)}: ${withoutValues(error).message}. ` +
+  throw new MISSING_TABLES(`No foreign key can refer to the column "${users.columns.id}" of the users table ${quoteTable(users)}: ${redactValues(error).message}. ` +
     'It must be the primary key of a table, or have a unique constraint of its own, and users.idType must be its type')
 }
 

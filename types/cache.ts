@@ -1,4 +1,5 @@
-import type { Digest, TokenRecord } from './ports.js'
+/** SHA-256 of a whole token, base64url (43 characters): the only form of it that is kept. */
+export type Digest = string
 
 /**
  * The cache side. Every write is safe if it comes late, twice or out of order: see docs/storage.md.
@@ -22,33 +23,5 @@ export interface TokenCache {
   holdsTombstone (digest: Digest): Promise<boolean>
   /** Calls `listener(true)` at every (re)connection and `listener(false)` at every loss; at once when connected. */
   onConnection (listener: (connected: boolean) => void): void
-  close (): Promise<void>
-}
-
-/** A read under way whose answer the near cache may keep. */
-export interface NearRead {
-  readonly digest: Digest
-  /** When it began, by the clocks of this process. */
-  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
-}
-
-/** Live tokens in this process, for as long as it would be told that they end. */
-export interface NearCache {
-  get (digest: Digest): TokenRecord | null
-  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
-  begin (digest: Digest): NearRead | null
-  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
-  settle (read: NearRead, record: TokenRecord | null): void
-  drop (digests: readonly Digest[]): void
-  clear (): void
-}
-
-/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
-export interface InvalidationChannel {
-  /** Whether every message would arrive now. */
-  isStanding (): boolean
-  start (): void
-  /** Never rejects. */
-  publish (digests: readonly Digest[]): Promise<void>
   close (): Promise<void>
 }
