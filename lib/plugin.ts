@@ -1,17 +1,24 @@
 import fp from 'fastify-plugin'
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
-import type { AuthPluginOptions } from '../types/options.js'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { openCache } from './cache/index.js'
 import { DECORATOR_TAKEN } from './errors.js'
-import { isAuthenticate } from './hooks/authenticate.js'
+import { createAuthenticate, isAuthenticate } from './hooks/authenticate.js'
+import { createReadDigest, requireDigest } from './hooks/authorization.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
 import { refuseMisplaced } from './hooks/placement.js'
 import { readOptions } from './options/read.js'
-import { fromOf } from './routes/request.js'
+import type { TokenRecord } from './ports.js'
+import { openCacheClient } from './redis/client.js'
 import { routes } from './routes/index.js'
-import { createServices } from './wiring/services.js'
-import { openStores } from './wiring/stores.js'
-import { startStores } from './wiring/start.js'
+import { eventOriginOf } from './routes/request.js'
+import { createEvents } from './services/events.js'
+import { createServices } from './services/index.js'
+import { MANAGE_SCOPE } from './services/sessions.js'
+import { openSql } from './sql/index.js'
+import { openCounters } from './throttle/index.js'
+import type { AuthEvents } from '../types/events.js'
+import type { AuthPluginOptions } from '../types/options.js'
 
 function refuseTaken (fastify: FastifyInstance): void {
   for (const name of ['authenticate', 'tokenAuth']) if (fastify.hasDecorator(name)) throw new DECORATOR_TAKEN(name)
@@ -21,31 +28,47 @@ function refuseTaken (fastify: FastifyInstance): void {
 const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) => {
   const settings = readOptions(options)
   refuseTaken(fastify)
-  const stores = openStores(fastify, settings)
-  fastify.addHook('onClose', stores.close)
-  const started = await startStores(stores, settings, fastify.log)
-  fastify.addHook('onClose', started.close)
-  const services = createServices(fastify.log, settings, stores)
-  fastify.addHook('preClose', services.prepareClose)
-  fastify.addHook('onClose', services.close)
-  const ipLimit = settings.rateLimit === null
-    ? null
-    : await createIpLimit({
-      ...settings.rateLimit,
-      redis: stores.redis,
-      namespace: settings.cache.namespace,
-      challenge: challengeOf(settings),
-      logger: fastify.log,
-      onLimited: (request) => services.emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...fromOf(request) })
-    })
+  const { log: logger } = fastify
+  const challenge = challengeOf(settings)
+  const emit = createEvents({ hooks: settings.hooks, logger })
+
+  const database = openSql(settings, logger)
+  const redis = openCacheClient(settings.redis, fastify)
+  const cache = openCache({ settings, redis, database, onError: (operation, error) => emit('cacheError', { operation, error }), logger })
+  fastify.addHook('onClose', async () => { await cache.close().finally(database.close) })
+  await database.start()
+  await cache.start()
+
+  const counters = openCounters(settings, redis, logger)
+  const { format, lastUsed, tokenAuth, close, ...services } = createServices({ settings, database, cache, counters, emit, logger })
+  // `close` waits for this write. It begins here, because a connection that is kept alive may delay that until the process is killed.
+  fastify.addHook('preClose', async () => { lastUsed.flush() })
+  fastify.addHook('onClose', close)
+
+  const onRefused = (reason: AuthEvents['tokenRefused']['reason'], request: FastifyRequest, record: TokenRecord | null) =>
+    emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ...eventOriginOf(request) })
+  const onLimited = (request: FastifyRequest) =>
+    emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...eventOriginOf(request) })
+  const readDigest = createReadDigest({ schemes: settings.schemes, isWellFormed: format.isWellFormed, onMalformed: (request) => onRefused('malformed', request, null) })
+  const authenticate = createAuthenticate({ challenge, readDigest, lookup: cache.lookup, lookupFresh: cache.lookupFresh, noteUse: lastUsed.note, onRefused })
+  const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, namespace: settings.cache.namespace, challenge, logger, onLimited })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
   fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
-  fastify.decorate('authenticate', services.authenticate)
-  fastify.decorate('tokenAuth', services.tokenAuth)
+  fastify.decorate('authenticate', authenticate)
+  fastify.decorate('tokenAuth', tokenAuth)
   fastify.decorateRequest('user', null)
   fastify.decorateRequest('auth', null)
-  await fastify.register(routes, { prefix: settings.prefix, ipLimit: ipLimit?.hook ?? null, ...services.forRoutes })
+  await fastify.register(routes, {
+    ...services,
+    prefix: settings.prefix,
+    challenge,
+    captcha: settings.captcha === null ? 'never' : settings.captcha.when ?? 'always',
+    authenticate,
+    manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
+    requireDigest: requireDigest(readDigest),
+    ipLimit: ipLimit?.hook ?? null
+  })
 }
 
 /** `fastify.register(authPlugin, options)`; docs/options.md lists the options. */

@@ -29,7 +29,17 @@ export interface FoundToken {
 /** The token, or all tokens of the user, that a call was to end. */
 export type RevocationSubject = { digest: Digest } | { userId: UserId }
 
-/** Cached entries that are void, in a page of them. */
+/** The side of the cache that calls with an unknown outcome are reported to. */
+export interface OutcomeWatcher {
+  /** The cache is not believed about the subject until the returned function is called. */
+  doubt (subject: RevocationSubject): () => void
+  /** These tokens have ended. */
+  ended (digests: readonly Digest[]): Promise<unknown>
+  /** More outcomes are unknown than can be followed. */
+  overflowed (): void
+}
+
+/** A page of cached entries that are void. */
 export interface StalePage {
   /** Tokens that have ended. */
   revoked: Digest[]
@@ -49,16 +59,21 @@ export interface TokenRequest {
   scopes: readonly string[] | null
 }
 
-/** A token that was written, and the older ones that had to go. */
+/** Tokens whose end is committed. */
+export interface EndedTokens {
+  /** How many this call ended; 0 if an earlier call did. */
+  count: number
+  /** Tokens that need a tombstone, also those of an earlier call that was interrupted. */
+  digests: Digest[]
+}
+
+/** A token that was written, and the older ones that it displaced. */
 export interface IssuedToken {
   sessionId: string
   user: AuthenticatedUser
   createdAt: Date
   expiresAt: Date
-  /** How many tokens this call ended. */
-  ended: number
-  /** Those that still want their tombstone, also of other calls where this one speaks for all. */
-  revoked: Digest[]
+  displaced: EndedTokens
 }
 
 export interface Credentials {
@@ -103,14 +118,11 @@ export interface PasswordChange {
   token: TokenRequest
 }
 
-/** What a revocation did. `digests` still want their tombstone, also those of an earlier, interrupted try. */
-export interface Revoked {
+/** The result of a revocation. */
+export interface Revoked extends EndedTokens {
   /** Whether the thing to revoke exists. */
   found: boolean
-  /** How many tokens this call ended; none where an earlier one did. */
-  ended: number
   userId: UserId | null
-  digests: Digest[]
 }
 
 /** The durable side: ending tokens. Resolves after the commit. */
@@ -164,11 +176,19 @@ export interface NearCache {
 /** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
 export interface InvalidationChannel {
   /** Whether every message would arrive now. */
-  isStanding (): boolean
+  isSubscribed (): boolean
   start (): void
   /** Never rejects. */
   publish (digests: readonly Digest[]): Promise<void>
   close (): Promise<void>
+}
+
+/** The secret key that all servers share: of pseudonyms, and of the seal of cache entries. */
+export interface ServerKey {
+  /** The key; `null` until it has been read. */
+  current (): Uint8Array | null
+  /** Reads it once for all callers; a failure is not kept. @throws `FST_TOKEN_AUTH_MISSING_TABLES`, and what a read of the database throws */
+  load (): Promise<Uint8Array>
 }
 
 /** How attempts at one key are slowed down. */
@@ -198,10 +218,10 @@ export interface Attempt {
  */
 export interface FailureCounters {
   /**
-   * Counts the attempt as under way unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `of` is
-   * whose it is, where several may share a key.
+   * Counts the attempt as under way unless a wait is not over; atomic, so that parallel attempts cannot overshoot. `owner` is
+   * the account it belongs to, as several may share a key.
    */
-  take (key: string, rules: AttemptRules, of?: string): Promise<Attempt>
+  take (key: string, rules: AttemptRules, owner?: string): Promise<Attempt>
   /** Takes an attempt back, as if there had been none, and the wait that it began, if no later attempt has begun another. */
   giveBack (key: string, id: string): Promise<void>
   /** The attempt stays counted, as a failure. */
@@ -210,9 +230,9 @@ export interface FailureCounters {
    * Takes a right attempt back (`null`: it was counted elsewhere), and forgets the failures, if all attempts were of the
    * same one: who logs in to his own account may not refill another's. Attempts under way stay counted, as they may yet fail.
    */
-  succeed (key: string, id: string | null, of?: string): Promise<void>
+  succeed (key: string, id: string | null, owner?: string): Promise<void>
   /** `true` for the first call with this key within `ttlMs`. */
-  claim (key: string, ttlMs: number): Promise<boolean>
+  useOnce (key: string, ttlMs: number): Promise<boolean>
 }
 
 /**

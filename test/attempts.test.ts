@@ -239,9 +239,9 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
 
   t.test('gives a claim to the first of many', async (t) => {
     const key = newKey()
-    const claims = await Promise.all(Array.from({ length: 20 }, () => store.claim(key, 60_000)))
+    const claims = await Promise.all(Array.from({ length: 20 }, () => store.useOnce(key, 60_000)))
     t.equal(claims.filter(Boolean).length, 1)
-    t.equal(await store.claim(newKey(), 60_000), true)
+    t.equal(await store.useOnce(newKey(), 60_000), true)
     t.equal((await store.take(key, RULES)).failures, 0, 'claims are no attempts')
   })
 }
@@ -253,15 +253,15 @@ t.test('counters in the process', (t) => {
 
   t.test('end a claim when its time is over', async (t) => {
     const store = createMemoryCounters({ now })
-    t.same([await store.claim('a', 1000), await store.claim('a', 1000)], [true, false])
+    t.same([await store.useOnce('a', 1000), await store.useOnce('a', 1000)], [true, false])
     at += 1000
-    t.equal(await store.claim('a', 1000), true)
+    t.equal(await store.useOnce('a', 1000), true)
   })
 
   t.test('keep so many claims, the latest', async (t) => {
     const store = createMemoryCounters({ now, max: 2 })
-    for (const key of ['a', 'b', 'c']) await store.claim(key, 1000)
-    t.same([await store.claim('b', 1000), await store.claim('c', 1000), await store.claim('a', 1000)], [false, false, true])
+    for (const key of ['a', 'b', 'c']) await store.useOnce(key, 1000)
+    t.same([await store.useOnce('b', 1000), await store.useOnce('c', 1000), await store.useOnce('a', 1000)], [false, false, true])
   })
 
   t.test('are not pushed out by 20 000 other names', async (t) => {
@@ -345,8 +345,8 @@ t.test('counters in Redis', (t) => {
 
   t.test('end a claim when its time is over', async (t) => {
     const key = newKey()
-    await store.claim(key, 0.5)
-    await until(() => store.claim(key, 60_000), 'the claim ends')
+    await store.useOnce(key, 0.5)
+    await until(() => store.useOnce(key, 60_000), 'the claim ends')
     isAbout(t, await client.pttl(`${namespace}c:${key}`), 60_000)
   })
 
@@ -385,7 +385,7 @@ t.test('counters in Redis', (t) => {
     await attempts.giveBack('acl', taken[0]!.id)
     await attempts.fail('acl', taken[1]!.id)
     await attempts.succeed('acl', taken[2]!.id)
-    t.equal(await attempts.claim('acl', 1000), true)
+    t.equal(await attempts.useOnce('acl', 1000), true)
   })
   t.end()
 })
@@ -488,17 +488,17 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
 
   await t.test('accept a claim once, whether Redis comes or goes meanwhile', async (t) => {
     const { store, redis, passTime } = await open(t)
-    t.equal(await store.claim('before', 60_000), true)
+    t.equal(await store.useOnce('before', 60_000), true)
     await server.kill()
-    t.same([await store.claim('before', 60_000), await store.claim('during', 60_000), await store.claim('during', 60_000)], [false, true, false])
+    t.same([await store.useOnce('before', 60_000), await store.useOnce('during', 60_000), await store.useOnce('during', 60_000)], [false, true, false])
     await server.start()
     await back(redis)
     passTime(100)
-    t.same([await store.claim('during', 60_000), await store.claim('after', 60_000)], [false, true])
+    t.same([await store.useOnce('during', 60_000), await store.useOnce('after', 60_000)], [false, true])
     const [other] = [createRedisCounters({ client: redis as Redis, namespace })]
-    t.equal(await other!.claim('after', 60_000), false, 'other servers know')
+    t.equal(await other!.useOnce('after', 60_000), false, 'other servers know')
     passTime(60_000)
-    t.equal(await store.claim('after', 60_000), false, 'Redis has the last word')
+    t.equal(await store.useOnce('after', 60_000), false, 'Redis has the last word')
   })
 
   await t.test('keep the rules they are given where there are none of their own, and without Redis', async (t) => {

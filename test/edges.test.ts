@@ -12,7 +12,7 @@ import t from 'tap'
 import { authPlugin, createPGlitePool, PreparedClient } from '../lib/index.js'
 import type { Captcha, Hasher } from '../lib/index.js'
 import type { StalePage } from '../lib/ports.js'
-import { redactCommand } from '../lib/cache/failure.js'
+import { redactCommand } from '../lib/redis/errors.js'
 import { createCacheAvailability } from '../lib/cache/availability.js'
 import { createReadThrough } from '../lib/cache/read-through.js'
 import { UNSEALED } from '../lib/crypto/seal.js'
@@ -378,30 +378,30 @@ t.test('a cache\'s error loses its command', async (t) => {
 })
 
 t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {
-  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const rounds: (() => void)[] = []
   const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
-  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), gate, listStale, assertPrimary: async () => {}, windowMs: 1000 })
+  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), availability, listStale, assertPrimary: async () => {}, windowMs: 1000 })
   catchUp.start()
   catchUp.begin()
   await until(() => rounds.length === 1, 'a first round')
   rounds[0]!()
   await until(() => rounds.length === 2, 'a second round')
-  t.equal(gate.isTrusted(), false)
+  t.equal(availability.isTrusted(), false)
   rounds[1]!()
   await catchUp.ready
-  t.equal(gate.isTrusted(), true)
+  t.equal(availability.isTrusted(), true)
   await catchUp.close()
 })
 
 t.test('a revocation that overtakes a read', async (t) => {
   const memory = createMemoryCache({ max: 10, now: Date.now })
-  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
-  gate.trust()
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  availability.trust()
   const record = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
   const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, asOfMs: number } | null>) =>
-    createReadThrough({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
-  const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
+    createReadThrough({ cache, availability, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+  const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 
   await t.test('between the look and the lease, is seen', async (t) => {
     const overtaken = { ...memory, get: (digest: string, done: (error: null, value: null) => void) => { memory.tombstone([digest], 1000).then(() => done(null, null)) } }

@@ -421,7 +421,7 @@ t.test('a connection that is lost before Redis has acknowledged the subscription
     client.on('ready', () => lose(client))
     await lost.promise
     await new Promise(setImmediate)
-    t.notOk(channel.isStanding())
+    t.notOk(channel.isSubscribed())
     t.same(failures, [])
   }
 })
@@ -448,8 +448,8 @@ t.test('what docs/storage.md adds to the ACL is enough', async (t) => {
 t.test('the entries', async (t) => {
   let at = 1000
   let setBackMs = 0
-  let isTold = true
-  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, clock: createDatabaseClock({ now: () => at - setBackMs, monotonicNow: () => at }), isTold: () => isTold, ...more })
+  let isSubscribed = true
+  const create = (more = {}) => createNearCache({ max: 10, ttlMs: 100, clock: createDatabaseClock({ now: () => at - setBackMs, monotonicNow: () => at }), isSubscribed: () => isSubscribed, ...more })
   function fill (near: ReturnType<typeof create>, digest: string, record: TokenRecord | null = recordOf(digest)) {
     const read = near.begin(digest)
     if (read !== null) near.settle(read, record)
@@ -510,11 +510,11 @@ t.test('the entries', async (t) => {
     const [digest, other] = [newDigest(), newDigest()]
     const read = near.begin(digest)!
     fill(near, other)
-    isTold = false
+    isSubscribed = false
     near.clear()
     t.equal(near.get(other), null)
     t.notOk(fill(near, other))
-    isTold = true
+    isSubscribed = true
     near.settle(read, recordOf(digest))
     t.equal(near.get(digest), null)
     t.ok(fill(near, digest))
@@ -535,15 +535,15 @@ t.test('the entries', async (t) => {
 })
 
 t.test('a read that an invalidation overtakes fills nothing, and voids no other', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isSubscribed: () => true })
   const held = new Map<string, (record: TokenRecord | null) => void>()
   const store = createNearLookup({
     near,
-    store: { resolve: (digest, done) => { held.set(digest, (record) => done(null, record)) }, resolveFresh: async () => null }
+    store: { lookup: (digest, done) => { held.set(digest, (record) => done(null, record)) }, lookupFresh: async () => null }
   })
   const [overtaken, other] = [newDigest(), newDigest()]
   const answers: unknown[] = []
-  for (const digest of [overtaken, other]) store.resolve(digest, (_error, record) => answers.push(record?.sessionId))
+  for (const digest of [overtaken, other]) store.lookup(digest, (_error, record) => answers.push(record?.sessionId))
   near.drop([overtaken, newDigest()])
   for (const digest of [overtaken, other]) held.get(digest)!(recordOf(digest))
   t.same(answers, [overtaken, other], 'both are answered')
@@ -552,14 +552,14 @@ t.test('a read that an invalidation overtakes fills nothing, and voids no other'
 })
 
 t.test('a revocation ends the entry at once, and again when the cache has acknowledged; then it is told', async (t) => {
-  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isTold: () => true })
+  const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isSubscribed: () => true })
   const inner = createMemoryCache({ max: 10, now: Date.now })
   const acknowledged = deferred<undefined>()
   const told: (readonly string[])[] = []
   const cache = createInvalidatingCache({
     near,
     cache: { ...inner, tombstone: async () => { await acknowledged.promise } },
-    channel: { isStanding: () => true, start () {}, publish: async (digests) => { told.push(digests) }, close: async () => {} }
+    channel: { isSubscribed: () => true, start () {}, publish: async (digests) => { told.push(digests) }, close: async () => {} }
   })
   const digest = newDigest()
   const fill = () => near.settle(near.begin(digest)!, recordOf(digest))

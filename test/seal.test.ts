@@ -99,14 +99,14 @@ t.test('a seal', async (t) => {
 
 t.test('a cache without the key', async (t) => {
   const { open, hide, show } = await openDatabase(t)
-  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
-  gate.trust()
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  availability.trust()
   const cache = createMemoryCache({ max: 10, now: Date.now })
   let asked = 0
   const server = (secret: ReturnType<typeof open>) => {
     const find = async () => { asked++; return { record, asOfMs: Date.now() } }
-    const store = createReadThrough({ cache, gate, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
-    return (digest: string) => new Promise((resolve, reject) => store.resolve(digest, (error, found) => error === null ? resolve(found) : reject(error)))
+    const store = createReadThrough({ cache, availability, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+    return (digest: string) => new Promise((resolve, reject) => store.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
   }
   const at = (digest: string) => new Promise((resolve) => cache.get(digest, (_error, value) => resolve(value)))
   const known = open()

@@ -206,14 +206,14 @@ t.test('what is in doubt stays so until the last reason is gone', async (t) => {
 })
 
 t.test('writes that a cache does not take are repeated, up to a bound', async (t) => {
-  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const doubts = createDoubts()
   let [isAway, overflows] = [true, 0]
   const sent: (readonly string[])[] = []
   const writes = createRetriedWrites({
     operation: 'tombstone',
     isTerminal: true,
-    gate,
+    availability,
     doubts,
     overflowed: () => { overflows++ },
     send: async (digests) => {
@@ -272,12 +272,12 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
 })
 
 t.test('a cache that does not take more tombstones than can be kept is not trusted', async (t) => {
-  const gate = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
-  gate.trust()
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  availability.trust()
   const upkeep = createUpkeep({
     cache: { ...createMemoryCache({ max: 10, now: () => 0 }), tombstone: () => Promise.reject(new Error('away')) },
     cacheTtlMs: 1000,
-    gate,
+    availability,
     listStale: never.ask,
     assertPrimary: never.ask,
     findEnded: never.ask,
@@ -285,9 +285,9 @@ t.test('a cache that does not take more tombstones than can be kept is not trust
     monotonicNow: () => 0
   })
   t.equal(await upkeep.writeTombstones(['a']), false)
-  t.equal(gate.isTrusted(), true, 'of one that is missing it knows')
+  t.equal(availability.isTrusted(), true, 'of one that is missing it knows')
   t.equal(await upkeep.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
-  t.equal(gate.isTrusted(), false)
+  t.equal(availability.isTrusted(), false)
   await upkeep.close()
 })
 

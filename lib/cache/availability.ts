@@ -1,9 +1,15 @@
+import type { Logger } from '../ports.js'
+import { redactCommand } from '../redis/errors.js'
 import { createBreaker } from '../tools/breaker.js'
 import type { Now } from '../../types/options.js'
 
+/**
+ * Whether the cache is read. It must answer (a circuit breaker), and it must be trusted: the latest revocations are known to be in it.
+ * Otherwise tokens are looked up in SQL.
+ */
 export interface CacheAvailability {
   /** Whether a request may read the cache now. When the breaker is half open, one request at a time may. */
-  admits (): boolean
+  canRead (): boolean
   /** Whether the cache is trusted and answers. */
   isHealthy (): boolean
   isTrusted (): boolean
@@ -18,20 +24,16 @@ export interface CacheAvailability {
 export interface CacheAvailabilitySettings {
   /** A monotonic clock, in milliseconds. */
   monotonicNow: Now
-  onError: (operation: string, error: Error) => void
+  onError: ReportFailure
 }
 
-/**
- * Decides whether the cache is read. It is trusted once the latest revocations are known to be in it,
- * and asked as long as it answers; otherwise SQL is asked instead.
- */
 export function createCacheAvailability ({ monotonicNow, onError }: CacheAvailabilitySettings): CacheAvailability {
   const breaker = createBreaker({ now: monotonicNow })
   const listeners: (() => void)[] = []
   let isTrusted = false
 
   return {
-    admits: () => isTrusted && breaker.allows(),
+    canRead: () => isTrusted && breaker.allows(),
     isHealthy: () => isTrusted && !breaker.isOpen,
     isTrusted: () => isTrusted,
     trust () { isTrusted = true },
@@ -45,5 +47,29 @@ export function createCacheAvailability ({ monotonicNow, onError }: CacheAvailab
       breaker.failed()
       onError(operation, error)
     }
+  }
+}
+
+export type ReportFailure = (operation: string, error: Error) => void
+
+export interface FailureReporterSettings {
+  /** Receives every failure. */
+  onError: ReportFailure
+  logger: Logger
+  monotonicNow: Now
+  message: string
+}
+
+const QUIET_MS = 10_000
+
+/** Passes failures on without keys and values, and logs at most one in ten seconds: a cache that is away fails at every request. */
+export function createFailureReporter ({ onError, logger, monotonicNow, message }: FailureReporterSettings): ReportFailure {
+  let quietUntil = -Infinity
+  return (operation, failure) => {
+    const error = redactCommand(failure)
+    onError(operation, error)
+    if (monotonicNow() < quietUntil) return
+    quietUntil = monotonicNow() + QUIET_MS
+    logger.warn({ err: error, operation }, message)
   }
 }

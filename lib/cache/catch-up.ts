@@ -15,7 +15,7 @@ export interface CatchUp {
 
 export interface CatchUpSettings {
   cache: TokenCache
-  gate: CacheAvailability
+  availability: CacheAvailability
   listStale: TokenStore['listStale']
   /** Rejects where the database is a standby: what it lists may not be the latest. */
   assertPrimary: () => Promise<void>
@@ -34,7 +34,7 @@ const NOBODY = 'nobody'
  * Brings a cache up to date that may have come back empty, or from an old snapshot: before it is trusted again, the tombstones of all tokens that
  * it may contradict are written, and entries of users who were refreshed are dropped; the latest first.
  */
-export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
+export function createCatchUp ({ cache, availability, listStale, assertPrimary, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
   const closing = new AbortController()
   const connection = { isUp: false }
   let round = Promise.resolve()
@@ -64,12 +64,12 @@ export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs
     try {
       await rewriteAll()
     } catch (error) {
-      gate.failed('catch-up', error as Error)
+      availability.failed('catch-up', error as Error)
       return false
     }
     if (target !== wanted || !connection.isUp) return await attempt()
-    gate.succeeded()
-    gate.trust()
+    availability.succeeded()
+    availability.trust()
     firstReady()
     return finish()
   }
@@ -82,7 +82,7 @@ export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs
 
   function begin (): void {
     wanted++
-    gate.distrust()
+    availability.distrust()
     if (isRunning) return
     isRunning = true
     round = untilDone(attempt, closing.signal)
@@ -94,7 +94,7 @@ export function createCatchUp ({ cache, gate, listStale, assertPrimary, windowMs
         connection.isUp = connected
         onConnection()
         if (connected) begin()
-        else gate.distrust()
+        else availability.distrust()
       })
     },
     begin,

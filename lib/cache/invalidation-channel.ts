@@ -28,14 +28,14 @@ const RETRY_MS = 1000
 
 /** Redis pub/sub on one channel: digests, joined by commas. Nobody's entry is meant by anything else. */
 export function createInvalidationChannel ({ subscriber, publisher, name, onInvalid, onLost, report }: InvalidationChannelSettings): InvalidationChannel {
-  let isStanding = false
+  let isSubscribed = false
   let retry: NodeJS.Timeout | undefined
 
   // What Redis refuses (an ACL without the channel) or does not answer is tried again; a lost connection subscribes when it is back.
   async function subscribe (): Promise<void> {
     try {
       await subscriber.subscribe(name)
-      isStanding = subscriber.status === 'ready'
+      isSubscribed = subscriber.status === 'ready'
     } catch (error) {
       if (subscriber.status !== 'ready') return
       report('subscribe', error as Error)
@@ -44,13 +44,13 @@ export function createInvalidationChannel ({ subscriber, publisher, name, onInva
   }
 
   return {
-    isStanding: () => isStanding,
+    isSubscribed: () => isSubscribed,
     start () {
       subscriber.on('ready', subscribe)
       subscriber.on('message', (_name, message) => onInvalid(message.split(',')))
       subscriber.on('close', () => {
         clearTimeout(retry)
-        isStanding = false
+        isSubscribed = false
         onLost()
       })
       subscriber.connect().catch(() => {})

@@ -1,23 +1,24 @@
 import { LRUCache } from 'lru-cache'
-import type { NearCache, NearRead, TokenRecord } from '../ports.js'
-import type { Digest } from '../../types/cache.js'
+import type { InvalidationChannel, NearCache, NearRead, TokenRecord } from '../ports.js'
+import type { Digest, TokenCache } from '../../types/cache.js'
+import type { TokenLookup } from './read-through.js'
 import type { Asked, DatabaseClock } from '../tools/database-clock.js'
 
 export interface NearCacheSettings {
   max: number
   ttlMs: number
   clock: Pick<DatabaseClock, 'now' | 'ask' | 'since'>
-  /** Whether every end of a token would be heard of now. Where that ends, `clear` must be called. */
-  isTold: () => boolean
+  /** Whether every invalidation would arrive now. When that ends, `clear` must be called. */
+  isSubscribed: () => boolean
 }
 
 interface Entry { record: TokenRecord, asked: Asked }
 
 /**
  * Live tokens in this process. Entries are counted from the start of the read that found them, so that none
- * outlives a revocation by more than `ttlMs`, whoever fails to tell of it.
+ * outlives a revocation by more than `ttlMs`, whatever happens to its invalidation.
  */
-export function createNearCache ({ max, ttlMs, clock, isTold }: NearCacheSettings): NearCache {
+export function createNearCache ({ max, ttlMs, clock, isSubscribed }: NearCacheSettings): NearCache {
   const entries = new LRUCache<Digest, Entry>({ max })
   // One read of a token may fill; an invalidation takes it away. No more than there are reads under way.
   const reads = new Map<Digest, NearRead>()
@@ -32,7 +33,7 @@ export function createNearCache ({ max, ttlMs, clock, isTold }: NearCacheSetting
       return null
     },
     begin (digest) {
-      if (!isTold() || reads.has(digest)) return null
+      if (!isSubscribed() || reads.has(digest)) return null
       const read = { digest, asked: clock.ask() }
       reads.set(digest, read)
       return read
@@ -54,4 +55,49 @@ export function createNearCache ({ max, ttlMs, clock, isTold }: NearCacheSetting
       reads.clear()
     }
   }
+}
+
+/**
+ * The store behind a near cache. Requests share an entry's user, so it is frozen; every other record is too,
+ * or a handler's write would throw only now and then.
+ */
+export function createNearLookup ({ near, store }: { near: NearCache, store: TokenLookup }): TokenLookup {
+  return {
+    lookup (digest, done) {
+      const known = near.get(digest)
+      if (known !== null) return done(null, known)
+      const read = near.begin(digest)
+      store.lookup(digest, (error, record) => {
+        deepFreeze(record)
+        if (read !== null) near.settle(read, record)
+        done(error, record)
+      })
+    },
+    async lookupFresh (digest) {
+      return deepFreeze(await store.lookupFresh(digest))
+    }
+  }
+}
+
+/** The cache, which also drops the near entries of this process and of all others. */
+export function createInvalidatingCache ({ cache, near, channel }: { cache: TokenCache, near: NearCache, channel: InvalidationChannel }): TokenCache {
+  // At once, because the cache may hang; and again, because a read in between has found the old entry.
+  // Other processes drop theirs when the cache has acknowledged: before, they would fill from the old entry again.
+  async function invalidating (digests: readonly Digest[], write: Promise<void>): Promise<void> {
+    near.drop(digests)
+    await write.finally(() => near.drop(digests))
+    await channel.publish(digests)
+  }
+
+  return {
+    ...cache,
+    tombstone: (digests, ttlMs) => invalidating(digests, cache.tombstone(digests, ttlMs)),
+    drop: (digests) => invalidating(digests, cache.drop(digests))
+  }
+}
+
+function deepFreeze<Value> (value: Value): Value {
+  if (typeof value !== 'object' || value === null) return value
+  for (const inner of Object.values(value)) deepFreeze(inner)
+  return Object.freeze(value)
 }

@@ -9,25 +9,25 @@ import { decodeRecord, encodeRecord, TOMBSTONE } from './entry.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
 import type { Doubts } from './doubts.js'
 import type { Seal } from '../crypto/seal.js'
-import { LEASE_MS } from '../sql/stale.js'
+import { LEASE_MS } from '../tools/stale-window.js'
 
 export interface TokenLookup {
   /** The live token's record or `null`; by callback, so that a hit costs no promise of ours. */
-  resolve (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
+  lookup (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
   /** The same, from SQL. */
-  resolveFresh (digest: Digest): Promise<TokenRecord | null>
+  lookupFresh (digest: Digest): Promise<TokenRecord | null>
 }
 
 export interface ReadThroughSettings {
   cache: TokenCache
-  gate: CacheAvailability
+  availability: CacheAvailability
   /** Tokens about which the cache is not believed. */
   doubts: Pick<Doubts, 'holdsToken' | 'holdsUser'>
   /** Tells entries of servers from those of whoever else can write to the cache. */
   seal: Seal
   /** Asks SQL, bounded in number and time. */
   find: (digest: Digest) => Promise<FoundToken | null>
-  /** Of a request that finds nothing in the cache, since it may wait for another's look-up before its own. Without it: as long as those take. */
+  /** Total time of a cache miss, including the wait for another request's lookup. Unlimited if omitted. */
   deadline?: DeadlineSettings
   ttlMs: number
   clock: DatabaseClock
@@ -39,7 +39,7 @@ export interface ReadThroughSettings {
 
 /** Reading through the cache with leases, after "Scaling Memcache at Facebook" (Nishtala et al., 2013), section 3.2.1. */
 export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
-  const { cache, gate, doubts, seal, deadline, clock } = settings
+  const { cache, availability, doubts, seal, deadline, clock } = settings
   const joinMiss = createNextBatch(readThrough)
   const awaitMiss = (digest: Digest) => deadline === undefined ? joinMiss(digest) : withDeadline(joinMiss(digest), deadline)
   let leases = 0
@@ -59,11 +59,11 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
   }
 
   async function lease (digest: Digest, lease: string): Promise<string | null> {
-    if (!gate.isHealthy() || doubts.holdsToken(digest)) return null
+    if (!availability.isHealthy() || doubts.holdsToken(digest)) return null
     try {
       return await cache.getOrLease(digest, lease, LEASE_MS)
     } catch (error) {
-      gate.failed('lease', error as Error)
+      availability.failed('lease', error as Error)
       return null
     }
   }
@@ -74,7 +74,7 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
     const value = encodeRecord(seal, digest, record)
     if (value === null || ttlMs < 1) return
     cache.fill(digest, lease, value, ttlMs, LEASE_MS)
-      .catch((error) => gate.failed('fill', error))
+      .catch((error) => availability.failed('fill', error))
   }
 
   async function readThrough (digest: Digest): Promise<TokenRecord | null> {
@@ -89,22 +89,22 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
   }
 
   return {
-    resolve (digest, done) {
+    lookup (digest, done) {
       // Cloned: callers who shared a run must not share the object that becomes their request.user.
       const miss = () => { awaitMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
-      if (doubts.holdsToken(digest) || !gate.admits()) return miss()
+      if (doubts.holdsToken(digest) || !availability.canRead()) return miss()
       cache.get(digest, (error, value) => {
         if (error !== null) {
-          gate.failed('get', error)
+          availability.failed('get', error)
           return miss()
         }
-        gate.succeeded()
+        availability.succeeded()
         if (value === TOMBSTONE) return done(null, null)
         const record = value === null ? null : liveRecord(digest, value)
         return record === null ? miss() : done(null, record)
       })
     },
-    async resolveFresh (digest) {
+    async lookupFresh (digest) {
       const found = await find(digest)
       return found?.record ?? null
     }

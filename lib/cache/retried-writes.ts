@@ -17,7 +17,7 @@ export interface RetriedWritesSettings {
   /** Whether nothing undoes the write but a loss of the cache: what was acknowledged is not sent again. */
   isTerminal: boolean
   send: (digests: readonly Digest[]) => Promise<void>
-  gate: CacheAvailability
+  availability: CacheAvailability
   /** These tokens are in doubt until their write is acknowledged. */
   doubts: Doubts
   /** Called where there is too much to keep. */
@@ -28,7 +28,7 @@ export interface RetriedWritesSettings {
 const MOST = 10_000
 
 /** Writes that a cache must take: repeated until it has acknowledged them. */
-export function createRetriedWrites ({ operation, isTerminal, send, gate, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
+export function createRetriedWrites ({ operation, isTerminal, send, availability, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
   const acknowledged = new LRUCache<Digest, true>({ max: MOST })
   const pending = new Map<Digest, () => void>()
   const closing = new AbortController()
@@ -40,7 +40,7 @@ export function createRetriedWrites ({ operation, isTerminal, send, gate, doubts
       if (isTerminal) for (const digest of digests) acknowledged.set(digest, true)
       return true
     } catch (error) {
-      gate.failed(operation, error as Error)
+      availability.failed(operation, error as Error)
       return false
     }
   }

@@ -1,6 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Pseudonym } from '../ports.js'
-import type { ServerKey } from '../sql/server-key.js'
+import type { Pseudonym, ServerKey } from '../ports.js'
 
 /** Pseudonyms under the servers' shared key, so that whoever reads Redis cannot try names. @throws what reading the key does */
 export function createPseudonyms (serverKey: ServerKey): Pseudonym {

@@ -1,5 +1,5 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
-import type { ServerKey } from '../sql/server-key.js'
+import type { ServerKey } from '../ports.js'
 
 /** Marks texts as written by a server that has the shared key. */
 export interface Seal {

@@ -4,24 +4,20 @@ import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { TokenRecord } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
-import { readBearer } from './authorization.js'
+import type { ReadDigest } from './authorization.js'
 import { contained } from './contained.js'
 import type { Done } from './contained.js'
 import { setErrorHeaders } from './error-headers.js'
 import { isGuardCall, refuseCall } from './placement.js'
+import { readVariant } from './variant.js'
 
 export interface AuthenticateSettings {
   challenge: string
-  /** Lower case. */
-  schemes: ReadonlySet<string>
-  isWellFormed (token: string): boolean
-  digestOf (token: string): Digest
-  resolve (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
-  resolveFresh (digest: Digest): Promise<TokenRecord | null>
-  /** @throws `FST_TOKEN_AUTH_INVALID_OPTION` */
-  readVariant (options: AuthenticateVariant): AuthenticateVariant
+  readDigest: ReadDigest
+  lookup (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
+  lookupFresh (digest: Digest): Promise<TokenRecord | null>
   noteUse (record: TokenRecord): void
-  /** Hears of tokens that are refused; `record` is there where the token is live. */
+  /** Called for each refused token; with its `record` if the token is live. */
   onRefused (reason: Refusal, request: FastifyRequest, record: TokenRecord | null): void
 }
 
@@ -47,15 +43,15 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
     made.add(authenticate)
-    const more = (further: AuthenticateVariant) => variant({ ...options, ...settings.readVariant(further) })
+    const more = (further: AuthenticateVariant) => variant({ ...options, ...readVariant(further) })
     return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
   }
   return variant({})
 }
 
 function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
-  const { challenge, schemes, isWellFormed, digestOf, noteUse, onRefused } = settings
-  const resolve = fresh ? byCallback(settings.resolveFresh) : settings.resolve
+  const { challenge, readDigest, noteUse, onRefused } = settings
+  const lookup = fresh ? byCallback(settings.lookupFresh) : settings.lookup
 
   function judge (request: FastifyRequest, record: TokenRecord | null): Error | undefined {
     if (record === null) return refused(request, 'not_live', new INVALID_TOKEN())
@@ -80,15 +76,14 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
     const refuse = (error: Error) => done(withHeaders(reply, error))
     request.user = null
     request.auth = null
-    let token: string | null
+    let digest: Digest | null
     try {
-      token = readBearer(request.raw, schemes)
+      digest = readDigest(request)
     } catch (error) {
       return refuse(error as Error)
     }
-    if (token === null) return optional ? done() : refuse(new UNAUTHENTICATED())
-    if (!isWellFormed(token)) return refuse(refused(request, 'malformed', new INVALID_TOKEN()))
-    resolve(digestOf(token), (error, record) => contained(reply, () => withHeaders(reply, error ?? judge(request, record)), done))
+    if (digest === null) return optional ? done() : refuse(new UNAUTHENTICATED())
+    lookup(digest, (error, record) => contained(reply, () => withHeaders(reply, error ?? judge(request, record)), done))
   }
 }
 
@@ -102,6 +97,6 @@ function missingScope (record: TokenRecord, wanted: readonly string[]): Error | 
   return Object.assign(new INSUFFICIENT_SCOPE(), { scope: wanted.join(' ') })
 }
 
-function byCallback (resolveFresh: AuthenticateSettings['resolveFresh']): AuthenticateSettings['resolve'] {
-  return (digest, done) => { resolveFresh(digest).then((record) => done(null, record), (error) => done(error, null)) }
+function byCallback (lookupFresh: AuthenticateSettings['lookupFresh']): AuthenticateSettings['lookup'] {
+  return (digest, done) => { lookupFresh(digest).then((record) => done(null, record), (error) => done(error, null)) }
 }

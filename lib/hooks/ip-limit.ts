@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { addressKey } from '../tools/client-address.js'
+import { withRetryAfter } from '../tools/retry-after.js'
 import { setErrorHeaders } from './error-headers.js'
 
 export interface IpLimitSettings {
@@ -69,7 +70,7 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
       const { isExceeded, ttlInSeconds } = await count(request)
       if (!isExceeded) return
       onLimited(request)
-      const error = Object.assign(new RATE_LIMITED(), { retryAfterSeconds: ttlInSeconds })
+      const error = withRetryAfter(new RATE_LIMITED(), ttlInSeconds)
       setErrorHeaders(reply, error, challenge)
       throw error
     },

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { withDeadline } from '../tools/deadline.js'
 import { createPace } from '../tools/pace.js'
+import { withRetryAfter } from '../tools/retry-after.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { OVERLOADED, UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
@@ -35,10 +36,10 @@ export interface PasswordChecker {
    */
   needsUpgrade (password: string, stored: string): boolean
   /**
-   * Does `work`, which will come to call `verify`, unless there would be no place for it. @throws `FST_TOKEN_AUTH_OVERLOADED`
+   * Announces a later call of `verify`; it counts as waiting until the returned function is called. @throws `FST_TOKEN_AUTH_OVERLOADED`
    * before the work has begun
    */
-  expect<Result> (work: () => Promise<Result>): Promise<Result>
+  reserve (): () => void
   /** Whether no place is free: what can wait, should. */
   readonly isBusy: boolean
   /** Waits for the work under way, as long as that may take, and ends the threads. */
@@ -71,7 +72,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     ...hashing,
     concurrency,
     expectWaitMs: (waiting) => (waiting + 1) * pace.meanMs / concurrency,
-    overloaded: (waitMs) => Object.assign(new OVERLOADED(), { retryAfterSeconds: waitMs / 1000 })
+    overloaded: (waitMs) => withRetryAfter(new OVERLOADED(), waitMs / 1000)
   })
   const builtIn = createBuiltInVerifiers({ findArgon2 })
   const dummy = createDummyHash({ hasher: { hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
@@ -123,7 +124,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),
     hash: async (password) => await run(() => hasher.hash(password), password),
     needsUpgrade: (password, stored) => !mayCutOff(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
-    expect: gate.expect,
+    reserve: gate.reserve,
     get isBusy () { return gate.active >= concurrency || gate.waiting > 0 },
     async close () {
       isClosed = true

@@ -62,6 +62,17 @@ const OVER: readonly string[] = ['disconnecting', 'close', 'end']
 
 export type RedisClient = Redis | Cluster
 
+/**
+ * Opens the plugin's own client of the option `redis`; `true` is the client of @fastify/redis.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`
+ */
+export function openCacheClient (option: RedisOption | null, { redis, log }: { redis?: unknown, log: Logger }): RedisClient | null {
+  if (option === null) return null
+  if (option !== true) return openRedis(option, log)
+  if (isClient(redis)) return openRedis(redis, log)
+  throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces give the client: fastify.redis.<namespace>')
+}
+
 /** Opens a connection of our own, with safe settings: to the given address, or where the given client goes. */
 export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): RedisClient {
   const client = isClient(option) ? duplicate(option) : connect(option)

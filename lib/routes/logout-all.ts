@@ -1,17 +1,17 @@
 import type { FastifyInstance } from 'fastify'
 import { NoContent } from '../schemas/common.js'
 import { errorReplies } from '../schemas/errors.js'
-import { documented, fromOf } from './request.js'
+import { documented, eventOriginOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
 /** POST /logout-all. */
-export function logoutAllRoute (scope: FastifyInstance, { sessions, presentedDigest }: RouteSettings): void {
+export function logoutAllRoute (scope: FastifyInstance, { sessions, requireDigest }: RouteSettings): void {
   scope.post('/logout-all', {
     schema: documented('logoutAll', 'End every session of the user, this one included', {
       response: { 204: NoContent, ...errorReplies(400, 401, 403, 413, 415, 503) }
     })
   }, async (request, reply) => {
-    await sessions.logoutAll(presentedDigest(request), fromOf(request))
+    await sessions.logoutAll(requireDigest(request), eventOriginOf(request))
     return await reply.code(204).send()
   })
 }

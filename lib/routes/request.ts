@@ -3,21 +3,21 @@ import { clientAddress } from '../tools/client-address.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/cache.js'
 import type { AuthSession, AuthenticatedUser } from '../../types/user.js'
-import type { Origin } from '../services/tokens.js'
+import type { EventOrigin, Origin } from '../services/tokens.js'
 import type { LoginService } from '../services/login.js'
 import type { PasswordService } from '../services/passwords.js'
 import type { SessionService } from '../services/sessions.js'
 
-/** What the routes are given; they know no store. */
+/** The routes' services and hooks. A route knows no store. */
 export interface RouteSettings {
   challenge: string
   captcha: 'never' | 'always' | 'after-failures'
   authenticate: Authenticate
-  /** For what manages the account: a token that is limited to scopes needs one for it. */
+  /** Guards routes that manage the account: a token with scopes needs the scope `auth`. */
   manage: Authenticate
   ipLimit: onRequestHookHandler | null
-  /** The digest of the request's token, whatever has become of it. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
-  presentedDigest (request: FastifyRequest): Digest
+  /** The digest of the request's token, live or not. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
+  requireDigest (request: FastifyRequest): Digest
   login: LoginService
   passwords: PasswordService
   sessions: SessionService
@@ -41,12 +41,12 @@ export function originOf (request: FastifyRequest): Origin {
   }
 }
 
-/** The same for events, which tell no client's name. */
-export function fromOf (request: FastifyRequest): Pick<Origin, 'ip' | 'requestId'> {
+/** The same for events, which have no user agent. */
+export function eventOriginOf (request: FastifyRequest): EventOrigin {
   return { ip: clientAddress(request.ip), requestId: request.id }
 }
 
-/** The user and session of a request that `authenticate` has let through. */
+/** The user and session of an authenticated request. */
 export function callerOf ({ user, auth }: FastifyRequest): { user: AuthenticatedUser, auth: AuthSession } {
   return { user: user as AuthenticatedUser, auth: auth as AuthSession }
 }

@@ -1,27 +1,37 @@
 import { RATE_LIMITED } from '../errors.js'
 import type { AttemptRules, FailureCounters, Pseudonym, TokenStore } from '../ports.js'
+import { withRetryAfter } from '../tools/retry-after.js'
 import type { CaptchaCheck } from './captcha.js'
 
-export interface Guarded {
+export interface AccountAttempt {
   /** As it is looked up. */
   username: string
   ip: string | null
-  /** The captcha's answer; absent where none can be asked for. */
+  /** The captcha's answer; absent on routes that take none. */
   captcha?: { answer: string | undefined }
 }
 
-export interface AccountGuard {
+export interface AccountLimit {
   /**
-   * Lets `evaluate` verify a password, if the account's attempts allow it. `null` from it counts as a failure, an error
-   * as if nothing had been tried, and anything else forgets the failures.
+   * Counts an attempt before its password is verified. One of the pass's calls must follow.
    * @throws `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`
    */
-  run<Result> (who: Guarded, evaluate: () => Promise<Result | null>): Promise<Result | null>
+  enter (attempt: AccountAttempt): Promise<Pass>
 }
 
-export interface AccountGuardSettings {
+/** A counted attempt. */
+export interface Pass {
+  /** The password was right: forgets the account's failures. */
+  succeed (): Promise<void>
+  /** The attempt stays counted. */
+  fail (): Promise<void>
+  /** Takes the attempt back, as if there had been none: the password could not be verified. */
+  giveBack (): Promise<void>
+}
+
+export interface AccountLimitSettings {
   rules: AttemptRules
-  attempts: FailureCounters
+  counters: FailureCounters
   pseudonym: Pseudonym
   captcha: CaptchaCheck
   isKnownAddress: TokenStore['isKnownAddress']
@@ -29,64 +39,74 @@ export interface AccountGuardSettings {
   networkOf: (ip: string | null) => string
 }
 
-interface Taken { key: string, id: string, of: string }
+interface Counted { key: string, id: string, owner: string }
 
 const IGNORED = /[\p{M}\p{Default_Ignorable_Code_Point}\s]/gu
 
 /**
  * One text for usernames that a database may take for the same: without case, accents, width, spaces and invisible
- * characters. An account with two counts would be guessed at twice the speed. Where two accounts share one, the success of
+ * characters. An account with two counts would be guessed at twice the speed. If two accounts share a text, the success of
  * one forgets no failures of the other.
  */
 export function toCountedName (username: string): string {
   return username.normalize('NFKD').replace(IGNORED, '').toUpperCase().toLowerCase().normalize('NFKD').replace(IGNORED, '')
 }
 
-/** Where nothing is limited and no captcha asks for the failures, none are counted. */
-export const UNGUARDED: AccountGuard = { run: (_who, evaluate) => evaluate() }
+const done = async () => {}
+
+/** Without a limit and a captcha nothing is counted. */
+export const NO_ACCOUNT_LIMIT: AccountLimit = { enter: async () => ({ succeed: done, fail: done, giveBack: done }) }
 
 /**
- * Slows down guessing at one account, known or not, from wherever it comes (ASVS 5.0 6.3.1; NIST SP 800-63B 3.2.2): an attempt is
- * counted before its password is looked at, so that parallel ones cannot overshoot. Over the limit it is not locked: who
- * solves the captcha, or comes from an address that has logged in to the account lately, is counted for himself.
+ * Slows down guessing at one account, known or not, from any address (ASVS 5.0 6.3.1; NIST SP 800-63B 3.2.2): an attempt is
+ * counted before its password is verified, so that parallel ones cannot overshoot. An account over the limit is not locked: a client that
+ * solves the captcha, or whose address has logged in to the account lately, has a count of its own.
  */
-export function createAccountGuard (settings: AccountGuardSettings): AccountGuard {
-  const { rules, attempts, pseudonym, captcha, isKnownAddress, networkOf } = settings
+export function createAccountLimit (settings: AccountLimitSettings): AccountLimit {
+  const { rules, counters, pseudonym, captcha, isKnownAddress, networkOf } = settings
 
-  async function take (key: string, of: string, taken: Taken[]) {
-    const attempt = await attempts.take(key, rules, of)
-    if (attempt.isAllowed) taken.push({ key, id: attempt.id, of })
+  async function take (key: string, owner: string, counted: Counted[]) {
+    const attempt = await counters.take(key, rules, owner)
+    if (attempt.isAllowed) counted.push({ key, id: attempt.id, owner })
     return attempt
   }
 
-  async function isEntitled ({ username, ip }: Guarded, isSolved: boolean): Promise<boolean> {
+  async function isEntitled ({ username, ip }: AccountAttempt, isSolved: boolean): Promise<boolean> {
     return isSolved || (ip !== null && await isKnownAddress(username, ip))
   }
 
-  async function enter (who: Guarded, taken: Taken[]): Promise<void> {
-    const name = toCountedName(who.username)
-    const of = await pseudonym('spelling', who.username)
-    const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), of, taken)
-    // An answer that is not needed yet lets its sender in where the count does not.
-    const isAsked = who.captcha !== undefined && (captcha.isWanted(failures) || (!isAllowed && who.captcha.answer !== undefined))
-    const isSolved = isAsked && await captcha.check(who.captcha?.answer, { ip: who.ip, failures }) === 'solved'
+  async function count (given: AccountAttempt, counted: Counted[]): Promise<void> {
+    const name = toCountedName(given.username)
+    const owner = await pseudonym('spelling', given.username)
+    const { isAllowed, failures, waitMs } = await take(await pseudonym('account', name), owner, counted)
+    // A captcha that is solved before it is required also admits a client whose account is over its limit.
+    const isChecked = given.captcha !== undefined && (captcha.isWanted(failures) || (!isAllowed && given.captcha.answer !== undefined))
+    const isSolved = isChecked && await captcha.check(given.captcha?.answer, { ip: given.ip, failures }) === 'solved'
     if (isAllowed) return
-    if (!await isEntitled(who, isSolved)) throw limited(waitMs)
-    const own = await take(await pseudonym('address', `${name}\0${networkOf(who.ip)}`), of, taken)
+    if (!await isEntitled(given, isSolved)) throw limited(waitMs)
+    const own = await take(await pseudonym('address', `${name}\0${networkOf(given.ip)}`), owner, counted)
     if (!own.isAllowed) throw limited(own.waitMs)
   }
 
-  // The count that was over the limit keeps its failures at a success: they are not the owner's.
+  // An account counter over its limit keeps its failures at a success: they were somebody else's.
+  function toPass (counted: Counted[]): Pass {
+    const each = async (settle: (one: Counted) => Promise<void>) => { await Promise.all(counted.map(settle)) }
+    return {
+      succeed: () => each(({ key, id, owner }) => counters.succeed(key, id, owner)),
+      fail: () => each(({ key, id }) => counters.fail(key, id)),
+      giveBack: () => each(({ key, id }) => counters.giveBack(key, id))
+    }
+  }
+
   return {
-    async run (who, evaluate) {
-      const taken: Taken[] = []
+    async enter (attempt) {
+      const counted: Counted[] = []
+      const pass = toPass(counted)
       try {
-        await enter(who, taken)
-        const result = await evaluate()
-        await Promise.all(taken.map(({ key, id, of }) => result === null ? attempts.fail(key, id) : attempts.succeed(key, id, of)))
-        return result
+        await count(attempt, counted)
+        return pass
       } catch (error) {
-        await Promise.all(taken.map(({ key, id }) => attempts.giveBack(key, id)))
+        await pass.giveBack()
         throw error
       }
     }
@@ -94,5 +114,5 @@ export function createAccountGuard (settings: AccountGuardSettings): AccountGuar
 }
 
 function limited (waitMs: number): Error {
-  return Object.assign(new RATE_LIMITED(), { retryAfterSeconds: waitMs / 1000 })
+  return withRetryAfter(new RATE_LIMITED(), waitMs / 1000)
 }

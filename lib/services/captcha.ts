@@ -1,5 +1,6 @@
 import { createBreaker } from '../tools/breaker.js'
 import { withDeadline } from '../tools/deadline.js'
+import { withRetryAfter } from '../tools/retry-after.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
 import { integer, oneOf } from '../options/rules.js'
@@ -29,7 +30,7 @@ interface QuestionSettings {
 
 export interface CaptchaCheckSettings extends QuestionSettings {
   captcha: Captcha | null
-  claim: FailureCounters['claim']
+  useOnce: FailureCounters['useOnce']
   pseudonym: Pseudonym
 }
 
@@ -46,7 +47,7 @@ const CODE = /^[\w .:/-]{1,64}$/
  * which lets nobody in.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION` where a provider's `when`, `afterFailures` or `onUnavailable` is bad
  */
-export function createCaptchaCheck ({ captcha, claim, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
+export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
   if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
   const { when, afterFailures, onUnavailable } = readPolicy(captcha)
   const ask = createQuestion(captcha, settings)
@@ -56,7 +57,7 @@ export function createCaptchaCheck ({ captcha, claim, pseudonym, ...settings }: 
     async check (answer = '', { ip, failures }) {
       if (answer === '') throw new CAPTCHA_REQUIRED()
       // Before the provider is asked: of two requests with one answer, to whichever servers, one gets through.
-      if (!await claim(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
+      if (!await useOnce(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
       const outcome = await ask(answer, ip)
       if (outcome.failure === 'down' && onUnavailable === 'allow' && failures < afterFailures) return 'waived'
       if (outcome.failure !== null) throw unavailable(outcome.error)
@@ -179,5 +180,5 @@ function fold (text: string): string {
 }
 
 function unavailable (cause: unknown): Error {
-  return Object.assign(new CAPTCHA_UNAVAILABLE({ cause }), { retryAfterSeconds: RETRY_AFTER_SECONDS })
+  return withRetryAfter(new CAPTCHA_UNAVAILABLE({ cause }), RETRY_AFTER_SECONDS)
 }

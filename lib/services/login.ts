@@ -1,15 +1,15 @@
-import { INVALID_CREDENTIALS } from '../errors.js'
-import type { LoginFailure } from '../../types/events.js'
-import type { Credentials, IssuedToken, Pseudonym, SessionStore, UserStore } from '../ports.js'
-import type { TokenGrant } from '../../types/token-auth.js'
+import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE, INVALID_CREDENTIALS, RATE_LIMITED } from '../errors.js'
 import type { PasswordChecker } from '../passwords/checker.js'
+import type { Credentials, Pseudonym, SessionStore, UserStore } from '../ports.js'
+import type { LoginFailure } from '../../types/events.js'
+import type { TokenGrant } from '../../types/token-auth.js'
 import { toCountedName } from './account-limit.js'
-import type { AccountGuard } from './account-limit.js'
-import type { Propagate } from './revocation.js'
+import type { AccountLimit, Pass } from './account-limit.js'
 import type { Emit } from './events.js'
+import type { Rehasher } from './rehash.js'
+import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
 import type { Origin, TokenFactory } from './tokens.js'
-import type { Rehasher } from './rehash.js'
 
 export interface LoginInput {
   username: string
@@ -19,40 +19,63 @@ export interface LoginInput {
 }
 
 export interface LoginService {
-  /** @throws `FST_TOKEN_AUTH_INVALID_CREDENTIALS`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`, and what the stores throw */
+  /** @throws `FST_TOKEN_AUTH_INVALID_CREDENTIALS`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`, `FST_TOKEN_AUTH_OVERLOADED`, `FST_TOKEN_AUTH_UNAVAILABLE` */
   login (input: LoginInput): Promise<TokenGrant>
 }
 
 export interface LoginSettings {
-  users: UserStore
-  sessions: SessionStore
-  checker: PasswordChecker
-  guard: AccountGuard
-  upgrades: Rehasher
-  minter: TokenFactory
-  announce: Propagate
+  users: Pick<UserStore, 'findByUsername'>
+  sessions: Pick<SessionStore, 'login'>
+  checker: Pick<PasswordChecker, 'verify' | 'reserve'>
+  accountLimit: AccountLimit
+  rehasher: Pick<Rehasher, 'offer'>
+  tokenFactory: TokenFactory
+  propagate: Propagate
   emit: Emit
   pseudonym: Pseudonym
   canonicalize: (username: string) => string
 }
 
 type Verified = Credentials & { passwordHash: string }
-type Refused = { reason: LoginFailure, user: Credentials | null }
+interface Refusal { reason: LoginFailure, user: Credentials | null }
 
-/** What an error tells the events; what is not here is `unavailable`. */
-const REASONS: Record<string, LoginFailure> = {
-  FST_TOKEN_AUTH_RATE_LIMITED: 'account_limited',
-  FST_TOKEN_AUTH_CAPTCHA_REQUIRED: 'captcha_required',
-  FST_TOKEN_AUTH_CAPTCHA_REFUSED: 'captcha_refused',
-  FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE: 'captcha_unavailable'
-}
+/** The password is verified again if its hash changes between the check and the session. */
+const TRIES = 2
 
 export function createLoginService (settings: LoginSettings): LoginService {
-  const { users, sessions, checker, guard, upgrades, minter, announce, emit, pseudonym, canonicalize } = settings
+  const { users, sessions, checker, accountLimit, rehasher, tokenFactory, propagate, emit, pseudonym, canonicalize } = settings
 
-  // Every failure costs one hash at the current cost, and whether a user is active is looked at after it:
+  // The steps of docs/routes.md. The first two, the limit by address and the body, are the route's.
+  async function attempt ({ username, password, captchaToken, origin }: LoginInput): Promise<TokenGrant | Refusal> {
+    // A flood must cost Redis and PostgreSQL nothing: a login without a chance to be hashed in time ends here.
+    const release = checker.reserve()
+    let pass: Pass | null = null
+    try {
+      // 3. The limit by account, and 4. the captcha.
+      pass = await accountLimit.enter({ username, ip: origin.ip, captcha: { answer: captchaToken } })
+      for (let triesLeft = TRIES; ; triesLeft--) {
+        // 5. The password, and 6. whether the user is active.
+        const user = await verify(username, password)
+        if ('reason' in user) return await refuse(user, pass)
+        // 7. The session, unless the verified hash has been replaced meanwhile.
+        const granted = await begin(user, password, origin)
+        if (granted !== null) {
+          await pass.succeed()
+          return granted
+        }
+        if (triesLeft === 1) return await refuse({ reason: 'wrong_password', user }, pass)
+      }
+    } catch (error) {
+      await pass?.giveBack()
+      throw error
+    } finally {
+      release()
+    }
+  }
+
+  // Every failure costs one hash at the current cost, and whether the user is active counts after it:
   // nothing tells one failure from another (ASVS 5.0 6.3.8).
-  async function verify (username: string, password: string): Promise<Verified | Refused> {
+  async function verify (username: string, password: string): Promise<Verified | Refusal> {
     const user = await users.findByUsername(username)
     const verdict = await checker.verify(password, user?.passwordHash ?? null)
     if (user === null) return { reason: 'unknown_user', user }
@@ -60,52 +83,47 @@ export function createLoginService (settings: LoginSettings): LoginService {
     return user.active ? user as Verified : { reason: 'inactive', user }
   }
 
-  async function begin ({ username, password }: Pick<LoginInput, 'username' | 'password'>, token: ReturnType<TokenFactory['mint']>, triesLeft = 1): Promise<IssuedToken | Refused> {
-    const user = await verify(username, password)
-    if ('reason' in user) return user
-    const issued = await sessions.login(user.id, user.passwordHash, token.request)
-    if (issued !== null) {
-      upgrades.offer({ userId: user.id, password, stored: user.passwordHash })
-      return issued
-    }
-    // The hash was upgraded, or the password changed, since it was read.
-    return triesLeft > 0 ? await begin({ username, password }, token, triesLeft - 1) : { reason: 'wrong_password', user }
+  async function begin ({ id, passwordHash }: Verified, password: string, origin: Origin): Promise<TokenGrant | null> {
+    const token = tokenFactory.create(origin)
+    const issued = await sessions.login(id, passwordHash, token.request)
+    if (issued === null) return null
+    rehasher.offer({ userId: id, password, stored: passwordHash })
+    await propagate.displaced(issued, 'too_many', { requestId: origin.requestId })
+    return toGrant(token, issued)
   }
 
-  async function report ({ reason, user }: Refused, { username, origin: { ip, requestId } }: LoginInput, detail: string | null = null): Promise<void> {
+  async function refuse (refusal: Refusal, pass: Pass): Promise<Refusal> {
+    await pass.fail()
+    return refusal
+  }
+
+  async function report ({ username, origin: { ip, requestId } }: LoginInput, { reason, user }: Refusal, detail: string | null = null): Promise<void> {
     const name = await pseudonym('name', toCountedName(username)).catch(() => null)
     emit('loginFailed', { reason, detail, userId: user?.id ?? null, name, ip, requestId })
-  }
-
-  async function attempt (input: LoginInput): Promise<TokenGrant | null> {
-    const minted = minter.mint(input.origin)
-    const issued = await begin(input, minted)
-    if ('reason' in issued) {
-      await report(issued, input)
-      return null
-    }
-    await announce.displaced(issued, 'too_many', { requestId: input.origin.requestId })
-    return toGrant(minted.token, issued)
-  }
-
-  // Who would be refused a hash is refused before Redis and PostgreSQL are asked: a flood is to cost them nothing.
-  async function enter (input: LoginInput): Promise<TokenGrant | null> {
-    const who = { username: input.username, ip: input.origin.ip, captcha: { answer: input.captchaToken } }
-    return await checker.expect(() => guard.run(who, () => attempt(input)))
   }
 
   return {
     async login (typed) {
       const input = { ...typed, username: canonicalize(typed.username) }
+      const outcome = await attempt(input).catch(async (error) => {
+        await report(input, { reason: reasonOf(error), user: null }, error.detail)
+        throw error
+      })
+      if ('reason' in outcome) {
+        await report(input, outcome)
+        throw new INVALID_CREDENTIALS()
+      }
       const { origin: { ip, requestId } } = input
-      const granted = await enter(input)
-        .catch(async (error) => {
-          await report({ reason: REASONS[error.code] ?? 'unavailable', user: null }, input, error.detail)
-          throw error
-        })
-      if (granted === null) throw new INVALID_CREDENTIALS()
-      emit('login', { userId: granted.user.id, sessionId: granted.sessionId, ip, requestId })
-      return granted
+      emit('login', { userId: outcome.user.id, sessionId: outcome.sessionId, ip, requestId })
+      return outcome
     }
   }
+}
+
+/** The reason that the event has for an error. */
+function reasonOf (error: unknown): LoginFailure {
+  if (error instanceof RATE_LIMITED) return 'account_limited'
+  if (error instanceof CAPTCHA_REQUIRED) return 'captcha_required'
+  if (error instanceof CAPTCHA_REFUSED) return 'captcha_refused'
+  return error instanceof CAPTCHA_UNAVAILABLE ? 'captcha_unavailable' : 'unavailable'
 }

@@ -1,13 +1,13 @@
 import { INVALID_TOKEN, PASSWORD_CHANGE_PENDING, USER_NOT_FOUND, WRONG_PASSWORD } from '../errors.js'
-import type { PasswordChangeFailure } from '../../types/events.js'
-import type { Credentials, IssuedToken, RevocationStore, SessionStore, UserStore } from '../ports.js'
-import type { TokenGrant } from '../../types/token-auth.js'
-import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
-import type { AccountGuard } from './account-limit.js'
-import type { Propagate } from './revocation.js'
+import type { Credentials, IssuedToken, RevocationStore, SessionStore, TokenRequest, UserStore } from '../ports.js'
+import type { PasswordChangeFailure } from '../../types/events.js'
+import type { TokenGrant } from '../../types/token-auth.js'
+import type { UserId } from '../../types/user.js'
+import type { AccountLimit } from './account-limit.js'
 import type { Emit } from './events.js'
+import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
 import type { Origin, TokenFactory } from './tokens.js'
 
@@ -25,28 +25,29 @@ export interface PasswordService {
    * @throws `FST_TOKEN_AUTH_WRONG_PASSWORD`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_PASSWORD_*`
    */
   change (input: ChangePasswordInput): Promise<TokenGrant>
-  /** Sets a password without the current one, and ends every session. */
+  /** Sets a password without the current one, and ends every session. @throws `FST_TOKEN_AUTH_USER_NOT_FOUND`, `FST_TOKEN_AUTH_PASSWORD_*` */
   set (userId: UserId, password: string): Promise<void>
 }
 
-export interface PasswordSettings {
-  users: UserStore
-  sessions: SessionStore
-  revocations: RevocationStore
-  checker: PasswordChecker
-  guard: AccountGuard
+export interface PasswordServiceSettings {
+  users: Pick<UserStore, 'findById'>
+  sessions: Pick<SessionStore, 'changePassword'>
+  revocations: Pick<RevocationStore, 'setPassword'>
+  checker: Pick<PasswordChecker, 'hash' | 'verify'>
+  accountLimit: AccountLimit
   policy: PasswordPolicy
-  minter: TokenFactory
-  announce: Propagate
+  tokenFactory: TokenFactory
+  propagate: Propagate
   emit: Emit
 }
 
-type MintedToken = ReturnType<TokenFactory['mint']>
+/** The current password is verified again if its hash changes before the new one is stored. */
+const TRIES = 2
 
 const pending = () => new PASSWORD_CHANGE_PENDING()
 
-export function createPasswordService (settings: PasswordSettings): PasswordService {
-  const { users, sessions, revocations, checker, guard, policy, minter, announce, emit } = settings
+export function createPasswordService (settings: PasswordServiceSettings): PasswordService {
+  const { users, sessions, revocations, checker, accountLimit, policy, tokenFactory, propagate, emit } = settings
 
   async function find (userId: UserId): Promise<Credentials> {
     const user = await users.findById(userId)
@@ -54,43 +55,48 @@ export function createPasswordService (settings: PasswordSettings): PasswordServ
     return user
   }
 
-  async function replace (input: ChangePasswordInput, { username, passwordHash }: Credentials, token: MintedToken, triesLeft = 1): Promise<IssuedToken> {
-    const { userId, sessionId, currentPassword, newPassword } = input
-    if (await checker.verify(currentPassword, passwordHash) !== 'right') throw new WRONG_PASSWORD()
-    await policy.check(newPassword, { username, current: currentPassword })
-    const change = { userId, sessionId, verifiedHash: passwordHash as string, newHash: await checker.hash(newPassword), token: token.request }
-    const issued = await sessions.changePassword(change)
-    if (issued !== null) return issued
-    // The hash was upgraded, or the password changed, since it was read.
-    if (triesLeft === 0) throw new WRONG_PASSWORD()
-    return await replace(input, await find(userId), token, triesLeft - 1)
+  // The steps of docs/routes.md. The first two, the live token and the body, are the route's.
+  async function replace (input: ChangePasswordInput, token: TokenRequest): Promise<IssuedToken> {
+    const user = await find(input.userId)
+    // 3. The limit by account.
+    const pass = await accountLimit.enter({ username: user.username, ip: input.origin.ip })
+    try {
+      const issued = await verifyAndReplace(input, user, token)
+      await pass.succeed()
+      return issued
+    } catch (error) {
+      // Every refusal counts as a failure: even with the right current password a session could otherwise have hashes computed without end.
+      await ((error as { statusCode?: number }).statusCode! < 500 ? pass.fail() : pass.giveBack())
+      throw error
+    }
   }
 
-  // Whatever the client is refused for counts as a failure: with the right current password, too, a session could else have
-  // hashes computed without an end.
-  async function replaceGuarded (input: ChangePasswordInput, token: MintedToken): Promise<IssuedToken> {
-    const user = await find(input.userId)
-    let refusal: Error | null = null
-    const issued = await guard.run({ username: user.username, ip: input.origin.ip }, () => replace(input, user, token).catch((error) => {
-      if (!(error.statusCode < 500)) throw error
-      refusal = error
-      return null
-    }))
-    if (issued === null) throw refusal
-    return issued
+  async function verifyAndReplace (input: ChangePasswordInput, { username, passwordHash }: Credentials, token: TokenRequest, triesLeft = TRIES): Promise<IssuedToken> {
+    const { userId, sessionId, currentPassword, newPassword } = input
+    // 4. The current password.
+    if (await checker.verify(currentPassword, passwordHash) !== 'right') throw new WRONG_PASSWORD()
+    // 5. The rules for the new one.
+    await policy.check(newPassword, { username, current: currentPassword })
+    // 6. The change, unless the verified hash has been replaced meanwhile.
+    const newHash = await checker.hash(newPassword)
+    const issued = await sessions.changePassword({ userId, sessionId, verifiedHash: passwordHash as string, newHash, token })
+    if (issued !== null) return issued
+    if (triesLeft === 1) throw new WRONG_PASSWORD()
+    return await verifyAndReplace(input, await find(userId), token, triesLeft - 1)
   }
 
   return {
     async change (input) {
       const { userId, sessionId, origin: { ip, requestId } } = input
-      const minted = minter.mint(input.origin)
-      const issued = await replaceGuarded(input, minted).catch((error) => {
+      const token = tokenFactory.create(input.origin)
+      const issued = await replace(input, token.request).catch((error) => {
         emit('passwordChangeFailed', { reason: reasonOf(error), userId, sessionId, ip, requestId })
         throw error
       })
       emit('passwordChanged', { userId, sessionId, ip, requestId })
-      await announce.displaced(issued, 'password_changed', { requestId, pending })
-      return toGrant(minted.token, issued)
+      // 7. The end of all other sessions, on every server.
+      await propagate.displaced(issued, 'password_changed', { requestId, pending })
+      return toGrant(token, issued)
     },
     async set (userId, password) {
       const user = await users.findById(userId)
@@ -99,11 +105,12 @@ export function createPasswordService (settings: PasswordSettings): PasswordServ
       const revoked = await revocations.setPassword(userId, await checker.hash(password))
       if (!revoked.found) throw new USER_NOT_FOUND()
       emit('passwordChanged', { userId, sessionId: null, ip: null, requestId: null })
-      await announce.revoked({ userId, reason: 'password_changed', count: revoked.ended, digests: revoked.digests }, { pending })
+      await propagate.revoked({ ...revoked, userId, reason: 'password_changed' }, { pending })
     }
   }
 }
 
+/** The reason that the event has for an error. */
 function reasonOf ({ code = '' }: { code?: string }): PasswordChangeFailure {
   if (code === 'FST_TOKEN_AUTH_RATE_LIMITED') return 'account_limited'
   const rule = code.replace('FST_TOKEN_AUTH_', '').toLowerCase()

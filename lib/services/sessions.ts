@@ -3,15 +3,15 @@ import type { RevocationStore, Revoked, TokenRecord, TokenStore } from '../ports
 import type { Digest, TokenCache } from '../../types/cache.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { Session, UserId } from '../../types/user.js'
-import type { About, Propagate } from './revocation.js'
 import type { Emit } from './events.js'
-import type { Origin } from './tokens.js'
+import type { Propagate, RevocationContext } from './revocation.js'
+import type { EventOrigin } from './tokens.js'
 
 export interface SessionService {
-  /** Ends the token's session; once more for one that is over. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` for no token of ours */
-  logout (digest: Digest, from: From): Promise<void>
-  /** Ends every session of the token's user. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` */
-  logoutAll (digest: Digest, from: From): Promise<void>
+  /** Ends the token's session, or finishes an earlier call that did. @throws `FST_TOKEN_AUTH_INVALID_TOKEN` for an unknown token */
+  logout (digest: Digest, origin: EventOrigin): Promise<void>
+  /** Ends every session of the token's user. @throws `FST_TOKEN_AUTH_INVALID_TOKEN`, `FST_TOKEN_AUTH_INSUFFICIENT_SCOPE` */
+  logoutAll (digest: Digest, origin: EventOrigin): Promise<void>
   list (userId: UserId): Promise<Session[]>
   /** @throws `FST_TOKEN_AUTH_SESSION_NOT_FOUND` */
   end (userId: UserId, sessionId: string, requestId: string): Promise<void>
@@ -21,78 +21,72 @@ export interface SessionService {
   revokeToken (digest: Digest): Promise<boolean>
 }
 
-export interface SessionSettings {
-  reader: TokenStore
-  revocations: RevocationStore
-  /** Asks SQL whose live token it is. */
-  resolveFresh (digest: Digest): Promise<TokenRecord | null>
-  cache: Pick<TokenCache, 'holdsTombstone'>
-  announce: Propagate
+export interface SessionServiceSettings {
+  tokens: Pick<TokenStore, 'list'>
+  revocations: Pick<RevocationStore, 'token' | 'session' | 'user' | 'endedTogether'>
+  /** Looks the live token up in SQL. */
+  lookupFresh (digest: Digest): Promise<TokenRecord | null>
+  holdsTombstone: TokenCache['holdsTombstone']
+  propagate: Propagate
   emit: Emit
 }
 
-/** Where a request came from, for the events. */
-type From = Pick<Origin, 'ip' | 'requestId'>
-
-/** What a token with scopes needs to manage the account's sessions and password. */
+/** The scope that a token with scopes needs to manage the account's sessions and password. */
 export const MANAGE_SCOPE = 'auth'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-export function createSessionService ({ reader, revocations, resolveFresh, cache, announce, emit }: SessionSettings): SessionService {
-  async function finish ({ userId, ended: count, digests }: Revoked, reason: RevokeReason, about: About = {}): Promise<number> {
-    await announce.revoked({ userId, reason, count, digests }, about)
-    return count
+export function createSessionService ({ tokens, revocations, lookupFresh, holdsTombstone, propagate, emit }: SessionServiceSettings): SessionService {
+  // A session that was ended before is gone, unless its first deletion could not write the tombstone.
+  async function isUnfinished ({ count, digests: [digest] }: Revoked): Promise<boolean> {
+    if (count > 0) return true
+    return digest !== undefined && !await holdsTombstone(digest).catch(() => false)
   }
 
-  // A session that was ended before is gone, unless its first deletion could not tell the cache.
-  async function isUnfinished ({ ended, digests: [digest] }: Revoked): Promise<boolean> {
-    if (ended > 0) return true
-    return digest !== undefined && !await cache.holdsTombstone(digest).catch(() => false)
+  async function revokeUser (userId: UserId, reason: RevokeReason, context?: RevocationContext): Promise<number> {
+    const revoked = await revocations.user(userId, reason)
+    await propagate.revoked({ ...revoked, reason }, context)
+    return revoked.count
   }
 
-  async function revokeUser (userId: UserId, reason: RevokeReason, about?: About): Promise<number> {
-    return await finish(await revocations.user(userId, reason), reason, about)
-  }
-
-  function refuse (from: From): never {
-    emit('tokenRefused', { reason: 'not_live', userId: null, sessionId: null, ...from })
+  function refuse (origin: EventOrigin): never {
+    emit('tokenRefused', { reason: 'not_live', userId: null, sessionId: null, ...origin })
     throw new INVALID_TOKEN()
   }
 
   // A call that is repeated after 503 comes with a token that the first one ended. It may finish that, and end nothing newer.
-  async function finishLogoutAll (digest: Digest, from: From): Promise<void> {
+  async function finishLogoutAll (digest: Digest, origin: EventOrigin): Promise<void> {
     const ended = await revocations.endedTogether(digest)
-    if (ended === null) return refuse(from)
-    await announce.revoked({ ...ended, reason: 'logout_all', count: 0 })
+    if (ended === null) return refuse(origin)
+    await propagate.revoked({ ...ended, reason: 'logout_all', count: 0 })
   }
 
   return {
-    async logout (digest, from) {
+    async logout (digest, origin) {
       const revoked = await revocations.token(digest, 'logout')
-      if (!revoked.found) return refuse(from)
+      if (!revoked.found) return refuse(origin)
       const { userId, sessionId } = revoked
-      if (revoked.ended > 0) emit('logout', { userId, sessionId, ...from })
-      await finish(revoked, 'logout', { sessionId, requestId: from.requestId })
+      if (revoked.count > 0) emit('logout', { userId, sessionId, ...origin })
+      await propagate.revoked({ ...revoked, reason: 'logout' }, { sessionId, requestId: origin.requestId })
     },
-    async logoutAll (digest, from) {
-      const record = await resolveFresh(digest)
-      if (record === null) return await finishLogoutAll(digest, from)
+    async logoutAll (digest, origin) {
+      const record = await lookupFresh(digest)
+      if (record === null) return await finishLogoutAll(digest, origin)
       if (record.scopes !== null && !record.scopes.includes(MANAGE_SCOPE)) throw new INSUFFICIENT_SCOPE()
-      emit('logout', { userId: record.user.id, sessionId: null, ...from })
-      await revokeUser(record.user.id, 'logout_all', { requestId: from.requestId })
+      emit('logout', { userId: record.user.id, sessionId: null, ...origin })
+      await revokeUser(record.user.id, 'logout_all', { requestId: origin.requestId })
     },
-    list: reader.list,
+    list: tokens.list,
     async end (userId, sessionId, requestId) {
       if (!UUID.test(sessionId)) throw new SESSION_NOT_FOUND()
       const revoked = await revocations.session(userId, sessionId, 'session_deleted')
       if (!await isUnfinished(revoked)) throw new SESSION_NOT_FOUND()
-      await finish(revoked, 'session_deleted', { sessionId, requestId })
+      await propagate.revoked({ ...revoked, reason: 'session_deleted' }, { sessionId, requestId })
     },
     revokeUser: (userId) => revokeUser(userId, 'revoked'),
     async revokeToken (digest) {
       const revoked = await revocations.token(digest, 'revoked')
-      await finish(revoked, 'revoked', { sessionId: revoked.sessionId })
+      await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId: revoked.sessionId })
       return revoked.found
     }
   }

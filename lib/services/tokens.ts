@@ -1,7 +1,7 @@
-import type { IssuedToken, TokenRequest } from '../ports.js'
-import type { TokenGrant } from '../../types/token-auth.js'
 import { digestOf } from '../crypto/token.js'
 import type { TokenFormat } from '../crypto/token.js'
+import type { IssuedToken, TokenRequest } from '../ports.js'
+import type { TokenGrant } from '../../types/token-auth.js'
 
 /** Where a request came from, as it is kept with the session. */
 export interface Origin {
@@ -10,21 +10,27 @@ export interface Origin {
   requestId: string | null
 }
 
+/** The part of an origin that events have. */
+export type EventOrigin = Pick<Origin, 'ip' | 'requestId'>
+
 export type NewToken = Pick<TokenRequest, 'ip' | 'userAgent'> & Partial<Pick<TokenRequest, 'ttlMs' | 'label' | 'scopes'>>
 
+/** A token that is not stored yet: its text for the client, and what the database is to keep. */
+export interface CreatedToken { text: string, request: TokenRequest }
+
 export interface TokenFactory {
-  mint (about: NewToken): { token: string, request: TokenRequest }
+  create (token: NewToken): CreatedToken
 }
 
 export function createTokenFactory ({ format, ttlMs }: { format: TokenFormat, ttlMs: number }): TokenFactory {
   return {
-    mint (about) {
-      const token = format.create()
-      return { token, request: { ttlMs, label: null, scopes: null, ...about, digest: digestOf(token) } }
+    create (token) {
+      const text = format.create()
+      return { text, request: { ttlMs, label: null, scopes: null, ...token, digest: digestOf(text) } }
     }
   }
 }
 
-export function toGrant (token: string, { sessionId, user, expiresAt }: IssuedToken): TokenGrant {
-  return { token, sessionId, user, expiresAt }
+export function toGrant ({ text }: CreatedToken, { sessionId, user, expiresAt }: IssuedToken): TokenGrant {
+  return { token: text, sessionId, user, expiresAt }
 }

@@ -1,19 +1,16 @@
 import { INVALID_USERNAME, USER_NOT_FOUND } from '../errors.js'
-import type { RevocationStore, Revoked, SessionStore, TokenStore, UserStore } from '../ports.js'
-import type { Digest } from '../../types/cache.js'
-import type { RevokeReason } from '../../types/events.js'
-import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
-import type { UserId } from '../../types/user.js'
 import type { PasswordChecker } from '../passwords/checker.js'
 import type { PasswordPolicy } from '../passwords/policy.js'
+import type { RevocationStore, SessionStore, TokenStore, UserStore } from '../ports.js'
+import type { Digest } from '../../types/cache.js'
+import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
+import type { UserId } from '../../types/user.js'
 import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
 import type { NewToken, TokenFactory } from './tokens.js'
 
-type UserAdmin = Pick<TokenAuth, 'createUser' | 'setActive' | 'deleteUser' | 'refreshUser'>
-
-export interface UserService extends UserAdmin {
-  issueToken (userId: UserId, about: NewToken): Promise<TokenGrant>
+export interface UserService extends Pick<TokenAuth, 'createUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
+  issueToken (userId: UserId, token: NewToken): Promise<TokenGrant>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
 
@@ -21,25 +18,22 @@ export interface UserService extends UserAdmin {
 const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
 export interface UserServiceSettings {
-  users: UserStore
-  reader: Pick<TokenStore, 'prune'>
-  sessions: SessionStore
-  revocations: RevocationStore
-  /** Drops entries of the cache; `false` where it has not acknowledged that yet. */
+  users: Pick<UserStore, 'create'>
+  tokens: Pick<TokenStore, 'prune'>
+  sessions: Pick<SessionStore, 'issue'>
+  revocations: Pick<RevocationStore, 'setActive' | 'deleteUser' | 'refresh'>
+  /** Drops entries of the cache; `false` if it has not acknowledged that yet. */
   dropEntries: (digests: readonly Digest[]) => Promise<boolean>
   checker: Pick<PasswordChecker, 'hash'>
   policy: PasswordPolicy
-  minter: TokenFactory
-  announce: Propagate
+  tokenFactory: TokenFactory
+  propagate: Propagate
   canonicalize: (username: string) => string
   retentionMs: number
 }
 
 export function createUserService (settings: UserServiceSettings): UserService {
-  const { users, reader, sessions, revocations, dropEntries, checker, policy, minter, announce, canonicalize } = settings
-  async function finish (userId: UserId, { ended, digests }: Revoked, reason: RevokeReason): Promise<void> {
-    await announce.revoked({ userId, reason, count: ended, digests })
-  }
+  const { users, tokens, sessions, revocations, dropEntries, checker, policy, tokenFactory, propagate, canonicalize, retentionMs } = settings
 
   return {
     async createUser ({ username: given, password, fields = {} }) {
@@ -51,21 +45,21 @@ export function createUserService (settings: UserServiceSettings): UserService {
     async setActive (userId, active) {
       const revoked = await revocations.setActive(userId, active)
       if (!revoked.found) throw new USER_NOT_FOUND()
-      await finish(userId, revoked, 'deactivated')
+      await propagate.revoked({ ...revoked, userId, reason: 'deactivated' })
     },
     async deleteUser (userId) {
       const revoked = await revocations.deleteUser(userId)
-      await finish(userId, revoked, 'user_deleted')
+      await propagate.revoked({ ...revoked, userId, reason: 'user_deleted' })
       return revoked.found
     },
     async issueToken (userId, about) {
-      const { token, request } = minter.mint(about)
-      const issued = await sessions.issue(userId, request)
+      const token = tokenFactory.create(about)
+      const issued = await sessions.issue(userId, token.request)
       if (issued === null) throw new USER_NOT_FOUND()
-      await announce.displaced(issued, 'too_many')
+      await propagate.displaced(issued, 'too_many')
       return toGrant(token, issued)
     },
-    // A dropped entry is as good as an evicted one: whoever fills it next has read SQL after this change.
+    // A dropped entry is as good as an evicted one: the next reader that fills it has read SQL after this change.
     async refreshUser (userId) {
       return await dropEntries(await revocations.refresh(userId))
     },
@@ -73,7 +67,7 @@ export function createUserService (settings: UserServiceSettings): UserService {
       let deleted = 0
       let batch: number
       do {
-        batch = await reader.prune(settings.retentionMs, batchSize)
+        batch = await tokens.prune(retentionMs, batchSize)
         deleted += batch
         onProgress({ deleted, done: batch < batchSize })
       } while (batch === batchSize)

@@ -1,13 +1,11 @@
 import { sql } from 'kysely'
-import { withDeadline } from '../tools/deadline.js'
-import type { DeadlineSettings } from '../tools/deadline.js'
 import type { Logger } from '../ports.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
 import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 export interface CacheRegistry {
-  /** Writes down how long this server's cache keeps tokens, now and every ten minutes. Rejects where it cannot now; then it tries again soon. */
+  /** Registers how long this server's cache keeps tokens, now and every ten minutes. Rejects if the first try fails; retries soon after. */
   start (): Promise<void>
   close (): Promise<void>
 }
@@ -18,7 +16,6 @@ export interface CacheRegistrySettings {
   namespace: string
   ttlMs: number
   clock: DatabaseClock
-  deadline: DeadlineSettings
   logger: Logger
   /** Between two writes; ten minutes by default. */
   intervalMs?: number
@@ -27,11 +24,11 @@ export interface CacheRegistrySettings {
 }
 
 /**
- * Every server knows from this table how far back it must go where a cache may have forgotten revocations: other servers' entries,
- * and those of commands, may live for longer than its own.
+ * The table of every server's `cache.ttl`. It says how far back a catch-up must go: entries of other servers may live longer than this
+ * server's own.
  */
 export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegistry {
-  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, deadline, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
+  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
 
@@ -41,13 +38,13 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
   }
 
   function warn (error: Error): void {
-    logger.warn({ err: error }, 'the life of the cache could not be written down, it is tried again')
+    logger.warn({ err: error }, 'cache.ttl could not be registered in the database; retrying')
   }
 
   async function write (): Promise<void> {
     writeAgainAfter(retryMs)
     const asked = clock.ask()
-    const { rows: [row] } = await withDeadline(upsert(), deadline)
+    const { rows: [row] } = await upsert()
     clock.learn(row!.now, asked)
     writeAgainAfter(intervalMs)
   }

@@ -1,4 +1,4 @@
-import { INVALID_INPUT, UNAVAILABLE } from '../errors.js'
+import { DATABASE_UNREACHABLE, INVALID_INPUT, STANDBY_DATABASE, UNAVAILABLE } from '../errors.js'
 
 /** Serialization failure and deadlock: the transaction did nothing and may be run again. */
 const RETRYABLE = new Set(['40001', '40P01'])
@@ -73,4 +73,11 @@ export function toOwnError (error: unknown): Error {
   if (typeof (error as Failure)?.statusCode === 'number') return error as Error
   if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: redactValues(error) })
   return new UNAVAILABLE({ cause: redactValues(error) })
+}
+
+/** The error of a start that failed on the database. */
+export function asStartError (error: unknown): Error {
+  if (typeof (error as Failure)?.statusCode === 'number') return error as Error
+  if (codeOf(error) === STANDBY) return new STANDBY_DATABASE()
+  return isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || redactValues(error).message) : redactValues(error)
 }

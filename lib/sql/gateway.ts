@@ -1,31 +1,51 @@
 import type { Kysely, Transaction } from 'kysely'
 import { UNAVAILABLE } from '../errors.js'
+import type { RevocationSubject } from '../ports.js'
+import { withDeadline } from '../tools/deadline.js'
+import type { Bounds } from './bounds.js'
 import { toOwnError } from './errors.js'
+import type { Outcomes } from './outcomes.js'
 import { createRetry } from './retry.js'
 import type { RetrySettings } from './retry.js'
 
 type Work<Db, Result> = (db: Db) => Promise<Result>
 
-/** How every store speaks to the database: errors become ours, and what surely did nothing is tried again. */
+export interface CallOptions {
+  /** The bound that the call counts against. Its place is kept until the statement has settled, even past the deadline. */
+  bound?: keyof Bounds
+  /** The tokens that the call may end: if its answer is late or lost, the outcome is found out. */
+  ends?: RevocationSubject
+}
+
+/**
+ * The only way to the database. Every call has the deadline `lookup.timeout`, rejects with one of our own errors, and is tried again
+ * where it certainly had no effect.
+ */
 export interface Sql {
   readonly db: Kysely<any>
-  /** One statement that changes nothing, so that it is tried once more, too, if its connection breaks. */
-  read<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  /** One statement that changes nothing, so that it is also tried again if its connection breaks. */
+  read<Result> (work: Work<Kysely<any>, Result>, options?: CallOptions): Promise<Result>
   /** One statement. */
-  run<Result> (work: Work<Kysely<any>, Result>): Promise<Result>
+  run<Result> (work: Work<Kysely<any>, Result>, options?: CallOptions): Promise<Result>
   /**
    * A transaction of read committed, whatever the host's default: the stores lock a row first, and the statements after it
    * must see what was committed while they waited for it.
    */
-  transaction<Result> (work: Work<Transaction<any>, Result>): Promise<Result>
+  transaction<Result> (work: Work<Transaction<any>, Result>, options?: CallOptions): Promise<Result>
 }
 
 export interface SqlSettings extends Partial<RetrySettings> {
-  /** Whether the database is known to be no standby. Until then it is asked for nothing. */
+  /** No bound by default. */
+  bounds?: Bounds
+  /** By default a call that ends tokens is treated as any other. */
+  outcomes?: Pick<Outcomes, 'follow'>
+  /** Whether the database is known to be no standby. Until then no statement is sent. */
   isPrimary?: () => boolean
 }
 
-export function createSql (db: Kysely<any>, { timeoutMs = Infinity, connections = 10, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
+const TIMEOUT_MS = 60_000
+
+export function createSql (db: Kysely<any>, { timeoutMs = TIMEOUT_MS, connections = 10, bounds, outcomes, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
   const retry = createRetry({ timeoutMs, connections, ...settings })
   const readCommitted = <Result>(work: Work<Transaction<any>, Result>) => db.transaction().setIsolationLevel('read committed').execute(work)
 
@@ -38,13 +58,20 @@ export function createSql (db: Kysely<any>, { timeoutMs = Infinity, connections 
     }
   }
 
+  function call<Result> (task: () => Promise<Result>, { bound, ends }: CallOptions = {}): Promise<Result> {
+    const semaphore = bound && bounds?.[bound]
+    const bounded = semaphore === undefined ? task : () => semaphore.run(task)
+    if (ends !== undefined && outcomes !== undefined) return outcomes.follow(ends, bounded)
+    return withDeadline(bounded(), { timeoutMs, expired: () => new UNAVAILABLE() })
+  }
+
   // Alone a statement has the host's default isolation. Where that makes it fail for others' commits, it could fail for ever.
   const alone = <Result>(work: Work<Kysely<any>, Result>) => (conflicts: number) => conflicts === 0 ? work(db) : readCommitted(work)
 
   return {
     db,
-    read: (work) => attempt(alone(work), true),
-    run: (work) => attempt(alone(work), false),
-    transaction: (work) => attempt(() => readCommitted(work), false)
+    read: (work, options) => call(() => attempt(alone(work), true), options),
+    run: (work, options) => call(() => attempt(alone(work), false), options),
+    transaction: (work, options) => call(() => attempt(() => readCommitted(work), false), options)
   }
 }

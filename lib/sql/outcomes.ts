@@ -1,29 +1,24 @@
 import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
-import type { RevocationStore, RevocationSubject } from '../ports.js'
-import type { Digest } from '../../types/cache.js'
+import type { OutcomeWatcher, RevocationStore, RevocationSubject } from '../ports.js'
 import type { Now } from '../../types/options.js'
 import { UNAVAILABLE } from '../errors.js'
-import type { Doubts } from '../cache/doubts.js'
 import { isLost } from './errors.js'
-import { DATE_AGAIN_MS } from './stale.js'
+import { DATE_AGAIN_MS } from '../tools/stale-window.js'
 
 export interface Outcomes {
   /**
    * Settles as the call does, or rejects with `FST_TOKEN_AUTH_UNAVAILABLE` at the deadline. A call that misses it, or whose connection breaks, may
-   * have ended tokens all the same: then the database is asked until that is known, and the cache is not believed about them.
+   * have ended tokens all the same: then the database is asked until that is known, and the watcher doubts the cache meanwhile.
    */
   follow<Result> (subject: RevocationSubject, call: () => Promise<Result>): Promise<Result>
-  close (): Promise<void>
+  /** Reports to the watcher. The returned function stops it, and resolves when nothing is under way. */
+  watch (watcher: OutcomeWatcher): () => Promise<void>
 }
 
 export interface OutcomesSettings {
   timeoutMs: number
   findEnded: RevocationStore['findEnded']
-  writeTombstones: (digests: readonly Digest[]) => Promise<unknown>
-  doubts: Doubts
-  /** Called where too many outcomes are unknown to follow each. */
-  overflowed: () => void
   monotonicNow: Now
 }
 
@@ -36,7 +31,11 @@ interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: n
 const SETTLE_MS = 10_000
 const MOST = 1000
 
-export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts, overflowed, monotonicNow }: OutcomesSettings): Outcomes {
+const NOBODY: OutcomeWatcher = { doubt: () => () => {}, ended: async () => {}, overflowed () {} }
+
+/** Finds out how calls ended whose answer is late or lost. */
+export function createOutcomes ({ timeoutMs, findEnded, monotonicNow }: OutcomesSettings): Outcomes {
+  let watcher = NOBODY
   const closing = new AbortController()
   const unknown = new Set<Promise<void>>()
 
@@ -46,7 +45,7 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
       const askedAtMs = monotonicNow()
       const digests = await findEnded(subject, askedAtMs - startedAtMs).catch(() => null)
       if (digests === null) return false
-      await writeTombstones(digests)
+      await watcher.ended(digests)
       return askedAtMs - sinceMs >= settleMs
     }, closing.signal)
   }
@@ -58,8 +57,8 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
   }
 
   function findOut (outcome: Unknown): void {
-    if (unknown.size >= MOST) return overflowed()
-    const end = doubts.begin(outcome.subject)
+    if (unknown.size >= MOST) return watcher.overflowed()
+    const end = watcher.doubt(outcome.subject)
     const asking = askUntilKnown(outcome).finally(() => { end(); unknown.delete(asking) })
     unknown.add(asking)
   }
@@ -70,7 +69,7 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
       let hasCommitted = false
       let end: (() => void) | null = null
       const expired = () => {
-        end = doubts.begin(subject)
+        end = watcher.doubt(subject)
         return new UNAVAILABLE()
       }
       const work = call().then(async (result) => {
@@ -85,9 +84,12 @@ export function createOutcomes ({ timeoutMs, findEnded, writeTombstones, doubts,
       ).finally(() => end?.())
       return answer
     },
-    async close () {
-      closing.abort()
-      await Promise.all(unknown)
+    watch (given) {
+      watcher = given
+      return async () => {
+        closing.abort()
+        await Promise.all(unknown)
+      }
     }
   }
 }

@@ -1,12 +1,13 @@
+import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
-import { assertPrimary } from './startup-checks.js'
-import { codeOf } from './errors.js'
+import { STANDBY_DATABASE } from '../errors.js'
+import { asStartError } from './errors.js'
 
-/** Whether the database is the one that commits, and no standby that applies commits later. */
+/** Whether the database is the primary, which commits, or a standby, which may not have a revocation yet. */
 export interface Primary {
-  /** `false` until the database has said so, and since it has said otherwise. */
+  /** `false` until the database has said that it is the primary, and after it has said otherwise. */
   isKnown (): boolean
-  /** Asks it. @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE` */
+  /** Asks the database. @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE` */
   assert (): Promise<void>
 }
 
@@ -19,9 +20,15 @@ export function createPrimary (db: Kysely<any>): Primary {
         await assertPrimary(db)
         isKnown = true
       } catch (error) {
-        if (codeOf(error) === 'FST_TOKEN_AUTH_STANDBY_DATABASE') isKnown = false
+        if (error instanceof STANDBY_DATABASE) isKnown = false
         throw error
       }
     }
   }
+}
+
+/** @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE` */
+export async function assertPrimary (db: Kysely<any>): Promise<void> {
+  const { rows: [row] } = await sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`.execute(db).catch((error) => { throw asStartError(error) })
+  if (row!.isStandby) throw new STANDBY_DATABASE()
 }

@@ -5,13 +5,13 @@ import type { RevocationStore, RevocationSubject, Revoked } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { UserId } from '../../types/user.js'
+import { ago, staleSince, toBytes, toDigest } from './codec.js'
+import type { CallOptions, Sql } from './gateway.js'
 import { refuseChange } from './refusals.js'
-import type { Sql } from './gateway.js'
-import { DATE_AGAIN_MS, staleSince } from './stale.js'
+import { DATE_AGAIN_MS } from '../tools/stale-window.js'
 import type { Tables } from './tables.js'
-import { ago, toBytes, toDigest } from './tokens.js'
 
-const NOTHING: Revoked = { found: false, ended: 0, userId: null, digests: [] }
+const NOTHING: Revoked = { found: false, userId: null, count: 0, digests: [] }
 
 /** How far back a call about one token that is repeated finds what the first one ended. */
 const REPEAT_MS = 86_400_000
@@ -36,7 +36,7 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
   const { tokens, users, column } = tables
   const since = staleSince(tables, cacheTtlMs)
 
-  async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason): Promise<EndedRow | undefined> {
+  async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason, options: CallOptions): Promise<EndedRow | undefined> {
     const { rows } = await run((db) => sql<EndedRow>`with held as (
         select id, user_id, digest, revoked_at, revoke_reason, stale_at from ${tokens}
         where ${condition} and (revoked_at is not null or expires_at > now()) for no key update
@@ -44,7 +44,7 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
         update ${tokens} t set revoked_at = coalesce(t.revoked_at, instant.at), revoke_reason = coalesce(t.revoke_reason, ${reason}), stale_at = instant.at
         from held, instant where t.id = held.id and (held.revoked_at is null or ${isDatedAgain(sql`held`)})
       ) select id, user_id, digest, coalesce(revoke_reason, ${reason}) as revoke_reason, revoked_at is null as ended,
-        coalesce(revoked_at > ${ago(REPEAT_MS)}, true) as recent from held`.execute(db))
+        coalesce(revoked_at > ${ago(REPEAT_MS)}, true) as recent from held`.execute(db), options)
     return rows[0]
   }
 
@@ -52,7 +52,7 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
   // found nothing to end; that call may never come to write the tombstone.
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
     const ended = await revokeAll(db, tables, userId, reason)
-    return { found: true, ended: ended.length, userId, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
+    return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
   }
 
   async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
@@ -62,38 +62,38 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
 
   // Rows that are held by a transaction under way are waited for; those that it ended are then found by their new instant. A user who is
   // being deleted loses the rows' user_id in between.
-  async function datedAgain<Row> (condition: RawBuilder<unknown>, columns: RawBuilder<unknown>): Promise<Row[]> {
+  async function datedAgain<Row> (condition: RawBuilder<unknown>, columns: RawBuilder<unknown>, options?: CallOptions): Promise<Row[]> {
     const { rows } = await run((db) => sql<Row>`with held as (
         select * from ${tokens} t where ${condition} order by id for no key update
       ), dated as (
         update ${tokens} t set stale_at = clock_timestamp() from held where t.id = held.id and held.revoked_at is not null and ${isDatedAgain(sql`held`)}
-      ) select ${columns} from held where revoked_at is not null`.execute(db))
+      ) select ${columns} from held where revoked_at is not null`.execute(db), options)
     return rows
   }
 
   return {
     async token (digest, reason) {
-      const row = await endOne(sql`digest = ${toBytes(digest)}`, reason)
+      const row = await endOne(sql`digest = ${toBytes(digest)}`, reason, { bound: 'lookups', ends: { digest } })
       return { ...toRevoked(row), reason: row?.revoke_reason ?? null, sessionId: row?.id ?? null }
     },
     async session (userId, sessionId, reason) {
-      return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason))
+      return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason, { ends: { userId } }))
     },
     async endedTogether (digest) {
       const together = sql`(user_id, revoked_at) = (select user_id, revoked_at from ${tokens}
         where digest = ${toBytes(digest)} and revoke_reason = 'logout_all' and revoked_at > ${ago(REPEAT_MS)})`
-      const rows = await datedAgain<{ user_id: UserId, digest: Buffer }>(together, sql`user_id, digest`)
+      const rows = await datedAgain<{ user_id: UserId, digest: Buffer }>(together, sql`user_id, digest`, { bound: 'lookups' })
       return rows[0] === undefined ? null : { userId: rows[0].user_id, digests: rows.map(toDigest) }
     },
     async findEnded (subject, sinceMs) {
       const recent = sql`((revoked_at is null and expires_at > now()) or stale_at > ${ago(sinceMs + MARGIN_MS)})`
       return (await datedAgain<{ digest: Buffer }>(sql`${subjectCondition(subject)} and ${recent}`, sql`digest`)).map(toDigest)
     },
-    user: (userId, reason) => transaction((db) => endUser(db, userId, reason)),
+    user: (userId, reason) => transaction((db) => endUser(db, userId, reason), { ends: { userId } }),
     setPassword: (userId, hash) => transaction(async (db) =>
       await updateUser(db, userId, sql`${column('passwordHash')} = ${hash}`)
         ? await endUser(db, userId, 'password_changed')
-        : NOTHING),
+        : NOTHING, { ends: { userId } }),
     setActive: async (userId, active) => {
       if (tables.map.users.activeWhen !== null || tables.map.users.columns.active === null) {
         throw new UNSUPPORTED('setActive needs users.columns.active; with users.activeWhen change the row yourself, then call revokeUser')
@@ -102,17 +102,17 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
         const found = await updateUser(db, userId, sql`${column('active')} = ${active}`)
         if (!found || active) return { ...NOTHING, found, userId }
         return await endUser(db, userId, 'deactivated')
-      })
+      }, { ends: { userId } })
     },
     // The row is locked first: a login that got in between would leave a token that nobody has a tombstone for.
     // Rows without a user are of users that were deleted: for a call that is repeated.
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
-      const { ended, digests } = await endUser(db, userId, 'user_deleted')
+      const ended = await endUser(db, userId, 'user_deleted')
       const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
-      if (deleted !== undefined) return { found: true, ended, userId, digests }
-      return { found: false, ended, userId, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
-    }),
+      if (deleted !== undefined) return ended
+      return { ...ended, found: false, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
+    }, { ends: { userId } }),
     async refresh (userId) {
       const { rows } = await run((db) => sql<{ digest: Buffer }>`update ${tokens} set stale_at = clock_timestamp()
         where id = any(array(select id from ${tokens} where user_id = ${userId} and expires_at > now()
@@ -134,7 +134,7 @@ function subjectCondition (subject: RevocationSubject): RawBuilder<unknown> {
 
 function toRevoked (row: EndedRow | undefined): Revoked {
   if (row === undefined) return NOTHING
-  return { found: true, ended: row.ended ? 1 : 0, userId: row.user_id, digests: row.recent ? [toDigest(row)] : [] }
+  return { found: true, userId: row.user_id, count: row.ended ? 1 : 0, digests: row.recent ? [toDigest(row)] : [] }
 }
 
 /**

@@ -4,12 +4,11 @@ import { INVALID_TOKEN } from '../errors.js'
 import type { IssuedToken, SessionStore, TokenRequest } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
+import { staleSince, toBytes, toDigest } from './codec.js'
 import { recentlyEnded, revokeAll, revokeSelected } from './revocations.js'
 import { refuseChange } from './refusals.js'
 import type { Sql } from './gateway.js'
-import { staleSince } from './stale.js'
 import type { Tables } from './tables.js'
-import { toBytes, toDigest } from './tokens.js'
 
 /**
  * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
@@ -21,19 +20,19 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
 
   async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
     const row = await insertToken(db, tables, user.id, token)
-    const revoked = await trim(db, tables, user.id, row.id, maxPerUser)
-    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, ended: revoked.length, revoked }
+    const digests = await trim(db, tables, user.id, row.id, maxPerUser)
+    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, displaced: { count: digests.length, digests } }
   }
 
   return {
     login: (userId, verifiedHash, token) => transaction(async (db) => {
       const user = await claim.withHash(db, userId, verifiedHash)
       return user === null ? null : await issueTo(db, user, token)
-    }),
+    }, { ends: { userId } }),
     issue: (userId, token) => transaction(async (db) => {
       const user = await claim.locked(db, userId)
       return user === null ? null : await issueTo(db, user, token)
-    }),
+    }, { ends: { userId } }),
     changePassword: ({ userId, sessionId, verifiedHash, newHash, token }) => transaction(async (db) => {
       const user = await claim.withNewHash(db, userId, verifiedHash, newHash)
       if (user === null) return null
@@ -41,10 +40,10 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
       // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
       // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
-      const revoked = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
+      const digests = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
       const heir = { ...token, ...await limitsOf(db, tables, sessionId) }
-      return { ...await issueTo(db, user, heir), ended: ended.length, revoked }
-    })
+      return { ...await issueTo(db, user, heir), displaced: { count: ended.length, digests } }
+    }, { ends: { userId } })
   }
 }
 

@@ -1,13 +1,14 @@
 import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
-import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
-import { codeOf, isUnreachable, STANDBY, redactValues } from './errors.js'
+import { MISSING_TABLES } from '../errors.js'
+import type { Logger } from '../ports.js'
+import { asStartError, isUnreachable, redactValues } from './errors.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
 
 /**
- * Reads no row, to see that the tables are there with every column in use.
+ * Checks that the tables are there with every column in use. Reads no row.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
  */
 export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, caches, usersView, column, map }: Tables): Promise<void> {
@@ -19,35 +20,52 @@ export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, 
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
 }
 
-/**
- * Refuses a standby: it repeats what the primary has committed, and a revocation may not have arrived there yet.
- * @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
- */
-export async function assertPrimary (db: Kysely<any>): Promise<void> {
-  const { rows: [row] } = await sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`.execute(db).catch(refuseUnreachable)
-  if (row!.isStandby) throw new STANDBY_DATABASE()
-}
-
-/** Asks the database for nothing. */
-export async function ping (db: Kysely<any>): Promise<void> {
-  await sql`select 1`.execute(db)
-}
-
-/** Rethrows it as what stops a start. */
-export function refuseUnreachable (error: unknown): never {
-  if (typeof (error as { statusCode?: unknown }).statusCode === 'number') throw error
-  if (codeOf(error) === STANDBY) throw new STANDBY_DATABASE()
-  throw isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || redactValues(error).message) : redactValues(error)
-}
-
-/** The rows of a statement that says whether a table is as expected. */
+/** Runs a statement that fails if a table is not as expected. Resolves to its rows. */
 export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<Row[]> {
   try {
     return (await statement.execute(db)).rows as Row[]
   } catch (error) {
-    const { message } = redactValues(error)
-    if (isUnreachable(error)) throw new DATABASE_UNREACHABLE(codeOf(error) || message)
-    throw new MISSING_TABLES(`The ${which} table is not as expected: ${message}. ` +
+    if (isUnreachable(error)) throw asStartError(error)
+    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}. ` +
       'Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users')
   }
+}
+
+/** Warns of a database that cannot store every character. */
+export async function checkEncoding (db: Kysely<any>, logger: Logger): Promise<void> {
+  const rows = await check<{ encoding: string }>(db, sql`select current_setting('server_encoding') as encoding`, 'users')
+  const { encoding } = rows[0]!
+  if (encoding !== 'UTF8') logger.warn({}, `the database's encoding is ${encoding}, not UTF8: usernames with characters that it cannot store are refused; see docs/options.md#database`)
+}
+
+interface Setting { name: string, setting: string }
+
+/** The longest timeout of a statement or a lock: two of them, and the pauses between, fit into the time of a revocation's transaction. */
+const MOST_MS = 20_000
+
+/**
+ * Warns of settings that revocations depend on: time limits that the server does not enforce, or only late, commits that a crash takes back,
+ * and transactions that may not write. A failure to read them stops no start.
+ */
+export async function checkLimits (db: Kysely<any>, logger: Logger): Promise<void> {
+  const settings = await readSettings(db).catch(() => [])
+  const weak = settings.filter(isWeak).map(({ name, setting }) => `${name} is ${setting === '0' ? 'off' : `${setting} ms`}`)
+  const is = (name: string, value: string) => settings.some((one) => one.name === name && one.setting === value)
+  if (weak.length > 0) logger.warn({}, `the connections to the database lack server-side time limits: ${weak.join(', ')}; see docs/options.md#database`)
+  if (is('synchronous_commit', 'off')) logger.warn({}, 'synchronous_commit is off: after a crash of the database a revoked token may be live again; see docs/options.md#database')
+  if (is('transaction_read_only', 'on')) logger.warn({}, 'the connections to the database are read-only: logins and revocations are answered 503; see docs/options.md#database')
+}
+
+// A standalone backend, such as PGlite, has one session: no other transaction can delay it.
+async function readSettings (db: Kysely<any>): Promise<Setting[]> {
+  const { rows } = await sql<Setting>`select name, setting from pg_catalog.pg_settings
+    where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'synchronous_commit', 'transaction_read_only')
+    and not exists (select from pg_catalog.pg_stat_activity where pid = pg_backend_pid() and backend_type = 'standalone backend')
+    order by name desc`.execute(db)
+  return rows
+}
+
+function isWeak ({ name, setting }: Setting): boolean {
+  const ms = name.endsWith('_timeout') ? Number(setting) : 1
+  return ms === 0 || (ms > MOST_MS && name !== 'idle_in_transaction_session_timeout')
 }

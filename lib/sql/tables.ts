@@ -24,7 +24,7 @@ export interface Tables {
   tokens: RawBuilder<unknown>
   /** The key that all servers share: of pseudonyms, and of the seal of cache entries. */
   serverKey: RawBuilder<unknown>
-  /** The lives of the servers' caches. */
+  /** The `cache.ttl` of every server. */
   caches: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>

@@ -3,12 +3,11 @@ import { isIP } from 'node:net'
 import { CompiledQuery, sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { FoundToken, TokenStore } from '../ports.js'
-import type { Digest } from '../../types/cache.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { Session } from '../../types/user.js'
-import { noRows } from './refusals.js'
+import { ago, epochMs, staleSince, toBytes, toDigest } from './codec.js'
 import type { Sql } from './gateway.js'
-import { staleSince } from './stale.js'
+import { noRows } from './refusals.js'
 import type { Tables } from './tables.js'
 
 interface TokenRow {
@@ -38,7 +37,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
 
   return {
     async find (digest) {
-      const { rows } = await read((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])))
+      const { rows } = await read((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])), { bound: 'lookups' })
       return rows[0] === undefined ? null : toFound(rows[0], tables)
     },
     async list (userId) {
@@ -70,7 +69,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
       const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
         where u.username = ${username} and t.ip between network(${network}::inet) and host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
-        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows))
+        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows), { bound: 'logins' })
       return rows[0]?.isKnown ?? false
     },
     async prune (retentionMs, limit) {
@@ -113,25 +112,8 @@ function networkOf (ip: string): string | null {
   return isIP(ip) === 4 ? `${ip}/32` : `${ip}/64`
 }
 
-export function toBytes (digest: Digest): Buffer {
-  return Buffer.from(digest, 'base64url')
-}
-
-export function toDigest ({ digest }: { digest: Uint8Array }): Digest {
-  return Buffer.from(digest).toString('base64url')
-}
-
-/** The instant `ms` milliseconds before now, by the database's clock. */
-export function ago (ms: number): RawBuilder<Date> {
-  return sql`now() - ${sql.lit(ms)} * interval '1 millisecond'`
-}
-
 function idleAt (idleTtlMs: number): RawBuilder<Date> {
   return sql`t.last_used_at + ${sql.lit(idleTtlMs)} * interval '1 millisecond'`
-}
-
-function epochMs (instant: RawBuilder<unknown>): RawBuilder<number> {
-  return sql`floor(extract(epoch from ${instant}) * 1000)::float8`
 }
 
 // The name is the text's hash: two plugins with other tables on one pool don't collide.

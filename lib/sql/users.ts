@@ -2,19 +2,19 @@ import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { Credentials, UserStore } from '../ports.js'
 import { noRows, refuseUser } from './refusals.js'
-import type { Sql } from './gateway.js'
+import type { CallOptions, Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
   // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
-  async function findOne (condition: RawBuilder<unknown>): Promise<Credentials | null> {
+  async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
     const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
-      from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows))
+      from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows), options)
     return rows.length === 1 ? rows[0]! : null
   }
 
   return {
-    findByUsername: (username) => findOne(sql`username = ${username}`),
+    findByUsername: (username) => findOne(sql`username = ${username}`, { bound: 'logins' }),
     findById: (userId) => findOne(sql`id = ${userId}`),
     async rehash (userId, from, to) {
       const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}

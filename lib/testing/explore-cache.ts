@@ -85,11 +85,11 @@ function createWorld (wrap: Wrap, plain: TokenCache, digest: Digest): World {
     revoke: async (digest: Digest) => { live.delete(digest) }
   })
   const failures: Error[] = []
-  const gate = createCacheAvailability({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
-  gate.trust()
+  const availability = createCacheAvailability({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
+  availability.trust()
   const clock = createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })
   const server = (leaseOwner: string) =>
-    createReadThrough({ cache, gate, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
+    createReadThrough({ cache, availability, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
   return { digest, cache, failures, revoke: rows.revoke, servers: { a: server('a'), b: server('b') } }
 }
 
@@ -97,9 +97,9 @@ const refuse: Process<World> = async ({ servers, digest }) => {
   if (await resolve(servers.a, digest) !== null) throw new Error('accepted after the logout had returned')
 }
 
-// A failure of the cache is noted by the gate, and the set is asked, which never fails: what comes here is no such thing, and a violation.
+// A failure of the cache is noted by the availability, and the set is asked, which never fails: what comes here is no such thing, and a violation.
 function resolve (server: TokenLookup, digest: Digest): Promise<unknown> {
-  return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
+  return new Promise((resolve, reject) => server.lookup(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }
 
 function found (sessionId: string): FoundToken {

@@ -8,9 +8,9 @@ export interface Counter {
   underWay: Map<string, number>
   untilMs: number
   /** The attempt that began the wait. */
-  by: string
+  startedBy: string
   /** Whose the attempts are. */
-  of: string
+  owner: string
   forgetAtMs: number
 }
 
@@ -24,8 +24,8 @@ export const MOST_UNDER_WAY = 128
 
 const SEVERAL = '*'
 
-export function createCounter (of: string): Counter {
-  return { failures: 0, underWay: new Map(), untilMs: 0, by: '', of, forgetAtMs: 0 }
+export function createCounter (owner: string): Counter {
+  return { failures: 0, underWay: new Map(), untilMs: 0, startedBy: '', owner, forgetAtMs: 0 }
 }
 
 /** Attempts that have failed, or are under way. */
@@ -42,13 +42,13 @@ export function expire (counter: Counter, at: number): void {
 }
 
 /** Counts an attempt as under way, and begins the wait for the next one where there are too many. */
-export function begin (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, of }: { at: number, id: string, of: string }): void {
+export function begin (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, owner }: { at: number, id: string, owner: string }): void {
   counter.underWay.set(id, at + LEASE_MS)
   expire(counter, at)
   const over = countOf(counter) - free
   const waitMs = over < 0 ? 0 : Math.min(maxDelayMs, delayMs * 2 ** over)
-  if (waitMs > 0) Object.assign(counter, { untilMs: at + waitMs, by: id })
-  if (counter.of !== of) counter.of = SEVERAL
+  if (waitMs > 0) Object.assign(counter, { untilMs: at + waitMs, startedBy: id })
+  if (counter.owner !== owner) counter.owner = SEVERAL
   counter.forgetAtMs = at + Math.max(forgetMs, waitMs + 1000)
 }
 
@@ -59,7 +59,7 @@ export function fail (counter: Counter, id: string): void {
 
 /** Takes an attempt back, and the wait that it began. */
 export function giveBack (counter: Counter, id: string): void {
-  if (counter.underWay.delete(id) && counter.by === id) counter.untilMs = 0
+  if (counter.underWay.delete(id) && counter.startedBy === id) counter.untilMs = 0
 }
 
 /** Takes a right attempt back, and forgets what has failed. What is under way stays: it may yet fail. */

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { createBreaker } from '../tools/breaker.js'
 import type { AttemptRules, FailureCounters, Logger } from '../ports.js'
 import type { Now } from '../../types/options.js'
-import { redactCommand } from '../cache/failure.js'
+import { redactCommand } from '../redis/errors.js'
 import { createMemoryCounters } from './memory-counters.js'
 import { createAttemptId, createRedisCounters } from './redis-counters.js'
 import type { AttemptCommands } from './redis-counters.js'
@@ -30,16 +30,16 @@ export function createCounters ({ redis, namespace, localRules, logger, monotoni
   const unsettled = createUnsettled()
   const ask = createAsk({ logger, monotonicNow, onAnswer: unsettled.send })
 
-  async function takeLocal (key: string, rules: AttemptRules, of?: string) {
-    const attempt = await local.take(key, localRules ?? rules, of)
+  async function takeLocal (key: string, rules: AttemptRules, owner?: string) {
+    const attempt = await local.take(key, localRules ?? rules, owner)
     return { ...attempt, id: LOCAL + attempt.id }
   }
 
   // Whether it was counted is not known where no answer came: then it is taken back later.
-  async function takeShared (key: string, rules: AttemptRules, of?: string) {
+  async function takeShared (key: string, rules: AttemptRules, owner?: string) {
     const id = createAttemptId()
     try {
-      return await shared.take(key, rules, of, id)
+      return await shared.take(key, rules, owner, id)
     } catch (error) {
       unsettled.keep(id, () => shared.giveBack(key, id))
       throw error
@@ -54,19 +54,19 @@ export function createCounters ({ redis, namespace, localRules, logger, monotoni
   }
 
   return {
-    take: (key, rules, of) => ask(() => takeShared(key, rules, of), () => takeLocal(key, rules, of)),
+    take: (key, rules, owner) => ask(() => takeShared(key, rules, owner), () => takeLocal(key, rules, owner)),
     giveBack: (key, id) => settle('giveBack', key, id),
     fail: (key, id) => settle('fail', key, id),
     // Where the attempt was not counted there is nothing of it to take back.
-    async succeed (key, id, of) {
+    async succeed (key, id, owner) {
       const localId = localIdOf(id)
-      await local.succeed(key, localId, of)
+      await local.succeed(key, localId, owner)
       const sharedId = localId === null ? id : null
-      const send = () => shared.succeed(key, sharedId, of)
+      const send = () => shared.succeed(key, sharedId, owner)
       await ask(send, async () => unsettled.keep(`${key} ${id}`, send))
     },
     // What was claimed here before Redis went, or while it was away, stays claimed here.
-    claim: async (key, ttlMs) => await local.claim(key, ttlMs) && await ask(() => shared.claim(key, ttlMs), async () => true)
+    useOnce: async (key, ttlMs) => await local.useOnce(key, ttlMs) && await ask(() => shared.useOnce(key, ttlMs), async () => true)
   }
 }
 

@@ -46,16 +46,16 @@ export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: n
   }
 
   return {
-    async take (key, rules, of = '') {
+    async take (key, rules, owner = '') {
       const at = now()
       const id = randomUUID()
       const { counters, name, counter: found } = find(key)
-      const counter = found ?? createCounter(of)
+      const counter = found ?? createCounter(owner)
       const failures = countOf(counter)
       // A wait longer than the longest is by other rules.
       counter.untilMs = Math.min(counter.untilMs, at + rules.maxDelayMs)
       if (counter.untilMs > at) return { isAllowed: false, failures, waitMs: counter.untilMs - at, id }
-      begin(counter, rules, { at, id, of })
+      begin(counter, rules, { at, id, owner })
       counters.delete(name)
       counters.set(name, counter)
       return { isAllowed: true, failures, waitMs: 0, id }
@@ -67,11 +67,11 @@ export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: n
       change(key, (counter) => fail(counter, id))
     },
     // In a counter that keys share a success takes back its own attempt only.
-    async succeed (key, id, of = '') {
-      const settle = (counter: Counter, isOwn: boolean) => isOwn && counter.of === of ? succeed : giveBack
+    async succeed (key, id, owner = '') {
+      const settle = (counter: Counter, isOwn: boolean) => isOwn && counter.owner === owner ? succeed : giveBack
       change(key, (counter, isOwn) => settle(counter, isOwn)(counter, id ?? ''))
     },
-    async claim (key, ttlMs) {
+    async useOnce (key, ttlMs) {
       const at = now()
       if ((claims.get(key) ?? -Infinity) > at) return false
       claims.delete(key)

@@ -2,10 +2,10 @@ export interface Semaphore {
   /** Runs `task` when a place is free. Rejects with `overloaded` where the queue is full or the wait too long. */
   run<Result> (task: () => Promise<Result>): Promise<Result>
   /**
-   * Does `work`, which will come to call `run`. It counts as waiting from now on, so that of many that come at once those for whom
-   * there will be no place are refused before they have begun. Rejects as `run` does.
+   * Announces a later call of `run`. It counts as waiting until the returned function is called, so that callers without a chance of a
+   * place are refused before they begin. Throws `overloaded` as `run` rejects.
    */
-  expect<Result> (work: () => Promise<Result>): Promise<Result>
+  reserve (): () => void
   readonly active: number
   readonly waiting: number
 }
@@ -26,7 +26,7 @@ interface Waiter { enter: () => void, timer: NodeJS.Timeout }
 export function createSemaphore ({ concurrency, queue, maxWaitMs, expectWaitMs = () => 0, overloaded }: SemaphoreSettings): Semaphore {
   const waiters = new Set<Waiter>()
   let active = 0
-  let expected = 0
+  let reserved = 0
 
   const counted = () => active + waiters.size
 
@@ -47,7 +47,7 @@ export function createSemaphore ({ concurrency, queue, maxWaitMs, expectWaitMs =
     })
   }
 
-  // The place is handed over, not freed, so that a newcomer cannot overtake who waits.
+  // The place is handed over, not freed, so that a newcomer cannot overtake a waiting task.
   function leave (): void {
     const [next] = waiters
     if (next === undefined) {
@@ -70,14 +70,10 @@ export function createSemaphore ({ concurrency, queue, maxWaitMs, expectWaitMs =
         leave()
       }
     },
-    async expect (work) {
-      refuseBehind(Math.max(counted(), expected))
-      expected++
-      try {
-        return await work()
-      } finally {
-        expected--
-      }
+    reserve () {
+      refuseBehind(Math.max(counted(), reserved))
+      reserved++
+      return () => { reserved-- }
     },
     get active () { return active },
     get waiting () { return waiters.size }

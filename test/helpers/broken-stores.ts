@@ -94,7 +94,7 @@ function joiningRuns (store: TokenLookup): TokenLookup {
   const running = new Map<string, Promise<TokenRecord | null>>()
   return {
     ...store,
-    resolve (digest, done) {
+    lookup (digest, done) {
       const run = running.get(digest) ?? read(store, digest).finally(() => running.delete(digest))
       running.set(digest, run)
       run.then((record) => done(null, record), (error) => done(error, null))

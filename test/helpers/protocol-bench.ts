@@ -53,7 +53,7 @@ export interface Ports {
 
 export interface ProtocolBench {
   ports: Omit<Ports, 'findOnB' | 'request'>
-  gate: CacheAvailability
+  availability: CacheAvailability
   pool: pg.Pool
   redis: Redis
   keyOf (digest: Digest): string
@@ -81,8 +81,8 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   const map = readTableMap({})
   await migrateUp(db, map)
   const [sql, tables, namespace] = [createSql(db), createTables(map), uniqueNamespace()]
-  const gate = createCacheAvailability({ monotonicNow: () => performance.now(), onError: (operation, error) => { throw new Error(`the cache failed: ${operation}`, { cause: error }) } })
-  gate.trust()
+  const availability = createCacheAvailability({ monotonicNow: () => performance.now(), onError: (operation, error) => { throw new Error(`the cache failed: ${operation}`, { cause: error }) } })
+  availability.trust()
   return {
     ports: {
       users: createUserStore(sql, tables),
@@ -94,7 +94,7 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
         ? createMemoryCache({ max: 100_000, now: () => performance.now() })
         : createRedisCache({ client: redis as unknown as RedisCommands, namespace, readTimeoutMs: 5000, close: async () => {} })
     },
-    gate,
+    availability,
     pool,
     redis,
     keyOf: (digest) => `${namespace}t:${digest}`,

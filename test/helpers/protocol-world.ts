@@ -46,7 +46,7 @@ export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Bre
   const ports = steps(wrapPorts(wrap, bench.ports), wrap, bench)
   const [doubts, clock] = [createDoubts(), createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })]
   const server = (leaseOwner: string, find: TokenStore['find']) => store(createReadThrough({
-    cache: ports.cache, gate: bench.gate, doubts, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, clock, leaseOwner, jitter: () => 0
+    cache: ports.cache, availability: bench.availability, doubts, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, clock, leaseOwner, jitter: () => 0
   }))
   const state = await bench.nextState()
   return { state, ports: { ...ports, ...ofOneSchedule(ports, state) }, bench, a: server('a', ports.reader.find), b: server('b', ports.findOnB), granted: [] }
@@ -75,7 +75,7 @@ function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): P
 }
 
 export function read (server: TokenLookup, digest: Digest): Promise<TokenRecord | null> {
-  return new Promise((resolve, reject) => server.resolve(digest, (error, record) => error === null ? resolve(record) : reject(error)))
+  return new Promise((resolve, reject) => server.lookup(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }
 
 /** A read that must not be accepted. */
@@ -115,7 +115,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     randomBytes,
     pseudonym: async () => '',
     canonicalize: (username: string) => username,
-    resolveFresh: a.resolveFresh,
+    lookupFresh: a.lookupFresh,
     retentionMs: 0
   }
   const log = () => {}
@@ -137,11 +137,11 @@ export async function restart ({ ports: { cache, revocations }, bench, state, gr
   await upkeep.ready
 }
 
-function followCache ({ cache, revocations, bench: { gate }, recent }: Pick<Ports, 'cache' | 'revocations'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): Upkeep {
+function followCache ({ cache, revocations, bench: { availability }, recent }: Pick<Ports, 'cache' | 'revocations'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): Upkeep {
   return createUpkeep({
     cache: { ...cache, onConnection: (listener) => listener(true) },
-    // This one's distrust would be everybody's, since the schedules share a gate; their cache is never away.
-    gate: { ...gate, distrust () {} },
+    // This one's distrust would be everybody's, since the schedules share a availability; their cache is never away.
+    availability: { ...availability, distrust () {} },
     listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
     assertPrimary: async () => {},
     cacheTtlMs: CACHE_TTL_MS,

@@ -78,11 +78,11 @@ export async function createReplayedFill (t: Test, bench: ProtocolBench) {
       // Nobody waits for it: a reader does not, and here it may take until Redis is back.
       fill: async (...args) => { send(...args).catch(() => {}) }
     }
-    const gate = createCacheAvailability({ monotonicNow: () => 0, onError () {} })
-    gate.trust()
+    const availability = createCacheAvailability({ monotonicNow: () => 0, onError () {} })
+    availability.trust()
     return await exploreInterleavings<Restarting>({
       setup: async (wrap) => ({
-        ...await createWorld({ ...bench, gate, ports: { ...bench.ports, cache } }, wrap),
+        ...await createWorld({ ...bench, availability, ports: { ...bench.ports, cache } }, wrap),
         redis: wrap('redis', { kill, restart })
       }),
       processes: {

@@ -1,0 +1,58 @@
+import { sql } from 'kysely'
+import { UNAVAILABLE } from '../errors.js'
+import type { Logger } from '../ports.js'
+import type { Settings } from '../options/read.js'
+import { createDatabaseClock } from '../tools/database-clock.js'
+import { withDeadline } from '../tools/deadline.js'
+import { singleFlight } from '../tools/single-flight.js'
+import { createBounds } from './bounds.js'
+import { createCacheRegistry } from './caches.js'
+import { openDatabase } from './database.js'
+import { createSql } from './gateway.js'
+import { createOutcomes } from './outcomes.js'
+import { createPrimary } from './primary.js'
+import { createRevocationStore } from './revocations.js'
+import { createServerKey } from './server-key.js'
+import { createSessionStore } from './sessions.js'
+import { startDatabase } from './startup.js'
+import { createTables } from './tables.js'
+import { createTokenStore } from './tokens.js'
+import { createUserStore } from './users.js'
+
+export type Database = ReturnType<typeof openSql>
+
+const monotonicNow = () => performance.now()
+
+/** Opens everything that is stored in PostgreSQL. No I/O until `start`. */
+export function openSql (settings: Settings, logger: Logger) {
+  const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate } = settings
+  const { db, poolSize, close } = openDatabase(settings.database, logger)
+  const tables = createTables(map)
+  const primary = createPrimary(db)
+  const clock = createDatabaseClock({ now, monotonicNow })
+  const outcomes = createOutcomes({ timeoutMs, findEnded: (...args) => revocations.findEnded(...args), monotonicNow })
+  const gateway = createSql(db, { timeoutMs, connections: poolSize, bounds: createBounds(lookup, poolSize), outcomes, isPrimary: primary.isKnown })
+  const revocations = createRevocationStore(gateway, tables, { cacheTtlMs: cache.ttlMs })
+  const key = createServerKey(gateway, tables)
+  const registry = createCacheRegistry({ sql: gateway, tables, namespace: cache.namespace, ttlMs: cache.ttlMs, clock, logger })
+  const closing = new AbortController()
+
+  return {
+    tokens: createTokenStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
+    sessions: createSessionStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
+    revocations,
+    users: createUserStore(gateway, tables),
+    key,
+    clock,
+    /** Reports calls with an unknown outcome to the watcher. Returns a function that stops it. */
+    watchOutcomes: outcomes.watch,
+    assertPrimary: () => withDeadline(primary.assert(), { timeoutMs, expired: () => new UNAVAILABLE() }),
+    ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
+    start: () => startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal }),
+    async close () {
+      closing.abort()
+      await registry.close()
+      await close(timeoutMs)
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
+import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
+import type { Logger, ServerKey } from '../ports.js'
+import { withDeadline } from '../tools/deadline.js'
+import type { CacheRegistry } from './caches.js'
+import { checkColumns } from './check-columns.js'
+import { asStartError, codeOf } from './errors.js'
+import { migrateUp } from './migrations/index.js'
+import type { Primary } from './primary.js'
+import { checkEncoding, checkLimits, checkTables } from './startup-checks.js'
+import type { Tables } from './tables.js'
+
+export interface StartupSettings {
+  db: Kysely<any>
+  tables: Tables
+  primary: Primary
+  key: ServerKey
+  registry: CacheRegistry
+  autoMigrate: boolean
+  /** `'degraded'`: a database that is unreachable, or a standby, is retried in the background. */
+  start: 'strict' | 'degraded'
+  logger: Logger
+  /** Ends the retries. */
+  signal: AbortSignal
+}
+
+const RETRY_MS = 1000
+/** The time of one check. Fastify gives a plugin 10 s in all. */
+const CHECK_MS = 5000
+
+/**
+ * Migrates if that is wanted, and checks the database.
+ * @throws `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`, `FST_TOKEN_AUTH_STANDBY_DATABASE` unless `start` is `'degraded'`; `FST_TOKEN_AUTH_MISSING_TABLES`
+ */
+export async function startDatabase (settings: StartupSettings): Promise<void> {
+  try {
+    await prepare(settings)
+  } catch (error) {
+    if (settings.start === 'strict' || !mayRecover(error)) throw error
+    settings.logger.error({ err: error }, 'the database cannot be reached: starting without it')
+    retry(settings, codeOf(error))
+  }
+}
+
+function mayRecover (error: unknown): boolean {
+  return error instanceof DATABASE_UNREACHABLE || error instanceof STANDBY_DATABASE
+}
+
+async function retry (settings: StartupSettings, reported: string): Promise<void> {
+  const { logger, signal } = settings
+  while (!signal.aborted) {
+    await pause(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
+    if (signal.aborted) return
+    try {
+      await prepare(settings)
+      return logger.info({}, 'the database is ready')
+    } catch (error) {
+      if (codeOf(error) !== reported && !signal.aborted) logger.error({ err: error }, 'the database is not ready')
+      reported = codeOf(error)
+    }
+  }
+}
+
+async function prepare ({ db, tables, primary, key, registry, autoMigrate, logger }: StartupSettings): Promise<void> {
+  const inTime = <Result>(work: Promise<Result>) => withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
+  await inTime(primary.assert())
+  if (autoMigrate) {
+    const applied = await migrateUp(db, tables.map).catch((error) => { throw asStartError(error) })
+    if (applied.length > 0) logger.info({ applied }, 'migrated the database')
+  }
+  await inTime(checkTables(db, tables))
+  await inTime(checkColumns(db, tables))
+  await inTime(checkEncoding(db, logger))
+  // Any other failure is no reason not to start: the first use reads the key.
+  await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })
+  await registry.start().catch(refuseForbidden)
+  await inTime(checkLimits(db, logger)).catch(() => {})
+}
+
+// A database that cannot be written now is written later.
+function refuseForbidden ({ cause }: Error): void {
+  if (codeOf(cause) === '42501') throw new MISSING_TABLES(`The caches table cannot be written: ${(cause as Error).message}. See docs/storage.md#postgresql-grants`)
+}

@@ -1,0 +1,16 @@
+import type { FailureCounters, Logger } from '../ports.js'
+import type { Settings } from '../options/read.js'
+import type { RedisClient } from '../redis/client.js'
+import { createCounters } from './counters.js'
+import type { AttemptCommands } from './redis-counters.js'
+
+/** Opens the counters of failed logins: in Redis if there is one, and otherwise in this process. No I/O. */
+export function openCounters ({ cache: { namespace }, accountLimit }: Settings, redis: RedisClient | null, logger: Logger): FailureCounters {
+  return createCounters({
+    redis: redis as unknown as AttemptCommands | null,
+    namespace,
+    localRules: accountLimit?.local ?? null,
+    logger,
+    monotonicNow: () => performance.now()
+  })
+}

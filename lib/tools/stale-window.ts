@@ -1,0 +1,19 @@
+/** Life of a lease in milliseconds: how long a reader may take to ask SQL and fill. A later fill is refused, so it is never wrong. */
+export const LEASE_MS = 2000
+
+/**
+ * The longest time from a revocation's instant to its commit. The rows are locked by then, but statements may follow, and a server or the
+ * database may be frozen for a while. A transaction that took longer is dated again once its end is known.
+ */
+const TRANSACTION_MS = 30_000
+
+/** A revocation that is older than this when its commit is seen is dated again. Well below `TRANSACTION_MS`, which it protects. */
+export const DATE_AGAIN_MS = 10_000
+
+/**
+ * How long after a revocation's instant an entry made from a read before its commit can live: the transaction, the lease, the entry.
+ * Tombstones last that long, and only revocations that young are rewritten.
+ */
+export function staleWindowMs (cacheTtlMs: number): number {
+  return cacheTtlMs + LEASE_MS + TRANSACTION_MS
+}
