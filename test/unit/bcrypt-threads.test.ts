@@ -5,7 +5,8 @@ import t from 'tap'
 import { createBcryptThreads } from '../../lib/passwords/bcrypt-threads.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createApp, createUser, fastHasher, PASSWORD, testOptions } from '../helpers/app.js'
-import { spawnCli } from '../helpers/cli.js'
+import { spawnNode } from '../helpers/cli.js'
+import { TYPESCRIPT } from '../helpers/processes.js'
 import { createDatabase } from '../helpers/services.js'
 
 // An error that nobody listens to is an uncaught exception, and fails the test.
@@ -51,7 +52,7 @@ t.test('bcrypt\'s threads that cannot be loaded', async (t) => {
 })
 
 t.test('a command whose output nobody reads any more ends as it would', async (t) => {
-  const { child, result } = spawnCli(t, ['--help'])
+  const { child, result } = spawnNode(t, [...TYPESCRIPT, 'lib/cli/main.ts', '--help'], { NODE_OPTIONS: process.env['NODE_OPTIONS'] ?? '' })
   child.stdout.destroy()
   t.match(await result, { code: 0, err: '' })
 })

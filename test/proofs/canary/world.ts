@@ -13,6 +13,7 @@ import { digestOf } from '../../../lib/crypto/token.js'
 import { createMark } from './marks.js'
 import type { Mark } from './marks.js'
 import { query } from '../../helpers/cli.js'
+import { TYPESCRIPT } from '../../helpers/processes.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
 import { createDatabase, uniqueNamespace } from '../../helpers/services.js'
 
@@ -48,7 +49,7 @@ function markToken ({ marks }: Ledger, token: string): void {
 
 /** The servers' process; what it writes and what it throws is seen. */
 export function startHost (t: Test, ledger: Ledger) {
-  const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), { execArgv: process.execArgv, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), { execArgv: TYPESCRIPT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
   const exited = once(child, 'exit')
   t.teardown(() => { child.kill('SIGKILL') })
   child.stdout!.setEncoding('utf8').on('data', (text) => ledger.see('stdout', text))

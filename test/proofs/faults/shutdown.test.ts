@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { fileURLToPath } from 'node:url'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
@@ -13,10 +12,10 @@ import { cli, freshDatabase, spawnCli, spawnNode, start as serve, until as until
 import { until } from '../../helpers/counting.js'
 import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
 import type { PostgresServer } from '../../helpers/postgres-server.js'
+import { SERVER, withoutLoaders } from '../../helpers/processes.js'
 import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../../helpers/services.js'
 
-const SERVER = fileURLToPath(new URL('../../helpers/server-process.ts', import.meta.url))
 const READS = 20
 /** Of the pool, the look-ups' half. */
 const LOOKUPS = 5
@@ -64,7 +63,7 @@ async function openServer (t: Test) {
     lookup: { timeout: '20s', maxWait: '20s' },
     cache
   }
-  const child = spawn(process.execPath, [...process.execArgv, SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'], env: withoutLoaders() })
   t.teardown(() => { child.kill('SIGKILL') })
   const exited = once(child, 'exit')
   const [port] = await once(child.stdout, 'data')

@@ -7,9 +7,9 @@ import type { InterleavingReport } from '../../../lib/testing/index.js'
 import { until } from '../../helpers/counting.js'
 import { CONTROLS, DELETE_WITH_LEASES } from './broken-stores.js'
 import { CONCURRENCY, openProtocolBench } from './bench.js'
-import type { Isolation, ProtocolBench, State } from './bench.js'
+import type { ProtocolBench, State } from './bench.js'
 import { ACTORS, countGranted, independent } from './processes.js'
-import { EVERYONE, explore, IN_PROCESS_RACES, ISOLATED_RACES, LARGE_RACES, RACES, SAMPLE, SAMPLED_CONTROLS, SAMPLED_RACES } from './races.js'
+import { CONTROL_SAMPLE, COUNTED_RACES, EVERYONE, explore, inProcessRacesOf, LEAST_SCHEDULES, racesOf, SAMPLE, SAMPLED_CONTROLS, SAMPLED_RACES } from './races.js'
 import type { Race } from './races.js'
 import { REVOKERS } from './revokers.js'
 import { createWorld, loginCrowded, refuse } from './world.js'
@@ -17,7 +17,6 @@ import type { World } from './world.js'
 import { createReplayedFill } from './replayed-fill.js'
 import { say } from '../../helpers/say.js'
 
-const isForAll = process.env['INTERLEAVINGS'] === 'all'
 const total = { schedules: 0, orders: 0, sampled: 0 }
 
 function nameOf (revoker: string, { actors, isCrashing = false }: Race): string {
@@ -36,13 +35,6 @@ async function holdSample (t: Test, bench: ProtocolBench, revoker: string, race:
   t.same(violations, [], `${nameOf(revoker, race)}: a sample of ${schedules} schedules`)
   t.same({ schedules, sample }, { schedules: SAMPLE.schedules, sample: SAMPLE })
   total.sampled += schedules
-}
-
-/** What is run against this way to revoke. */
-function racesOf (revoker: string, isolation: Isolation): Race[] {
-  if (isolation !== 'read committed' && !isForAll) return ISOLATED_RACES
-  const races = RACES.filter(({ except }) => except !== revoker)
-  return [...races, ...LARGE_RACES.filter(({ revokers }) => isForAll || revokers.includes(revoker))]
 }
 
 /** As people are shown it. */
@@ -103,7 +95,7 @@ t.test('with Redis', async (t) => {
   })
 
   t.test('schedules that are left out are swaps of independent steps: counted, they are as many as brute force runs', async (t) => {
-    for (const race of [{ actors: ['reader A', 'eviction'], isCrashing: true }, { actors: ['reader A', 'last use'] }] satisfies Race[]) {
+    for (const race of COUNTED_RACES) {
       const reduced = await explore(bench, { revoker: 'logout', ...race })
       const all = await explore(bench, { revoker: 'logout', ...race }, { independent: () => false })
       t.equal(reduced.orders, all.schedules)
@@ -124,7 +116,7 @@ t.test('with Redis', async (t) => {
 
   for (const name of SAMPLED_CONTROLS) {
     t.test(`control: ${name} is caught by a sample of the orders of all at once`, async (t) => {
-      const sampled = await explore(bench, { ...CONTROLS[name]!, actors: EVERYONE }, { sample: SAMPLE, stopAtFirst: true })
+      const sampled = await explore(bench, { ...CONTROLS[name]!, actors: EVERYONE }, { sample: CONTROL_SAMPLE, stopAtFirst: true })
       t.not(sampled.violations.length, 0, `${sampled.schedules} schedules`)
     })
   }
@@ -160,13 +152,12 @@ t.test('with the in-process cache', async (t) => {
   const bench = await openProtocolBench(t, 'memory')
   for (const revoker of Object.keys(REVOKERS)) {
     t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
-      const races = IN_PROCESS_RACES.filter(({ revokers }) => isForAll || revokers === undefined || revokers.includes(revoker))
-      for (const race of races) await hold(t, bench, revoker, race)
+      for (const race of inProcessRacesOf(revoker)) await hold(t, bench, revoker, race)
     })
   }
 })
 
 t.test('the number of schedules', async (t) => {
-  t.ok(total.schedules > 5000)
+  t.ok(total.schedules > LEAST_SCHEDULES)
   say(`${total.schedules} schedules run, for ${total.orders} orders of steps, and a sample of ${total.sampled} of all at once`)
 })

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { AuthPluginOptions } from '../../../lib/index.js'
+import { SERVER, withoutLoaders } from '../../helpers/processes.js'
 import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../../helpers/tcp-proxy.js'
 
@@ -30,8 +30,6 @@ export interface Cluster {
 export interface ClusterSettings {
   /** How much the clock of each server is ahead. */
   clocksMs: number[]
-  /** The compiled sources. */
-  code: string
   database: string
   redisPort: number
   postgresPort: number
@@ -63,7 +61,7 @@ async function createMember (t: Test, index: number, settings: ClusterSettings, 
     redis,
     postgres,
     async start () {
-      const started = spawn(process.execPath, [join(settings.code, 'test/helpers/server-process.js'), JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const started = spawn(process.execPath, [SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'], env: withoutLoaders() })
       child = started
       const ended = once(started, 'exit').then(([code, signal]) => {
         if (child !== started) return

@@ -3,7 +3,6 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { authPlugin } from '../../../lib/index.js'
 import { fastHasher } from '../../helpers/app.js'
-import { compile } from '../../helpers/compile.js'
 import { createPostgresServer } from '../../helpers/postgres-server.js'
 import type { PostgresServer } from '../../helpers/postgres-server.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
@@ -15,16 +14,14 @@ import type { Isolation } from './modes.js'
 export interface Services {
   redis: RedisServer
   postgres: PostgresServer
-  /** The folder with the compiled sources. */
-  code: string
 }
 
 /** A Redis and a PostgreSQL for storms, started. */
 export async function startServices (t: Test): Promise<Services> {
-  const [redis, postgres, code] = await Promise.all([createRedisServer(t), createPostgresServer(t), compile(t)])
+  const [redis, postgres] = await Promise.all([createRedisServer(t), createPostgresServer(t)])
   await Promise.all([redis.start(), postgres.start()])
   t.teardown(closeClients)
-  return { redis, postgres, code }
+  return { redis, postgres }
 }
 
 export interface Population { immortals: number, mortals: number, isolation: Isolation }

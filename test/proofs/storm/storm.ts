@@ -75,12 +75,11 @@ export async function runStorm (t: Test, services: Services, settings: StormSett
 
 interface StormSetting { database: string, options: Partial<AuthPluginOptions>, isolation: Isolation }
 
-async function createStorm (t: Test, { code, redis, postgres }: Services, { database, options, isolation }: StormSetting): Promise<Storm> {
+async function createStorm (t: Test, { redis, postgres }: Services, { database, options, isolation }: StormSetting): Promise<Storm> {
   const connectionString = await createDatabase(postgres, database)
   const users = await createUsers(connectionString, { immortals: IMMORTALS, mortals: MORTALS + RESERVE, isolation })
   const cluster: Cluster = await createCluster(t, {
     clocksMs: CLOCKS_MS,
-    code,
     database,
     redisPort: redis.port,
     postgresPort: postgres.port,

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { AuthPluginOptions } from '../../lib/index.js'
-import { createTokenFormat } from '../../lib/crypto/token.js'
-import { createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { usedHeap } from '../helpers/heap.js'
-import { createDatabase, redisUrl } from '../helpers/services.js'
+import type { AuthPluginOptions } from '../../../lib/index.js'
+import { createTokenFormat } from '../../../lib/crypto/token.js'
+import { createApp, createUser, login, testOptions } from '../../helpers/app.js'
+import { usedHeap } from '../../helpers/heap.js'
+import { createDatabase, redisUrl } from '../../helpers/services.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
