@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import pg from 'pg'
 import { run } from '../../lib/cli/run.js'
 import type { Io } from '../../lib/cli/io.js'
+import { withoutLoaders } from './processes.js'
 import { createDatabase } from './services.js'
 
 interface Given {
@@ -62,10 +63,10 @@ export async function cli (args: string[], given: Given = {}) {
   return await start(args, given).result
 }
 
-/** A process of its own, as a shell would run it, ended with the test; without this process's servers. */
+/** A process of its own, as a shell would run it, of what was built; ended with the test; without this process's servers. */
 export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
-  const { DATABASE_URL, REDIS_URL, ...inherited } = process.env
-  const child = spawn(process.execPath, [...process.execArgv, ...args], { env: { ...inherited, ...env }, cwd })
+  const { DATABASE_URL, REDIS_URL, ...inherited } = withoutLoaders()
+  const child = spawn(process.execPath, args, { env: { ...inherited, ...env }, cwd })
   t.teardown(() => { child.kill('SIGKILL') })
   const written = { out: '', err: '' }
   child.stdout.on('data', (chunk) => { written.out += chunk })
@@ -75,7 +76,7 @@ export function spawnNode (t: Test, args: string[], env: Record<string, string> 
 }
 
 export function spawnCli (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
-  return spawnNode(t, [resolve('lib/cli/main.ts'), ...args], env, cwd)
+  return spawnNode(t, [resolve('dist/lib/cli/main.js'), ...args], env, cwd)
 }
 
 export async function until (condition: () => unknown, what: string): Promise<void> {

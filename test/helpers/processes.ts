@@ -4,13 +4,21 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { AuthPluginOptions, RecaptchaOptions } from '../../lib/index.js'
 
-const SERVER = fileURLToPath(new URL('server-process.ts', import.meta.url))
+export const SERVER = fileURLToPath(new URL('server-process.mjs', import.meta.url))
+/** For a process that runs sources, and counts for coverage. */
+export const TYPESCRIPT = ['--enable-source-maps', `--import=${new URL('../../scripts/typescript/register.mjs', import.meta.url).href}`]
+
+/** The environment of a process that runs what was built: what the test runner loads would only make it slow. */
+export function withoutLoaders (): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS, ...env } = process.env
+  return env
+}
 
 type ServerOptions = Omit<Partial<AuthPluginOptions>, 'hasher' | 'captcha'> & { testCaptcha?: RecaptchaOptions }
 
 /** Starts a server in a process of its own; its origin. It must end cleanly with the test. */
 export async function startServer (t: Test, options: ServerOptions): Promise<string> {
-  const child = spawn(process.execPath, [...process.execArgv, SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'], env: withoutLoaders() })
   const exited = once(child, 'exit')
   t.teardown(async () => {
     child.kill('SIGTERM')

@@ -1,0 +1,4 @@
+// node --import=<this file> runs TypeScript. The tests' processes are many: what tap's own plugin brings compiles everything in each of them.
+import { register } from 'node:module'
+
+register('./hooks.mjs', import.meta.url)

@@ -1,0 +1,389 @@
+import { createHash, createHmac, hash, randomBytes } from 'node:crypto'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
+import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { countingPool, until, watchRedis } from '../helpers/counting.js'
+import { createRedisServer } from '../helpers/redis-server.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+
+interface Bench {
+  app: FastifyInstance
+  statements: string[]
+  redis: Redis
+  take: () => Promise<string[]>
+  keyOf: (token: string) => string
+  get: (token: string) => Promise<number>
+  /** Makes requests until there is an entry, which comes after the answer. */
+  warm: (token: string) => Promise<string>
+}
+
+const tombstoneOf = (token: string) => `R${digestOf(token)}`
+
+/** An app whose SQL statements and Redis commands are counted. */
+async function createBench (t: Test, more: Parameters<typeof testOptions>[1] = {}): Promise<Bench> {
+  const namespace = more.cache?.namespace ?? uniqueNamespace()
+  const { pool, statements } = countingPool(t, database.url)
+  const app = await createApp(t, testOptions(database.url, { database: pool, ...more, cache: { namespace, ...more.cache } }))
+  const { redis, take } = await watchRedis(t, namespace)
+  const keyOf = (token: string) => `${namespace}t:${digestOf(token)}`
+  const get = async (token: string) => (await caller(app)('GET', '/protected', { token })).statusCode
+  return {
+    app,
+    statements,
+    redis,
+    take,
+    keyOf,
+    get,
+    async warm (token) {
+      // Asked again: on a machine that is busy a fill may come later than its lease allows.
+      await until(async () => await get(token) === 200 && (await redis.get(keyOf(token)))?.[0] === 'V', 'the entry is filled')
+      return await redis.get(keyOf(token)) as string
+    }
+  }
+}
+
+async function session (bench: Bench): Promise<string> {
+  const { username } = await createUser(bench.app)
+  return await login(bench.app, username)
+}
+
+/** How servers seal a text: the format, written down once more. */
+async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
+  const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_server_key')
+  const derived = createHmac('sha256', key).update('cache entry\0').digest('base64url')
+  return { key, seal: (text) => `V${createHash('sha512-256').update(derived).update(text).digest('base64url')}${text}` }
+}
+
+const TAG = 43
+const jsonOf = (value: string) => value.slice(1 + TAG)
+
+async function begin (bench: Bench): Promise<void> {
+  await bench.take()
+  bench.statements.length = 0
+}
+
+t.test('a hit costs one GET and no SQL, a first use one script call, one statement and a fill', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await begin(bench)
+  t.equal(await bench.get(token), 200)
+  await until(async () => (await bench.redis.get(bench.keyOf(token)))?.[0] === 'V', 'the entry is filled')
+  t.same(await bench.take(), ['get', 'eval', 'eval'])
+  t.equal(bench.statements.length, 1)
+  t.match(bench.statements[0], /^\/\*fta_[0-9a-f]{16}\*\/ select/, 'prepared by name')
+  await begin(bench)
+  t.equal(await bench.get(token), 200)
+  t.same(await bench.take(), ['get'])
+  t.same(bench.statements, [])
+})
+
+t.test('100 000 random bearer tokens cost no Redis and no SQL call', async (t) => {
+  const bench = await createBench(t)
+  await begin(bench)
+  const { create } = createTokenFormat({ prefix: 'fta', randomBytes })
+  const raw = { headers: {}, rawHeaders: [] as string[] }
+  let refused = 0
+  for (let i = 0; i < 100_000; i++) {
+    const noise = i % 2 === 0 ? randomBytes(40).toString('base64url') : create().slice(0, -6) + randomBytes(3).toString('hex')
+    const request = { raw: { ...raw, headers: { authorization: `Bearer ${noise}` } } }
+    await bench.app.authenticate(request as never, { header () {} } as never).catch((error) => { if (error.code === 'FST_TOKEN_AUTH_INVALID_TOKEN') refused++ })
+  }
+  t.equal(refused, 100_000)
+  t.same(await bench.take(), [])
+  t.same(bench.statements, [])
+})
+
+t.test('after a flush, 1 000 concurrent requests with one token cost a handful of statements, then none', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await bench.warm(token)
+  await bench.redis.del(bench.keyOf(token))
+  await begin(bench)
+  const replies = await Promise.all(Array.from({ length: 1000 }, () => bench.get(token)))
+  t.ok(replies.every((status) => status === 200))
+  // One, unless so many at once took longer than Redis is waited for; the second batch asks again then.
+  t.ok(bench.statements.length <= 5, `${bench.statements.length} statements`)
+  await until(async () => {
+    bench.statements.length = 0
+    await bench.get(token)
+    return bench.statements.length === 0
+  }, 'no more statements')
+})
+
+t.test('what Redis holds is a sealed record of the digest, without token and hash', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  const value = await bench.warm(token)
+  const entry = JSON.parse(jsonOf(value))
+  t.equal(value, (await createSealer(t)).seal(jsonOf(value)))
+  t.equal(entry.h, digestOf(token))
+  t.same(Object.keys(entry).sort(), ['exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
+  t.notMatch(value, token.slice(4))
+  t.notMatch(value, /\$2/)
+  const ttl = await bench.redis.pttl(bench.keyOf(token))
+  t.ok(ttl > 5 * 60_000 * 0.9 - 5000 && ttl <= 5 * 60_000, String(ttl))
+})
+
+t.test('a revocation leaves a tombstone, which is enough to refuse', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  await bench.warm(token)
+  t.equal((await caller(bench.app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal(await bench.redis.get(bench.keyOf(token)), tombstoneOf(token))
+  await begin(bench)
+  t.equal(await bench.get(token), 401)
+  t.same(await bench.take(), ['get'])
+  t.same(bench.statements, [])
+})
+
+t.test('a tombstone outlives every entry that a read before the commit can leave', async (t) => {
+  const bench = await createBench(t, { cache: { ttl: '1m' } })
+  const token = await session(bench)
+  const instant = async () => { const [seconds, micros] = await bench.redis.time(); return Number(seconds) * 1000 + Number(micros) / 1000 }
+  const beforeAt = await instant()
+  t.equal((await caller(bench.app)('POST', '/auth/logout', { token })).statusCode, 204)
+  const leftMs = await bench.redis.pttl(bench.keyOf(token))
+  const ranMs = await instant() - beforeAt
+  // The transaction, the lease, the entry. What has gone by since is counted in, however slow the machine is.
+  const windowMs = 30_000 + 2000 + 60_000
+  t.ok(leftMs <= windowMs && leftMs + ranMs >= windowMs - 1, `${leftMs} ms left after ${ranMs} ms`)
+})
+
+t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over it', async (t) => {
+  const bench = await createBench(t)
+  const [token, other] = [await session(bench), await session(bench)]
+  const ofOther = await bench.warm(other)
+  const { seal } = await createSealer(t)
+  const entry = JSON.parse(jsonOf(ofOther))
+  const changed = (change: object) => JSON.stringify({ ...entry, h: digestOf(token), ...change })
+  const own = (change: object) => seal(changed(change))
+  const garbage = [
+    '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', ofOther,
+    own({ v: 1 }), own({ v: 3 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
+    own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
+    own({ user: { ...entry.user, username: 5 } }), 'V'.repeat(100_000),
+    seal(changed({}).replace('"user":{', '"user":{"__proto__":{"admin":true},'))
+  ]
+  for (const value of garbage) {
+    await bench.redis.set(bench.keyOf(token), value, 'PX', 60_000)
+    const reply = await caller(bench.app)('GET', '/auth/me', { token })
+    t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
+    t.not(reply.json().user.id, entry.uid)
+    t.equal(await bench.redis.get(bench.keyOf(token)), value)
+  }
+  await bench.redis.del(bench.keyOf(token))
+  await bench.redis.lpush(bench.keyOf(token), 'a list')
+  t.equal(await bench.get(token), 200)
+})
+
+t.test('whoever can write to Redis cannot make a session up', async (t) => {
+  const bench = await createBench(t)
+  const { key, seal } = await createSealer(t)
+  const ofVictim = await bench.warm(await session(bench))
+  const victim = JSON.parse(jsonOf(ofVictim)).uid
+  const [own, made] = [await session(bench), createTokenFormat({ prefix: 'fta', randomBytes }).create()]
+  const genuine = await bench.warm(own)
+  const tag = genuine.slice(1, 1 + TAG)
+  const asVictim = (token: string, change: object = {}) => JSON.stringify({ ...JSON.parse(jsonOf(ofVictim)), h: digestOf(token), ...change })
+  const keyed = (text: string, secret: string | Buffer) => createHmac('sha256', secret).update(text).digest('base64url')
+  const forgeries = (token: string) => {
+    const json = asVictim(token)
+    return [
+      `V${json}`, `V${asVictim(token, { v: 1 })}`, ofVictim, genuine.slice(0, 1 + TAG) + json, ofVictim.slice(0, 1 + TAG) + json,
+      `V${'A'.repeat(TAG)}${json}`, `V${'\u00e9'.repeat(TAG)}${json}`, `V${'\u4e2d'.repeat(TAG)}${json}`, `V${tag.slice(1)}${json}`, `V${tag}`, `V${tag}A${json}`,
+      `V${hash('sha512-256', json, 'base64url')}${json}`, `V${hash('sha256', json, 'base64url')}${json}`, `V${keyed(json, '')}${json}`,
+      `V${createHash('sha512-256').update(keyed('cache entry\0', Buffer.alloc(32))).update(json).digest('base64url')}${json}`
+    ]
+  }
+  t.notSame(key, Buffer.alloc(32))
+
+  await t.test('with a token of no one, which stays one', async (t) => {
+    for (const value of forgeries(made)) {
+      await bench.redis.set(bench.keyOf(made), value, 'PX', 60_000)
+      await begin(bench)
+      t.equal(await bench.get(made), 401, JSON.stringify(value.slice(0, 80)))
+      t.equal(bench.statements.length, 1, 'SQL is asked')
+      t.equal(await bench.redis.get(bench.keyOf(made)), value)
+    }
+  })
+
+  await t.test('with a token of his own, which stays his, whatever byte he changes', async (t) => {
+    const sealed = genuine.slice(0, 1 + TAG)
+    const changed = [1, TAG, 1 + TAG, genuine.indexOf('"exp":') + 6, genuine.length - 1].map((i) => genuine.slice(0, i) + String.fromCharCode(genuine.charCodeAt(i) ^ 1) + genuine.slice(i + 1))
+    const longer = [`${genuine} `, `${sealed} ${jsonOf(genuine)}`, genuine.slice(0, -1)]
+    for (const value of [...forgeries(own), ...changed, ...longer]) {
+      await bench.redis.set(bench.keyOf(own), value, 'PX', 60_000)
+      await begin(bench)
+      const reply = await caller(bench.app)('GET', '/auth/me', { token: own })
+      t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
+      t.not(reply.json().user.id, victim)
+      t.equal(bench.statements.length, 1, 'SQL is asked')
+    }
+  })
+
+  await t.test('though a sealed entry is accepted: the tests above would fail without the seal', async (t) => {
+    await bench.redis.set(bench.keyOf(made), seal(asVictim(made)), 'PX', 60_000)
+    await begin(bench)
+    t.equal((await caller(bench.app)('GET', '/auth/me', { token: made })).json().user.id, victim)
+    t.same(await bench.take(), ['get'])
+    t.same(bench.statements, [])
+    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${JSON.parse(jsonOf(ofVictim)).sid}`, { token: made })).statusCode, 401, 'what ends sessions asks SQL')
+  })
+})
+
+t.test('another server accepts the entry at once: one GET and no SQL', async (t) => {
+  const namespace = uniqueNamespace()
+  const bench = await createBench(t, { cache: { namespace } })
+  const token = await session(bench)
+  await bench.warm(token)
+  const other = await createBench(t, { cache: { namespace } })
+  await begin(other)
+  t.equal(await other.get(token), 200)
+  t.same(await other.take(), ['get'])
+  t.same(other.statements, [])
+})
+
+t.test('servers with an old and a new key take each other\'s entries for garbage', async (t) => {
+  const namespace = uniqueNamespace()
+  const before = await createBench(t, { cache: { namespace } })
+  const token = await session(before)
+  const entry = await before.warm(token)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update auth_tokens_server_key set value = sha256(value)')
+  const after = await createBench(t, { cache: { namespace } })
+  const costs = async (bench: Bench) => {
+    await begin(bench)
+    t.equal(await bench.get(token), 200)
+    return bench.statements.length
+  }
+  t.equal(await costs(after), 1)
+  t.equal(await after.redis.get(after.keyOf(token)), entry, 'nothing is filled over it')
+  t.equal(await costs(before), 0)
+  await after.redis.del(after.keyOf(token))
+  t.not(await after.warm(token), entry)
+  t.equal(await costs(after), 0)
+  t.equal(await costs(before), 1)
+  t.equal((await caller(before.app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal(await after.get(token), 401, 'a tombstone has no seal')
+})
+
+t.test('a token that is unknown, expired, or of a deactivated user is refused by SQL', async (t) => {
+  const bench = await createBench(t)
+  const unknown = createTokenFormat({ prefix: 'fta', randomBytes }).create()
+  t.equal(await bench.get(unknown), 401)
+  const { pool } = countingPool(t, database.url)
+  const expired = await session(bench)
+  await pool.query('update auth_tokens set expires_at = now() where digest = $1', [Buffer.from(digestOf(expired), 'base64url')])
+  t.equal(await bench.get(expired), 401)
+  const { id, username } = await createUser(bench.app)
+  const inactive = await login(bench.app, username)
+  await pool.query('update users set active = false where id = $1', [id])
+  t.equal(await bench.get(inactive), 401)
+})
+
+t.test('an entry ends with its token, by the clock of the database', async (t) => {
+  const bench = await createBench(t)
+  const token = await session(bench)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update auth_tokens set expires_at = now() + interval \'400 ms\' where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
+  t.equal(await bench.get(token), 200)
+  t.ok(await bench.redis.pttl(bench.keyOf(token)) <= 2000, 'a lease, or an entry of 400 ms')
+  await until(async () => await bench.get(token) === 401, 'the token expires while it is cached')
+})
+
+t.test('a lost connection is not trusted again before recent revocations are written again', async (t) => {
+  const bench = await createBench(t)
+  const [live, dead] = [await session(bench), await session(bench)]
+  const asLive = await bench.warm(dead)
+  await caller(bench.app)('POST', '/auth/logout', { token: dead })
+  // A Redis that comes back with an old snapshot holds the revoked token as live.
+  await bench.redis.set(bench.keyOf(dead), asLive, 'PX', 60_000)
+  t.equal(await bench.get(dead), 200, 'without a reconnection nobody can tell')
+  for (const line of String(await bench.redis.client('LIST')).split('\n')) {
+    const [, id] = /id=(\d+) .*name=fastify-token-auth /.exec(line) ?? []
+    if (id !== undefined) await bench.redis.client('KILL', 'ID', id)
+  }
+  await until(async () => await bench.redis.get(bench.keyOf(dead)) === tombstoneOf(dead), 'the tombstone is back')
+  t.equal(await bench.get(dead), 401)
+  await until(async () => (await bench.app.tokenAuth.health()).cache === 'up', 'the cache is trusted')
+  t.equal(await bench.get(live), 200)
+})
+
+t.test('a Redis that comes back empty is told of every recent revocation before it is trusted, however many there are', async (t) => {
+  const own = await createRedisServer(t)
+  await own.start()
+  const namespace = uniqueNamespace()
+  const app = await createApp(t, testOptions(database.url, { redis: { url: own.url, commandTimeout: 5000 }, cache: { namespace } }))
+  const users = [await createUser(app), await createUser(app)]
+  await own.kill()
+  await until(async () => (await app.tokenAuth.health()).cache === 'down', 'the loss is seen')
+  const { pool } = countingPool(t, database.url)
+  // More than two pages of the catch-up, of both users in turn.
+  const { rows } = await pool.query(`insert into auth_tokens (digest, user_id, expires_at, revoked_at, stale_at, revoke_reason)
+    select sha256(('of the catch-up ' || n)::bytea), ($1::uuid[])[1 + n % 2], now() + interval '1 day', now(), now(), 'logout' from generate_series(1, 10001) n returning digest`, [users.map(({ id }) => id)])
+  await own.start()
+  await until(async () => (await app.tokenAuth.health()).cache === 'up', 'the cache is trusted')
+  const redis = new Redis(own.url)
+  t.teardown(() => redis.disconnect())
+  const digests: string[] = rows.map(({ digest }) => digest.toString('base64url'))
+  const values = await redis.mget(digests.map((digest) => `${namespace}t:${digest}`))
+  t.equal(digests.length, 10_001)
+  t.same(digests.filter((digest, index) => values[index] !== `R${digest}`), [], 'none is left out')
+})
+
+t.test('who changes or deletes a user waits for a login that is under way in the database, and tells the cache of its token too', async (t) => {
+  const bench = await createBench(t, { lookup: { timeout: '20s' } })
+  const { tokenAuth } = bench.app
+  const { pool } = countingPool(t, database.url)
+  const { create } = createTokenFormat({ prefix: 'fta', randomBytes })
+  const isWaiting = async () => (await pool.query('select 1 from pg_stat_activity where datname = current_database() and wait_event_type = \'Lock\'')).rows.length > 0
+  const ends: Record<string, (id: string | number, token: string) => Promise<unknown>> = {
+    deleteUser: (id) => tokenAuth.deleteUser(id),
+    setPassword: (id) => tokenAuth.setPassword(id, 'a password set by an admin'),
+    setActive: (id) => tokenAuth.setActive(id, false),
+    'change-password': (_id, token) => caller(bench.app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'a password of their own' } })
+  }
+  for (const [name, end] of Object.entries(ends)) {
+    const { id, username } = await createUser(bench.app)
+    const [token, fresh] = [await login(bench.app, username), create()]
+    const underWay = await pool.connect()
+    await underWay.query('begin')
+    await underWay.query('select 1 from users where id = $1 for no key update', [id])
+    await underWay.query('insert into auth_tokens (digest, user_id, expires_at) values ($1, $2, now() + interval \'1 day\')', [Buffer.from(digestOf(fresh), 'base64url'), id])
+    const ended = end(id, token)
+    await until(isWaiting, `${name} waits for the login`)
+    await underWay.query('commit')
+    underWay.release()
+    await ended
+    for (const one of [token, fresh]) t.equal(await bench.redis.get(bench.keyOf(one)), tombstoneOf(one), name)
+    t.equal(await bench.get(fresh), 401, name)
+  }
+})
+
+t.test('refreshUser shows a changed user at once', async (t) => {
+  const bench = await createBench(t, { users: { select: ['last_login'] } })
+  const { id, username } = await createUser(bench.app)
+  const token = await login(bench.app, username)
+  await bench.warm(token)
+  const { pool } = countingPool(t, database.url)
+  await pool.query('update users set last_login = \'2001-02-03T04:05:06Z\' where id = $1', [id])
+  t.not((await caller(bench.app)('GET', '/auth/me', { token })).json().user.last_login, '2001-02-03T04:05:06.000Z')
+  t.equal(await bench.app.tokenAuth.refreshUser(id), true)
+  t.equal((await caller(bench.app)('GET', '/auth/me', { token })).json().user.last_login, '2001-02-03T04:05:06.000Z')
+})
+
+t.test('keys left in Redis all have an end', async (t) => {
+  const redis = new Redis(redisUrl())
+  t.teardown(() => redis.disconnect())
+  const bench = await createBench(t)
+  const tokens = [await session(bench), await session(bench)]
+  for (const token of tokens) await bench.warm(token)
+  await caller(bench.app)('POST', '/auth/logout', { token: tokens[0]! })
+  for (const token of tokens) t.ok(await redis.pttl(bench.keyOf(token)) > 0)
+})

@@ -1,0 +1,280 @@
+import { readFileSync } from 'node:fs'
+import t, { test } from 'tap'
+import { labelOfRedis } from '../../lib/cli/environment.js'
+import { explainFailure } from '../../lib/cli/failure.js'
+import { importPeer } from '../../lib/cli/peers.js'
+import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { cli, freshDatabase, query, spawnCli, start, until } from '../helpers/cli.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+
+const { url: databaseUrl, drop } = await createDatabase()
+t.teardown(drop)
+
+const SERVERS = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl() }
+const NEW_PASSWORD = 'another long password'
+
+test('--help lists commands and variables, and every command has its own', async (t) => {
+  const { code, out } = await cli(['--help'])
+  t.equal(code, 0)
+  for (const word of ['DATABASE_URL', 'REDIS_URL', 'PORT', 'HOST', 'TOKEN_EXPIRY_IN_SECONDS', 'RECAPTCHA_KEY', 'TRUST_PROXY']) t.match(out, word)
+  t.same(await cli(['help']), { code: 0, out, err: '' })
+  for (const command of ['serve', 'migrate', 'create-user', 'set-password', 'revoke-user', 'prune']) {
+    t.match(out, `  ${command} `)
+    const help = await cli([command, '--help'])
+    t.equal(help.code, 0)
+    t.match(help.out, `Usage: fastify-token-auth ${command}`)
+  }
+})
+
+test('--version prints the version of the package', async (t) => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+  t.same(await cli(['--version']), { code: 0, out: `${version}\n`, err: '' })
+})
+
+test('a command that is called wrongly ends with 2 and a line that names what is wrong', async (t) => {
+  const refused = async (args: string[], message: RegExp, env: Record<string, string> = {}) => {
+    const { code, out, err } = await cli(args, { env })
+    t.equal(code, 2, args.join(' '))
+    t.equal(out, '')
+    t.match(err, message)
+    t.match(err, /^fastify-token-auth: [^\n]+\n$/, 'it is one line')
+  }
+  await refused([], /No command; there are: serve, migrate/)
+  await refused(['sevre'], /Unknown command "sevre"/)
+  await refused(['serve', '--prot', '1'], /Unknown option --prot of serve/)
+  await refused(['serve', '-x'], /Unknown option -x of serve/)
+  await refused(['serve', '--port'], /--port <value>/)
+  await refused(['serve', '--memory=yes'], /--memory/)
+  await refused(['serve', '--port', '65536'], /--port must be an integer from 0 to 65535, got 65536/)
+  await refused(['serve', '--host', 'a b'], /--host must be a host name or an address/)
+  await refused(['serve', '--log-level', 'loud'], /--log-level must be 'trace' or/)
+  await refused(['serve', 'now'], /serve takes no argument, got 1/)
+  await refused(['serve', '--memory', '--data', 'x'], /Only one of --data and --memory/)
+  await refused(['serve', '--memory'], /--memory is for the embedded database, but DATABASE_URL is set/, SERVERS)
+  await refused(['migrate', '--data', 'x'], /--data is for the embedded database/, SERVERS)
+  await refused(['migrate', '--up', '--down'], /Only one of --up and --down/)
+  await refused(['migrate', '--status', '--sql'], /--sql goes with --up or --down/)
+  await refused(['migrate', '--down'], /--yes/, SERVERS)
+  await refused(['migrate', '--sql', '--users-table', 'people'], /--id-type: uuid, integer, bigint or text/)
+  await refused(['migrate', '--sql', '--id-type', 'int'], /--id-type must be 'uuid' or 'integer' or 'bigint' or 'text', got "int"/)
+  await refused(['migrate', '--tokens-table', ''], /--tokens-table must be a name/)
+  await refused(['prune', '--batch-size', '0'], /--batch-size must be an integer from 1/)
+  await refused(['prune', '--batch-size', 'many'], /--batch-size must be an integer from 1 to 100000, got "many"/)
+  await refused(['prune', '--retention', '1m'], /--retention must be a duration of at least 3600 s/)
+  await refused(['create-user'], /create-user takes one argument, the username, got 0/)
+})
+
+test('a password as an argument is refused by name, and not repeated', async (t) => {
+  for (const args of [['create-user', 'ann', 'hunter2hunter2'], ['create-user', 'ann', '--password', 'hunter2hunter2'], ['set-password', 'ann', '--password=hunter2hunter2'], ['set-password', 'ann', '-phunter2hunter2']]) {
+    const { code, err } = await cli(args, { env: SERVERS })
+    t.equal(code, 2)
+    t.notMatch(err, 'hunter2')
+    t.match(err, /password is (refused|never)|Unknown option -p of/)
+  }
+})
+
+test('a bad variable is refused by name, without what is secret in it', async (t) => {
+  const refused = async (name: string, value: string, message: RegExp) => {
+    const { code, err } = await cli(['serve'], { env: { [name]: value } })
+    t.equal(code, 2, `${name}=${value}`)
+    t.match(err, message)
+    t.notMatch(err, 'hunter2')
+  }
+  await refused('PORT', 'abc', /PORT must be an integer from 0 to 65535, got "abc"/)
+  await refused('PORT', '', /PORT must be an integer from 0 to 65535, got ""/)
+  await refused('PORT', '-1', /PORT must be/)
+  await refused('HOST', 'http://localhost', /HOST must be a host name or an address, got "http:/)
+  await refused('TOKEN_EXPIRY_IN_SECONDS', '59', /TOKEN_EXPIRY_IN_SECONDS must be an integer from 60/)
+  await refused('TOKEN_EXPIRY_IN_SECONDS', '1e3', /TOKEN_EXPIRY_IN_SECONDS must be/)
+  await refused('RECAPTCHA_KEY', '', /RECAPTCHA_KEY must be the secret key/)
+  await refused('RECAPTCHA_KEY', 'hunter2 hunter2', /RECAPTCHA_KEY must be the secret key/)
+  await refused('DATABASE_URL', '', /DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\//)
+  await refused('DATABASE_URL', 'mysql://u:hunter2@h/d', /DATABASE_URL must be/)
+  await refused('DATABASE_URL', 'postgres://u:hunter2@h:port/d', /percent-encoded/)
+  await refused('REDIS_URL', 'http://hunter2@h', /REDIS_URL must be a URL that begins with redis:\/\/ or rediss:\/\//)
+  for (const value of ['', 'yes', 'loopback', '10.0.0.0/33', '10.0.0.0/', '1.2.3', '::1/129', '10.0.0.0/8/8', '10.0.0.1,']) {
+    await refused('TRUST_PROXY', value, /TRUST_PROXY must be false, true, or addresses and networks/)
+  }
+})
+
+test('a database that cannot be reached is told in one line with its address', async (t) => {
+  const refused = async (url: string, message: RegExp) => {
+    for (const command of ['serve', 'migrate', 'prune']) {
+      const { code, out, err } = await cli([command], { env: { DATABASE_URL: url } })
+      t.equal(code, 1)
+      t.equal(out, '')
+      t.match(err, message)
+      t.match(err, /^[^\n]+\n$/, 'it is one line')
+      t.notMatch(err, 'hunter2')
+    }
+  }
+  await refused('postgres://me:hunter2@127.0.0.1:1/shop', /PostgreSQL at 127\.0\.0\.1:1\/shop cannot be used: connect ECONNREFUSED/)
+  await refused('postgresql:///shop?host=/nowhere', /PostgreSQL at \/nowhere:5432\/shop cannot be used: connect ENOENT/)
+  const missing = new URL(databaseUrl)
+  missing.pathname = '/no_such_database'
+  await refused(missing.href, /database "no_such_database" does not exist/)
+  const elsewhere = spawnCli(t, ['migrate'], { DATABASE_URL: 'postgres:///shop', PGHOST: '127.0.0.1', PGPORT: '1' })
+  t.match(await elsewhere.result, { code: 1, err: 'PostgreSQL at 127.0.0.1:1/shop cannot be used: connect ECONNREFUSED' })
+})
+
+test('a server is named by its address alone', async (t) => {
+  t.equal(labelOfRedis('rediss://me:hunter2@cache.example:6380/1'), 'Redis at cache.example:6380')
+  t.equal(labelOfRedis('redis:///1'), 'Redis at localhost:6379')
+})
+
+test('a failure is told in one line, with its reason', async (t) => {
+  const told = (fields: object, line: string) => t.strictSame(explainFailure(Object.assign(new Error('Failed'), fields)), { line, code: 1 })
+  told({}, 'Failed')
+  told({ cause: new Error('it is full') }, 'Failed (it is full)')
+  told({ cause: Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' }) }, 'Failed (ECONNREFUSED)')
+  told({ syscall: 'listen', address: '127.0.0.1', port: 80, code: 'EINVAL' }, 'cannot listen on 127.0.0.1 port 80: EINVAL')
+})
+
+test('migrate applies, tells, takes back and prints', async (t) => {
+  const env = { DATABASE_URL: await freshDatabase(t) }
+  const missing = await cli(['migrate', '--status'], { env })
+  t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_secret {2}missing\n/ })
+  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to take back: no migration is applied\n', err: '' })
+  t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', err: '' })
+  t.same(await cli(['migrate'], { env }), { code: 0, out: 'Nothing to do: every migration is applied\n', err: '' })
+  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}applied \d{4}-/)
+  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Took back 0003_token_auth_server_key\n', err: '' })
+  t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}missing/)
+})
+
+test('migrate --sql prints statements that a database takes, without asking one', async (t) => {
+  const up = await cli(['migrate', '--sql'], { env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' } })
+  const url = await freshDatabase(t)
+  await query(up.out, url)
+  t.strictSame(await query('select * from auth_tokens', url), [])
+  const { out, code } = await cli(['migrate', '--sql', '--down'])
+  t.equal(code, 0)
+  await query(out, url)
+  t.strictSame(await query("select to_regclass('auth_tokens') as gone", url), [{ gone: null }])
+})
+
+test('migrate maps a host\'s own users table', async (t) => {
+  const url = await freshDatabase(t)
+  await query('create schema app; create schema auth; create table app.people (nr bigint primary key)', url)
+  const flags = ['--users-table', 'people', '--users-schema', 'app', '--id-column', 'nr', '--active-column', 'none', '--last-login-column', 'none', '--tokens-table', 'tokens', '--tokens-schema', 'auth']
+  t.match(await cli(['migrate', ...flags], { env: { DATABASE_URL: url } }), { code: 0, out: 'Applied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n' })
+  const [column] = await query("select format_type(atttypid, null) as type from pg_attribute where attrelid = 'auth.tokens'::regclass and attname = 'user_id'", url)
+  t.same(column, { type: 'bigint' })
+  t.match((await cli(['migrate', '--sql', '--id-type', 'integer', ...flags])).out, 'user_id integer references "app"."people" ("nr")')
+})
+
+test('a name cannot speak to the terminal', async (t) => {
+  const name = 'eve\x1b[2K\r\nCreated ann\x9b31m\u2028\u2029\u202e\u2066\x7f'
+  const shown = 'eve\\u001b[2K\\u000d\\u000aCreated ann\\u009b31m\\u2028\\u2029\\u202e\\u2066\\u007f'
+  const url = await freshDatabase(t)
+  const env = { DATABASE_URL: url, REDIS_URL: redisUrl() }
+  const says = async (args: string[], line: string, more: object = {}) => {
+    const { out, err } = await cli(args, { env, ...more })
+    t.match(out + err, line)
+    t.notMatch(out + err, /[^\n\P{Cc}]|[\u2028\u2029\u202e\u2066]/u)
+    t.match(out + err, /^[^\n]*\n$/, 'it is one line')
+  }
+  await cli(['migrate'], { env })
+  await says(['create-user', name], `Created ${shown}, id `, { stdin: PASSWORD })
+  await says(['set-password', name], `Set the password of ${shown};`, { stdin: NEW_PASSWORD })
+  await says(['revoke-user', name], `Ended 0 sessions of ${shown}`)
+  await says(['migrate', '--data', `package.json/${name}`], shown, { env: {} })
+  await says(['serve', `--${name}`], 'eve\\u001b[2K')
+  await says(['revoke-user', 'ann', '--users-table', name], `"${shown}"`)
+  await says([name], 'Unknown command "eve')
+  await says(['migrate'], shown, { env: { DATABASE_URL: new URL(encodeURIComponent(name), url).href } })
+  for (const flag of ['--users-schema', '--tokens-table']) await says(['migrate', '--sql', flag, name], `--sql prints no control characters, and ${flag} has one`)
+})
+
+test('two processes may migrate at once', async (t) => {
+  const env = { DATABASE_URL: await freshDatabase(t) }
+  const results = await Promise.all([spawnCli(t, ['migrate'], env).result, spawnCli(t, ['migrate'], env).result])
+  t.strictSame(results.map(({ code, err }) => ({ code, err })), [{ code: 0, err: '' }, { code: 0, err: '' }])
+  t.strictSame(results.map(({ out }) => out).sort(), ['Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', 'Nothing to do: every migration is applied\n'])
+})
+
+test('users are made, get passwords and lose sessions', async (t) => {
+  const namespace = uniqueNamespace()
+  const app = await createApp(t, testOptions(databaseUrl, { cache: { namespace } }))
+  const call = caller(app)
+  const told = ['--cache-namespace', namespace]
+
+  await t.test('create-user reads the password from the first line of stdin', async (t) => {
+    t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: `${PASSWORD}\r\nsecond line\n` }), { code: 0, out: /^Created ann, id [0-9a-f-]{36}\n$/, err: '' })
+    t.ok(await login(app, 'ann'))
+    t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: 'fastify-token-auth: The username is taken\n' })
+    t.match(await cli(['create-user', 'bob'], { env: SERVERS, stdin: 'short' }), { code: 1, err: /at least 8 characters/ })
+    t.match(await cli(['create-user', ''], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: /A username has 1 to 254 characters/ })
+    t.match(await cli(['create-user', 'bob'], { env: SERVERS }), { code: 1, err: /No password was given/ })
+  })
+
+  await t.test('create-user asks twice at a terminal, and shows nothing of it', async (t) => {
+    const asked = start(['create-user', 'carl'], { env: SERVERS, isTTY: true })
+    await until(() => asked.err().includes('Password: '), 'the question')
+    asked.type(`${PASSWORD}x\x7f\n`)
+    await until(() => asked.err().includes('The same again: '), 'the second question')
+    asked.type(`${PASSWORD}\n`)
+    t.match(await asked.result, { code: 0, out: /^Created carl/, err: 'Password: \nThe same again: \n' })
+    t.ok(await login(app, 'carl'))
+  })
+
+  await t.test('create-user makes nobody when the passwords differ or at Ctrl-C', async (t) => {
+    const pasted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
+    pasted.type(`${PASSWORD}\n${NEW_PASSWORD}\n`)
+    t.match(await pasted.result, { code: 1, err: /not the same: nothing was changed/ })
+    const interrupted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
+    await until(() => interrupted.err().includes('Password: '), 'the question')
+    interrupted.type('secr\x03')
+    t.match(await interrupted.result, { code: 1, err: /No password was given: nothing was changed/ })
+    t.strictSame(await query("select * from users where username = 'dora'", databaseUrl), [])
+  })
+
+  await t.test('set-password ends the sessions on running servers', async (t) => {
+    const token = await login(app, 'ann')
+    t.equal((await call('GET', '/protected', { token })).statusCode, 200)
+    t.match(await cli(['set-password', 'ann', ...told], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 0, out: 'Set the password of ann; every session has ended\n', err: '' })
+    t.equal((await call('GET', '/protected', { token })).statusCode, 401)
+    t.ok(await login(app, 'ann', NEW_PASSWORD))
+    t.match(await cli(['set-password', 'nobody'], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 1, err: 'fastify-token-auth: No such user\n' })
+  })
+
+  await t.test('revoke-user tells how many sessions ended, and running servers that they did', async (t) => {
+    const tokens = [await login(app, 'carl'), await login(app, 'carl')]
+    for (const token of tokens) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
+    t.match(await cli(['revoke-user', 'carl', ...told], { env: SERVERS }), { code: 0, out: 'Ended 3 sessions of carl\n', err: '' })
+    for (const token of tokens) t.equal((await call('GET', '/protected', { token })).statusCode, 401)
+    await login(app, 'carl')
+    t.match(await cli(['revoke-user', 'carl', ...told], { env: SERVERS }), { out: 'Ended 1 session of carl\n' })
+    t.match(await cli(['revoke-user', 'nobody'], { env: SERVERS }), { code: 1, err: /No such user/ })
+  })
+
+  await t.test('revoke-user says so when no server can hear of it', async (t) => {
+    await createUser(app, 'eve')
+    await login(app, 'eve')
+    t.match(await cli(['revoke-user', 'eve'], { env: { ...SERVERS, REDIS_URL: 'redis://127.0.0.1:1' } }), { code: 1, err: /stored, but not yet known to every server/ })
+    await login(app, 'eve')
+    t.match(await cli(['revoke-user', 'eve'], { env: { DATABASE_URL: databaseUrl } }), { code: 0, out: 'Ended 1 session of eve\n', err: /REDIS_URL is not set: a server that is running may accept/ })
+  })
+
+  await t.test('prune deletes in batches what ended long ago', async (t) => {
+    await query("update auth_tokens set revoked_at = now() - interval '2 days', stale_at = now() - interval '2 days' where revoked_at is not null", databaseUrl)
+    const [{ ended, live }] = await query('select count(revoked_at)::int as ended, count(*)::int - count(revoked_at)::int as live from auth_tokens', databaseUrl)
+    t.ok(ended >= 5)
+    t.match(await cli(['prune'], { env: SERVERS }), { code: 0, out: '0 rows deleted\nDone: 0 in all\n' })
+    const { code, out } = await cli(['prune', '--batch-size', '2', '--retention', '1d'], { env: SERVERS })
+    t.equal(code, 0)
+    t.match(out, '2 rows deleted\n4 rows deleted\n')
+    t.match(out, `Done: ${ended} in all\n`)
+    t.strictSame(await query('select count(*)::int as live from auth_tokens', databaseUrl), [{ live }])
+  })
+})
+
+test('commands on users say what is missing where nothing was migrated', async (t) => {
+  const env = { DATABASE_URL: await freshDatabase(t) }
+  t.match(await cli(['revoke-user', 'ann'], { env }), { code: 1, err: /The users table is not as expected.*migrate --up/ })
+})
+
+test('a missing peer is told with the line that installs it', async (t) => {
+  await t.rejects(importPeer('@fastify/no-such-package'), { message: 'The package @fastify/no-such-package is not installed. Run: npm install @fastify/no-such-package' })
+  await t.rejects(importPeer('./no-such-file.js'), { message: /no-such-file/ }, 'any other failure is told as it is')
+})

@@ -1,0 +1,107 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { createIdleHurry } from '../../lib/services/idle-hurry.js'
+import { digestOf } from '../../lib/crypto/token.js'
+import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
+import { until } from '../helpers/counting.js'
+import { createInjectedClock } from '../helpers/injected-clock.js'
+import { openPool } from '../helpers/pool.js'
+
+/** A server with an idle limit of 60 s on a clock of the test's, and sessions that began at 0. */
+async function openSessions (t: Test, count: number) {
+  const clock = await createInjectedClock(t)
+  const app = await createApp(t, testOptions(clock.url, { now: clock.now, token: { idleTtl: '60s' } }))
+  const { username } = await createUser(app)
+  const tokens: string[] = []
+  for (let i = 0; i < count; i++) tokens.push(await login(app, username))
+  const pool = openPool(t, { connectionString: clock.url, max: 1 })
+  return {
+    pool,
+    tokens,
+    async statusAt (seconds: number, token = tokens[0]!): Promise<number> {
+      await clock.setTo(seconds)
+      return (await caller(app)('GET', '/protected', { token })).statusCode
+    },
+    /** Until PostgreSQL knows of the use at this second. */
+    async written (seconds: number, token = tokens[0]!): Promise<void> {
+      await until(async () => {
+        const { rows: [row] } = await pool.query('select (extract(epoch from last_used_at) * 1000)::float8 as ms from auth_tokens where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
+        return row.ms === clock.instant(seconds)
+      }, `the use at ${seconds} s is written`)
+    }
+  }
+}
+
+t.test('a session in use is never refused, however its uses lie within the idle limit', async (t) => {
+  const { statusAt, written } = await openSessions(t, 1)
+  t.equal(await statusAt(50), 200)
+  await written(50)
+  t.equal(await statusAt(100), 200)
+  await written(100)
+  t.equal(await statusAt(105), 200)
+  for (const seconds of [112, 118, 150, 164]) t.equal(await statusAt(seconds), 200, `at ${seconds} s`)
+})
+
+t.test('sessions come close to their limit by turns, and each one\'s use is written', async (t) => {
+  const { statusAt, written, tokens } = await openSessions(t, 3)
+  for (let round = 0; round < 4; round++) {
+    for (const [i, token] of tokens.entries()) {
+      const seconds = 44 + 52 * round + 4 * i
+      t.equal(await statusAt(seconds, token), 200, `session ${i} at ${seconds} s`)
+      await written(seconds, token)
+    }
+  }
+})
+
+t.test('a use that could not be written is tried again before the session\'s limit', async (t) => {
+  const { statusAt, written, pool } = await openSessions(t, 1)
+  await pool.query(`create function no() returns trigger language plpgsql as 'begin raise exception ''not now''; end';
+    create trigger no before update of last_used_at on auth_tokens execute function no()`)
+  t.equal(await statusAt(50), 200)
+  await pool.query('drop trigger no on auth_tokens')
+  await written(50)
+  t.equal(await statusAt(100), 200)
+})
+
+t.test('an idle session ends, and stays ended', async (t) => {
+  const { statusAt, written } = await openSessions(t, 1)
+  t.equal(await statusAt(50), 200)
+  await written(50)
+  for (const seconds of [111, 112, 130]) t.equal(await statusAt(seconds), 401)
+})
+
+t.test('the hurry of a session', async (t) => {
+  const LIMIT = 60_000
+
+  await t.test('is over for an interval once it was written, and begins again for the next limit', (t) => {
+    const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    const uses: [number, number, boolean][] = [[29_999, LIMIT, false], [50_000, LIMIT, true], [51_000, LIMIT, false], [100_000, 110_000, true], [105_000, 110_000, false], [116_000, 110_000, true]]
+    for (const [at, idleAtMs, due] of uses) t.equal(isDue('a', idleAtMs, at), due, `at ${at}`)
+    t.equal(isDue('a', null, 200_000), false, 'without a limit')
+    t.end()
+  })
+
+  await t.test('leaves ten seconds for the write, however short the interval', (t) => {
+    const { isDue } = createIdleHurry({ intervalMs: 50, most: 100 })
+    t.equal(isDue('a', LIMIT, 39_000), false)
+    t.equal(isDue('a', LIMIT, 49_000), true)
+    t.end()
+  })
+
+  await t.test('is forgotten where the clock was set back, and where the write was given up', (t) => {
+    const { isDue, forget } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    t.equal(isDue('a', LIMIT, 50_000), true)
+    t.equal(isDue('a', LIMIT - 20_000, 30_000), true)
+    forget('a')
+    t.equal(isDue('a', LIMIT, 31_000), true)
+    t.end()
+  })
+
+  await t.test('is known of so many sessions at most: one that was forgotten is written once more', (t) => {
+    const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    const latest = Array.from({ length: 1000 }, (_, i) => `s${999 - i}`)
+    t.ok(latest.toReversed().every((sessionId) => isDue(sessionId, LIMIT, 50_000)))
+    t.equal(latest.filter((sessionId) => !isDue(sessionId, LIMIT, 50_000)).length, 100)
+    t.end()
+  })
+})

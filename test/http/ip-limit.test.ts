@@ -1,0 +1,222 @@
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import t from 'tap'
+import { addressKey, clientAddress } from '../../lib/tools/client-address.js'
+import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { until } from '../helpers/counting.js'
+import { startServer } from '../helpers/processes.js'
+import { createRedisServer, freePort } from '../helpers/redis-server.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+
+const body = { username: 'nobody', password: 'wrong password' }
+// A busy machine may not make Redis look absent. Only this limit is looked at.
+const redis = { url: redisUrl(), commandTimeout: 30_000 }
+const limited = () => ({ ...testOptions(database.url, { redis }), accountLimit: false as const, rateLimit: { max: 3, timeWindow: '1 minute' } })
+
+interface From { ip?: string, headers?: Record<string, string>, url?: string, payload?: object }
+
+async function attempt (app: FastifyInstance, { ip = '192.0.2.1', headers = {}, url = '/auth/login', payload = body }: From = {}): Promise<number> {
+  return (await app.inject({ method: 'POST', url, remoteAddress: ip, headers, payload })).statusCode
+}
+
+async function attempts (app: FastifyInstance, count: number, from?: (i: number) => From): Promise<number[]> {
+  const statuses: number[] = []
+  for (let i = 0; i < count; i++) statuses.push(await attempt(app, from?.(i)))
+  return statuses
+}
+
+t.test('too many logins from one address are answered 429 with Retry-After', async (t) => {
+  const app = await createApp(t, limited())
+  const call = caller(app)
+  for (let i = 0; i < 3; i++) t.equal((await call('POST', '/auth/login', { body })).statusCode, 401)
+  const reply = await call('POST', '/auth/login', { body })
+  t.equal(reply.statusCode, 429)
+  t.equal(reply.json().code, 'FST_TOKEN_AUTH_RATE_LIMITED')
+  t.match(Object.keys(reply.headers).filter((name) => name.startsWith('x-ratelimit')), [], 'how much is left is not told')
+  t.equal(await attempt(app, { ip: '192.0.2.2' }), 401, 'another address')
+})
+
+t.test('bodies that are refused count, and other routes don\'t', async (t) => {
+  const app = await createApp(t, limited())
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  t.same(await attempts(app, 4, () => ({ payload: {} })), [400, 400, 400, 429])
+  const call = caller(app)
+  for (let i = 0; i < 10; i++) t.equal((await call('GET', '/auth/me', { token })).statusCode, 200)
+})
+
+t.test('a valid token does not switch the limit off', async (t) => {
+  const app = await createApp(t, limited())
+  const { username } = await createUser(app)
+  const authorization = `Bearer ${await login(app, username)}`
+  t.same(await attempts(app, 4, () => ({ headers: { authorization } })), [401, 401, 401, 429])
+})
+
+t.test('headers that a client can forge change nothing', async (t) => {
+  const FORGED = ['a', '', 'x'.repeat(10_000), '1.2.3.4:80', '[::1]', '[2001:db8::1]:443', '203.0.113.7, 203.0.113.8', 'for=203.0.113.7;proto=https', 'unknown', '::ffff:203.0.113.7', '%']
+  const app = await createApp(t, limited())
+  const statuses = await attempts(app, 300, (i) => {
+    const value = FORGED[i] ?? `203.0.${i >> 8}.${i & 255}`
+    return { headers: { 'x-forwarded-for': value, forwarded: `for=${value}`, 'x-real-ip': value, 'cf-connecting-ip': value, 'true-client-ip': value, 'x-client-ip': value } }
+  })
+  t.same([statuses.slice(0, 3), statuses.filter((status) => status === 429).length], [[401, 401, 401], 297])
+  t.equal(await attempt(app, { ip: '192.0.2.2' }), 401, 'another peer')
+})
+
+t.test('fields of the body change nothing', async (t) => {
+  const app = await createApp(t, limited())
+  const payloads = [{ ...body, ip: '203.0.113.1' }, { ...body, captchaToken: 'x' }, { username: 'another', password: 'x' }, body, { ...body, id: 1 }]
+  t.same(await attempts(app, 5, (i) => ({ payload: payloads[i]! })), [400, 400, 401, 429, 429])
+})
+
+t.test('behind a trusted proxy the client that it names counts', async (t) => {
+  const app = await createApp(t, limited(), { server: { trustProxy: '192.0.2.1' } })
+  t.same(await attempts(app, 5, (i) => ({ headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 401, 401, 401, 401])
+  t.same(await attempts(app, 4, (i) => ({ headers: { 'x-forwarded-for': `203.0.113.${i}, 203.0.113.99` } })), [401, 401, 401, 429], 'what it did not write itself is not believed')
+})
+
+t.test('clients that a trusted proxy names by no address share one count', async (t) => {
+  const app = await createApp(t, limited(), { server: { trustProxy: true } })
+  const names = ['a', 'x'.repeat(10_000), '1.2.3.4:80', '[::1]', '1.2.3.4.5', '2001:db8::g']
+  t.same(await attempts(app, 6, (i) => ({ headers: { 'x-forwarded-for': names[i]! } })), [401, 401, 401, 429, 429, 429])
+})
+
+t.test('1000 addresses of one /64 share a count, and those of another have their own', async (t) => {
+  const app = await createApp(t, limited())
+  const statuses = await attempts(app, 1000, (i) => ({ ip: `2001:db8:1:2:${i.toString(16)}::${(i * 7919 % 65_536).toString(16)}` }))
+  t.same([statuses.slice(0, 3), statuses.filter((status) => status === 429).length], [[401, 401, 401], 997])
+  t.equal(await attempt(app, { ip: '2001:DB8:1:2:0:0:0:1' }), 429, 'in another spelling')
+  t.equal(await attempt(app, { ip: '2001:db8:1:3::1' }), 401)
+})
+
+t.test('an IPv4 address counts as itself, however IPv6 spells it', async (t) => {
+  const app = await createApp(t, limited())
+  const spellings = ['198.51.100.7', '::ffff:198.51.100.7', '::ffff:c633:6407', '0:0:0:0:0:FFFF:C633:6407', '198.51.100.7']
+  t.same(await attempts(app, 5, (i) => ({ ip: spellings[i]! })), [401, 401, 401, 429, 429])
+  t.equal(await attempt(app, { ip: '::ffff:198.51.100.8' }), 401, 'another IPv4 address')
+  t.equal(await attempt(app, { ip: '2001:db8::198.51.100.7' }), 401, 'an IPv6 address that only ends so')
+  t.equal(await attempt(app, { ip: 'fe80::1%eth0' }), 401)
+})
+
+t.test('an address has one spelling in what is kept, and one key', async (t) => {
+  const kept: Record<string, string | null> = {
+    '192.0.2.1': '192.0.2.1',
+    '::ffff:192.0.2.1': '192.0.2.1',
+    '::ffff:c000:201': '192.0.2.1',
+    '2001:DB8::192.0.2.1': '2001:db8::c000:201',
+    'fe80::1%eth0': 'fe80::1',
+    '192.0.2.1:80': null,
+    '[::1]': null,
+    a: null,
+    '': null
+  }
+  for (const [given, address] of Object.entries(kept)) t.equal(clientAddress(given), address, given)
+  t.equal(clientAddress(undefined), null)
+  t.same([addressKey('::ffff:192.0.2.1'), addressKey('2001:db8:1:2:3::4%eth0'), addressKey('a'), addressKey(undefined)], ['192.0.2.1', '2001:db8:1:2::', 'none', 'none'])
+})
+
+t.test('a session keeps an IPv4 address as itself', async (t) => {
+  const app = await createApp(t, testOptions(database.url))
+  const { username, id } = await createUser(app)
+  t.equal(await attempt(app, { ip: '::ffff:c000:201', payload: { username, password: PASSWORD } }), 200)
+  t.match(await app.tokenAuth.listSessions(id), [{ ip: '192.0.2.1' }])
+})
+
+t.test('other spellings of the path share the count or are not there', async (t) => {
+  const spellings = ['/auth/login', '/auth/%6cogin', '/auth/login?x=1', '/auth/LOGIN', '/auth//login', '//auth/login', '/auth/login/', '/auth/login;x', '/auth;x/login', '/auth/login%2f', '/auth%2flogin', '/auth/login/x']
+  const hosts: [FastifyServerOptions, number[]][] = [
+    [{}, [401, 401, 401, 404, 404, 404, 404, 404, 404, 404, 404, 404]],
+    [{ routerOptions: { caseSensitive: false, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true } }, [401, 401, 401, 429, 429, 429, 429, 404, 404, 404, 404, 404]],
+    [{ routerOptions: { useSemicolonDelimiter: true } as object }, [401, 401, 401, 404, 404, 404, 404, 429, 404, 404, 404, 404]]
+  ]
+  for (const [server, expected] of hosts) {
+    const app = await createApp(t, limited(), { server })
+    const statuses = await attempts(app, spellings.length, (i) => ({ url: spellings[i]! }))
+    t.same(statuses, expected, JSON.stringify(server))
+    t.equal(await attempt(app), 429)
+  }
+})
+
+t.test('a flood of logins limits no other route', async (t) => {
+  const app = await createApp(t, limited())
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  t.equal((await attempts(app, 50, () => ({ ip: '127.0.0.1' }))).filter((status) => status === 429).length, 48)
+  const call = caller(app)
+  for (let i = 0; i < 20; i++) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
+  t.equal((await call('GET', '/auth/sessions', { token })).statusCode, 200)
+  t.equal((await call('POST', '/auth/logout', { token })).statusCode, 204)
+})
+
+t.test('two server processes count together', async (t) => {
+  const shared = {
+    database: { connectionString: database.url },
+    redis,
+    cache: { namespace: uniqueNamespace() },
+    autoMigrate: true,
+    accountLimit: false as const,
+    rateLimit: { max: 5, timeWindow: '1 minute' }
+  }
+  const origins = await Promise.all([startServer(t, shared), startServer(t, shared)])
+  const statuses: number[] = []
+  for (let i = 0; i < 8; i++) {
+    const reply = await fetch(`${origins[i % 2]}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+    statuses.push(reply.status)
+  }
+  t.same(statuses, [401, 401, 401, 401, 401, 429, 429, 429])
+})
+
+t.test('while Redis is away every process counts by itself, with its share of the limit, and no login is answered 500', async (t) => {
+  const redis = await createRedisServer(t)
+  await redis.start()
+  const app = await createApp(t, { ...limited(), redis: { url: redis.url, commandTimeout: 500 } })
+  t.same(await attempts(app, 2), [401, 401])
+  await redis.kill()
+  await until(async () => (await app.tokenAuth.health()).cache === 'down', 'the loss is seen')
+  t.same(await attempts(app, 5), [401, 401, 429, 429, 429], 'half of three, rounded up')
+  await redis.start()
+  await until(async () => (await app.tokenAuth.health()).cache === 'up', 'Redis is back')
+  t.same(await attempts(app, 4), [401, 401, 401, 429])
+  redis.freeze()
+  t.same(await attempts(app, 3, () => ({ ip: '192.0.2.50' })), [401, 401, 429])
+  redis.thaw()
+})
+
+t.test('rateLimit.localMax is the share while Redis is away, and without Redis the limit is whole', async (t) => {
+  const share = { max: 3, localMax: 1 }
+  const away = await createApp(t, { ...limited(), rateLimit: share, redis: { url: `redis://127.0.0.1:${await freePort()}`, retryStrategy: () => null } })
+  t.same(await attempts(away, 3), [401, 429, 429])
+  const { redis: _, ...without } = limited()
+  const alone = await createApp(t, { ...without, rateLimit: share })
+  t.same(await attempts(alone, 4), [401, 401, 401, 429])
+})
+
+t.test('the host\'s own @fastify/rate-limit neither replaces nor doubles it', async (t) => {
+  const app = await createApp(t, limited(), {
+    async routes (app) {
+      await app.register(async (scope) => {
+        await scope.register(rateLimit, { max: 2, timeWindow: 60_000 })
+        scope.get('/limited', async () => 'ok')
+      })
+    }
+  })
+  t.same(await attempts(app, 4), [401, 401, 401, 429])
+  const fastify = (await import('fastify')).default()
+  t.teardown(() => fastify.close())
+  await fastify.register(rateLimit, { max: 1000, timeWindow: 60_000, skipOnError: true })
+  await fastify.register((await import('../../lib/index.js')).authPlugin, limited())
+  const replies = await attempts(fastify, 4, () => ({ ip: '192.0.2.77' }))
+  t.same(replies, [401, 401, 401, 429])
+  const reply = await fastify.inject({ method: 'POST', url: '/auth/login', remoteAddress: '192.0.2.78', payload: body })
+  t.equal(reply.headers['x-ratelimit-remaining'], '999', 'the host counts once, with its own numbers')
+})
+
+t.test('rateLimit: false counts nothing', async (t) => {
+  const app = await createApp(t, { ...testOptions(database.url), accountLimit: false })
+  t.notOk((await attempts(app, 20)).includes(429))
+  const { username } = await createUser(app)
+  t.equal(await attempt(app, { payload: { username, password: PASSWORD } }), 200)
+})

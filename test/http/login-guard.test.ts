@@ -1,0 +1,412 @@
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { sql } from 'kysely'
+import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
+import { caller, countingHasher, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { until, watchRedis } from '../helpers/counting.js'
+import { openKysely } from '../helpers/kysely.js'
+import { startServer } from '../helpers/processes.js'
+import { createRedisServer } from '../helpers/redis-server.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+const db = openKysely(t, database.url)
+
+const limits = { max: 5, delay: '10m', maxDelay: '12h' } as const
+
+function guarded (options: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
+  return testOptions(database.url, { accountLimit: limits, ...options })
+}
+
+interface Try { username: string, password?: string, ip?: string, captchaToken?: string }
+
+async function attempt (app: FastifyInstance, { username, password = 'a wrong password', ip = '198.51.100.1', captchaToken }: Try) {
+  return await app.inject({ method: 'POST', url: '/auth/login', remoteAddress: ip, payload: { username, password, ...(captchaToken === undefined ? {} : { captchaToken }) } })
+}
+
+async function statuses (app: FastifyInstance, count: number, one: Try | ((i: number) => Try)): Promise<number[]> {
+  const seen: number[] = []
+  for (let i = 0; i < count; i++) seen.push((await attempt(app, typeof one === 'function' ? one(i) : one)).statusCode)
+  return seen
+}
+
+/** Ends every wait of a namespace: Redis' clock cannot be moved, the instants can. */
+async function endWaits (t: Test, namespace: string): Promise<void> {
+  const redis = new Redis(redisUrl())
+  t.teardown(() => redis.disconnect())
+  for (const key of await redis.keys(`${namespace}a:*`)) {
+    const [failures, , ...rest] = String(await redis.get(key)).split(' ')
+    await redis.set(key, [failures, 0, ...rest].join(' '), 'KEEPTTL')
+  }
+}
+
+t.test('nothing tells one refused login from another', async (t) => {
+  const hasher = countingHasher()
+  const app = await createApp(t, guarded({ hasher, accountLimit: false }))
+  const usernames = Object.fromEntries(await Promise.all(['wrong', 'inactive', 'none', 'unusable', 'damaged', 'foreign', 'empty', 'absurd'].map(async (kind) => {
+    const { id, username } = await createUser(app)
+    return [kind, { id, username }] as const
+  }))) as Record<string, { id: string, username: string }>
+  const store = (kind: string, hash: string | null) => sql`update users set password_hash = ${hash} where id = ${usernames[kind]!.id}`.execute(db)
+  await app.tokenAuth.setActive(usernames['inactive']!.id, false)
+  await store('none', null)
+  await store('unusable', '!NYDxzHfbFcgOcqL3i1zB2f6Eb2n6jn1ZAGnhMvwP')
+  await store('damaged', '$2b$04$tooshort')
+  await store('foreign', 'md5$jv0fTxkvCnfMXuCW2vZb0J$566d48116eedd52d628765210ede2e7b')
+  await store('empty', '')
+  await store('absurd', '$argon2id$v=19$m=8388608,t=1000,p=1$c29tZXNhbHRzYWx0$dBqZsOWdXoIwB9c9lbJxUQ')
+  const cases: [string, Try][] = [
+    ['unknown', { username: 'nobody at all' }],
+    ...Object.entries(usernames).map(([kind, { username }]): [string, Try] => [kind, { username }]),
+    ['inactive with the right password', { username: usernames['inactive']!.username, password: PASSWORD }],
+    ['a long password', { username: usernames['wrong']!.username, password: 'x'.repeat(1000) }],
+    ['a long password of nobody', { username: 'nobody', password: 'x'.repeat(1000) }]
+  ]
+  const answers: [string, object][] = []
+  for (const [name, one] of cases) {
+    hasher.asked.length = 0
+    const { statusCode, rawPayload, headers: { date, ...headers } } = await attempt(app, one)
+    answers.push([name, { statusCode, body: rawPayload.toString('hex'), headers, asked: [...hasher.asked] }])
+  }
+  const [, expected] = answers[0]!
+  t.match(expected, { statusCode: 401, asked: ['verify 4'] })
+  for (const [name, answer] of answers) t.same(answer, expected, name)
+})
+
+t.test('the dummy hash follows the configured hasher', async (t) => {
+  const made: string[] = []
+  const verified: string[] = []
+  const hasher: Hasher = {
+    ...fastHasher,
+    async hash (password) {
+      const hash = await fastHasher.hash(password)
+      made.push(hash)
+      return hash
+    },
+    async verify (password, hash) {
+      verified.push(hash)
+      return await fastHasher.verify(password, hash)
+    }
+  }
+  const app = await createApp(t, guarded({ hasher }))
+  await attempt(app, { username: 'nobody' })
+  t.same(verified, made)
+  t.equal(made.length, 1)
+})
+
+t.test('failures of one account make it wait, longer each time, known or not', async (t) => {
+  const options = guarded()
+  const app = await createApp(t, options)
+  const { username } = await createUser(app)
+  for (const name of [username, 'somebody else']) {
+    t.same(await statuses(app, 6, (i) => ({ username: name, ip: `198.51.100.${i}` })), [401, 401, 401, 401, 401, 429], 'addresses make no difference')
+    const waits: number[] = []
+    const minutes = (reply: Awaited<ReturnType<typeof attempt>>) => Number(reply.headers['retry-after']) / 60
+    for (const free of [1, 2]) {
+      const refused = await attempt(app, { username: name })
+      t.match(refused.json(), { code: 'FST_TOKEN_AUTH_RATE_LIMITED' })
+      waits.push(minutes(refused))
+      await endWaits(t, options.cache!.namespace!)
+      t.same(await statuses(app, 2, { username: name }), [401, 429], `after wait ${free} one attempt`)
+    }
+    waits.push(minutes(await attempt(app, { username: name })))
+    t.ok(waits[0]! > 5 && waits[0]! <= 10 && waits[1]! > 15 && waits[1]! <= 20 && waits[2]! > 35 && waits[2]! <= 40, `they double: ${waits}`)
+  }
+})
+
+t.test('a refused attempt is answered without a hash', async (t) => {
+  const hasher = countingHasher()
+  const app = await createApp(t, guarded({ hasher }))
+  await statuses(app, 5, { username: 'nobody' })
+  hasher.asked.length = 0
+  t.equal((await attempt(app, { username: 'nobody' })).statusCode, 429)
+  t.same(hasher.asked, [])
+})
+
+t.test('right logins are given back, and forget the failures before', async (t) => {
+  const app = await createApp(t, guarded())
+  const { username } = await createUser(app)
+  t.same(await statuses(app, 20, { username, password: PASSWORD }), Array(20).fill(200))
+  t.same(await statuses(app, 4, { username }), [401, 401, 401, 401])
+  t.same(await statuses(app, 1, { username, password: PASSWORD }), [200])
+  t.same(await statuses(app, 4, { username }), [401, 401, 401, 401])
+  t.same(await statuses(app, 1, { username, password: PASSWORD }), [200])
+})
+
+t.test('spellings that a database may take for one name share the count', async (t) => {
+  const app = await createApp(t, guarded())
+  const spellings = ['kim.ärger', 'KIM.ÄRGER', ' kim.ärger ', 'kim.a\u0308rger', '\uFF4Bim.ärger', '\u212Aim.ärger', 'kim.arger', 'ki\u200Bm.ärger']
+  t.same(await statuses(app, spellings.length, (i) => ({ username: spellings[i]! })), [401, 401, 401, 401, 401, 429, 429, 429])
+})
+
+t.test('a success of another account whose name counts alike refills nothing', async (t) => {
+  for (const redis of [{ url: redisUrl() }, undefined]) {
+    const app = await createApp(t, guarded({ redis }))
+    const { username } = await createUser(app)
+    await createUser(app, username.toUpperCase())
+    let [token, password] = [await login(app, username.toUpperCase()), PASSWORD]
+    const seen: number[] = []
+    for (const newPassword of ['another long password', 'a third long password', PASSWORD]) {
+      seen.push(...await statuses(app, 3, { username }))
+      await attempt(app, { username: username.toUpperCase(), password })
+      const reply = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: password, newPassword } })
+      if (reply.statusCode === 200) [token, password] = [reply.json().token, newPassword]
+    }
+    t.same(seen, [401, 401, 401, 401, 401, 429, 429, 429, 429], redis === undefined ? 'in the process' : 'in Redis')
+  }
+})
+
+t.test('a stranger locks nobody out', async (t) => {
+  t.test('the owner gets in from an address that logged in lately', async (t) => {
+    const options = guarded()
+    const app = await createApp(t, options)
+    const { username } = await createUser(app)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 200)
+    await statuses(app, 7, { username, ip: '198.51.100.66' })
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '198.51.100.66' })).statusCode, 429, 'the stranger, with the right password even')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 200, 'the owner')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '::ffff:203.0.113.9' })).statusCode, 200, 'over IPv6')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.10' })).statusCode, 429, 'another address')
+    t.same(await statuses(app, 6, { username, ip: '203.0.113.9' }), [401, 401, 401, 401, 401, 429], 'that address has a limit of its own')
+  })
+
+  t.test('and one that was IPv6, from its network', async (t) => {
+    const app = await createApp(t, guarded())
+    const { username } = await createUser(app)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '2001:db8:1:2::7' })).statusCode, 200)
+    await statuses(app, 6, { username })
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '2001:db8:1:2:ffff::1' })).statusCode, 200)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '2001:db8:1:3::7' })).statusCode, 429)
+  })
+
+  t.test('and with a solved captcha from anywhere', async (t) => {
+    const captcha = { when: 'after-failures' as const, verify: async (answer: string) => answer.startsWith('solved') }
+    const app = await createApp(t, guarded({ captcha }))
+    const { username } = await createUser(app)
+    await statuses(app, 10, (i) => ({ username, captchaToken: `solved by a stranger ${i}` }))
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).json().code, 'FST_TOKEN_AUTH_CAPTCHA_REQUIRED')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'no idea' })).json().code, 'FST_TOKEN_AUTH_CAPTCHA_REFUSED')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved by the owner' })).statusCode, 200)
+  })
+
+  t.test('also where the captcha is not asked for yet', async (t) => {
+    const captcha = { when: 'after-failures' as const, afterFailures: 50, verify: async (answer: string) => answer.startsWith('solved') }
+    const app = await createApp(t, guarded({ captcha }))
+    const { username } = await createUser(app)
+    await statuses(app, 6, { username })
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 429)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved' })).statusCode, 200)
+  })
+
+  t.test('an address of the owner that was thrown out is no such address', async (t) => {
+    const app = await createApp(t, guarded())
+    const { id, username } = await createUser(app)
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '192.0.2.66' })).statusCode, 200)
+    await app.tokenAuth.revokeUser(id)
+    await statuses(app, 6, { username })
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '192.0.2.66' })).statusCode, 429)
+  })
+})
+
+t.test('fifty guesses at once at two processes: no more than the limit are looked at', async (t) => {
+  const namespace = uniqueNamespace()
+  // Who waits for a place is not refused for want of it: a busy machine has few.
+  const patient = { lookup: { maxWait: '1m', timeout: '1m' }, hashing: { maxWait: '1m' } }
+  const options = { ...patient, database: { connectionString: database.url }, redis: { url: redisUrl(), commandTimeout: 10_000 }, rateLimit: false as const, accountLimit: limits, cache: { namespace } }
+  const app = await createApp(t, guarded())
+  const { username } = await createUser(app)
+  for (const name of [username, 'not there']) {
+    const origins = [await startServer(t, options), await startServer(t, options)]
+    const guess = async (i: number) => {
+      const body = JSON.stringify({ username: name, password: `guess ${i}` })
+      const reply = await fetch(`${origins[i % 2]}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+      return reply.status
+    }
+    const seen = await Promise.all(Array.from({ length: 50 }, (_, i) => guess(i)))
+    t.equal(seen.filter((status) => status === 401).length, 5)
+    t.equal(seen.filter((status) => status === 429).length, 45)
+    const verified = await Promise.all(origins.map(async (origin) => Number(await (await fetch(`${origin}/test/verified`)).text())))
+    t.equal(verified[0]! + verified[1]!, 5, 'passwords that were looked at')
+  }
+})
+
+t.test('a right login makes no room for more guesses while others are under way', async (t) => {
+  for (const redis of [{ url: redisUrl(), commandTimeout: 5000 }, undefined]) {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    let guesses = 0
+    const verify: Hasher['verify'] = async (password, hash) => {
+      if (password === PASSWORD) return true
+      guesses++
+      await held
+      return await fastHasher.verify(password, hash)
+    }
+    const app = await createApp(t, guarded({ redis, hasher: { ...fastHasher, verify }, hashing: { concurrency: 100 } }))
+    const { username } = await createUser(app)
+    const answers: Promise<number>[] = []
+    const guess = (count: number) => answers.push(...Array.from({ length: count }, () => attempt(app, { username }).then(({ statusCode }) => statusCode)))
+    guess(4)
+    await until(() => guesses === 4, 'four are under way')
+    for (let i = 0; i < 5; i++) t.same(await statuses(app, 1, { username, password: PASSWORD, ip: '203.0.113.9' }), [200])
+    guess(20)
+    await until(() => guesses === 5, 'there is room for one more')
+    t.equal(await Promise.race(answers), 429)
+    release()
+    t.same((await Promise.all(answers)).sort(), [...Array(5).fill(401), ...Array(19).fill(429)])
+    t.equal(guesses, 5)
+    t.same(await statuses(app, 1, { username, password: PASSWORD }), [429], 'those that were under way have failed')
+  }
+})
+
+t.test('a restart refills nothing', async (t) => {
+  const options = guarded()
+  const first = await createApp(t, options)
+  await statuses(first, 5, { username: 'nobody' })
+  await first.close()
+  const second = await createApp(t, options)
+  t.same(await statuses(second, 1, { username: 'nobody' }), [429])
+})
+
+t.test('20 000 other usernames push out no count, with Redis or without', async (t) => {
+  const free: Hasher = { hash: async () => 'free', verify: async () => false, needsRehash: () => false, understands: () => true }
+  // In Redis nothing is pushed out by count, so fewer do.
+  for (const [redis, others] of [[{ url: redisUrl() }, 2000], [undefined, 20_000]] as const) {
+    const app = await createApp(t, guarded({ hasher: free, redis, accountLimit: { delay: '1h' } }))
+    t.same(await statuses(app, 6, { username: 'the target' }), [401, 401, 401, 401, 401, 429])
+    for (let i = 0; i < others; i += 200) {
+      await Promise.all(Array.from({ length: 200 }, (_, j) => attempt(app, { username: `name ${i + j}` })))
+    }
+    t.same(await statuses(app, 1, { username: 'the target' }), [429], redis === undefined ? 'in the process' : 'in Redis')
+  }
+})
+
+t.test('change-password draws from the same count', async (t) => {
+  const app = await createApp(t, guarded())
+  const call = caller(app)
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  const change = (currentPassword: string, remoteAddress = '198.51.100.5') => app.inject({
+    method: 'POST', url: '/auth/change-password', remoteAddress, headers: { authorization: `Bearer ${token}` }, payload: { currentPassword, newPassword: 'another long password' }
+  })
+  t.same(await statuses(app, 3, { username }), [401, 401, 401])
+  t.equal((await change('wrong')).statusCode, 403)
+  t.equal((await change('wrong')).statusCode, 403)
+  const limited = await change(PASSWORD)
+  t.equal(limited.statusCode, 429)
+  t.match(limited.headers['retry-after'], /^\d+$/)
+  t.equal((await attempt(app, { username, password: PASSWORD })).statusCode, 429, 'the login, too')
+  t.equal((await call('POST', '/auth/change-password', { token, body: { currentPassword: 'wrong', newPassword: 'another long password' } })).statusCode, 403, 'the address that the session began at has its own')
+  t.equal((await change(PASSWORD, '127.0.0.1')).statusCode, 200)
+})
+
+t.test('change-password counts a refused new password, too, so that nobody has hashes computed without an end', async (t) => {
+  const hasher = countingHasher()
+  const app = await createApp(t, guarded({ hasher, hashing: { concurrency: 100 }, lookup: { maxWait: '60s', timeout: '60s' } }))
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  const change = (newPassword: string, remoteAddress = '198.51.100.5') => app.inject({
+    method: 'POST', url: '/auth/change-password', remoteAddress, headers: { authorization: `Bearer ${token}` }, payload: { currentPassword: PASSWORD, newPassword }
+  })
+  hasher.asked.length = 0
+  const replies = await Promise.all(Array.from({ length: 60 }, () => change(PASSWORD)))
+  t.same(replies.map(({ statusCode }) => statusCode).sort(), [...Array(5).fill(400), ...Array(55).fill(429)])
+  t.equal(hasher.asked.length, 5)
+  t.equal((await change('another long password')).statusCode, 429)
+  t.equal((await attempt(app, { username, password: PASSWORD })).statusCode, 429)
+  t.equal((await change('another long password', '127.0.0.1')).statusCode, 200, 'the address of the session has its own count')
+})
+
+t.test('a changed password forgets the refused ones before', async (t) => {
+  const app = await createApp(t, guarded())
+  const { username } = await createUser(app)
+  const call = caller(app)
+  const change = async (token: string, newPassword: string) => await call('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword } })
+  const token = await login(app, username)
+  for (let i = 0; i < 4; i++) t.equal((await change(token, PASSWORD)).statusCode, 400)
+  t.equal((await change(token, 'another long password')).statusCode, 200)
+  t.same(await statuses(app, 5, { username }), [401, 401, 401, 401, 401])
+})
+
+t.test('what was not looked at is not counted', async (t) => {
+  t.test('a login that the database could not answer', async (t) => {
+    const app = await createApp(t, guarded())
+    await sql`alter table users rename to users_away`.execute(db)
+    try {
+      t.same(await statuses(app, 7, { username: 'nobody' }), Array(7).fill(503))
+    } finally {
+      await sql`alter table users_away rename to users`.execute(db)
+    }
+    t.same(await statuses(app, 6, { username: 'nobody' }), [401, 401, 401, 401, 401, 429])
+  })
+
+  t.test('one that found no place to hash', async (t) => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    const slow: Hasher = { ...fastHasher, verify: async (password, hash) => { await held; return await fastHasher.verify(password, hash) } }
+    const app = await createApp(t, guarded({ hasher: slow, hashing: { concurrency: 1, queue: 1, maxWait: '30s' } }))
+    const names = ['a', 'b', 'c']
+    const replies = names.map(async (username) => ({ username, reply: await attempt(app, { username }) }))
+    const { username, reply } = await Promise.race(replies)
+    t.equal(reply.statusCode, 503)
+    t.match(reply.json(), { code: 'FST_TOKEN_AUTH_OVERLOADED' })
+    t.match(reply.headers['retry-after'], /^[1-9]\d*$/)
+    release()
+    t.same((await Promise.all(replies)).map(({ reply }) => reply.statusCode).sort(), [401, 401, 503])
+    t.same(await statuses(app, 6, { username }), [401, 401, 401, 401, 401, 429])
+  })
+
+  t.test('many at once that find no place: they ask Redis for nothing', async (t) => {
+    let release = () => {}
+    const held = new Promise<void>((resolve) => { release = resolve })
+    const slow: Hasher = { ...fastHasher, verify: async () => { await held; return false } }
+    const options = guarded({ hasher: slow, hashing: { concurrency: 1, queue: 2, maxWait: '60s' } })
+    const app = await createApp(t, options)
+    const { take } = await watchRedis(t, options.cache!.namespace!)
+    let refused = 0
+    const replies = Array.from({ length: 60 }, async (_, i) => {
+      const { statusCode } = await attempt(app, { username: `name ${i}` })
+      if (statusCode === 503) refused++
+      return statusCode
+    })
+    await until(() => refused === 57, 'all but three are refused')
+    release()
+    t.same((await Promise.all(replies)).sort(), [...Array(3).fill(401), ...Array(57).fill(503)])
+    t.same(await take(), Array(6).fill('eval'), 'an attempt that is counted and fails, three times')
+  })
+
+  t.test('one whose hasher failed: it is 503, never a success', async (t) => {
+    const broken: Hasher = { ...fastHasher, verify: async () => { throw new Error('out of memory') } }
+    const app = await createApp(t, guarded({ hasher: broken }))
+    const { username } = await createUser(app)
+    t.same(await statuses(app, 7, { username, password: PASSWORD }), Array(7).fill(503))
+  })
+})
+
+t.test('without Redis each process counts by itself, and stricter', async (t) => {
+  const server = await createRedisServer(t)
+  await server.start()
+  const app = await createApp(t, guarded({ redis: { url: server.url } }))
+  t.same(await statuses(app, 1, { username: 'nobody' }), [401])
+  await server.kill()
+  t.same(await statuses(app, 5, { username: 'somebody' }), [401, 401, 401, 429, 429])
+  await server.start()
+})
+
+t.test('accountLimit: false counts nothing', async (t) => {
+  const options = guarded({ accountLimit: false })
+  const app = await createApp(t, options)
+  const { redis, take } = await watchRedis(t, options.cache!.namespace!)
+  t.same(await statuses(app, 10, { username: 'nobody' }), Array(10).fill(401))
+  t.same(await take(), [], 'and asks Redis nothing')
+  t.same(await redis.keys(`${options.cache!.namespace}a:*`), [])
+})
+
+t.test('accountLimit: false still counts for a captcha, and makes nobody wait', async (t) => {
+  const captcha = { when: 'after-failures' as const, afterFailures: 2, verify: async (answer: string) => answer.startsWith('solved') }
+  const app = await createApp(t, guarded({ accountLimit: false, captcha }))
+  t.same(await statuses(app, 3, { username: 'nobody' }), [401, 401, 403])
+  t.same(await statuses(app, 10, (i) => ({ username: 'nobody', captchaToken: `solved ${i}` })), Array(10).fill(401))
+})

@@ -1,0 +1,112 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import Fastify from 'fastify'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import t from 'tap'
+import type { Test } from 'tap'
+import { authPlugin, PreparedClient } from '../../../lib/index.js'
+import type { AuthPluginOptions } from '../../../lib/index.js'
+import { assertPrimary } from '../../../lib/sql/startup-checks.js'
+import { createPrimary } from '../../../lib/sql/primary.js'
+import { caller, createApp, createUser, testOptions } from '../../helpers/app.js'
+import { query } from '../../helpers/cli.js'
+import { until } from '../../helpers/counting.js'
+import { openKysely } from '../../helpers/kysely.js'
+import { openPool } from '../../helpers/pool.js'
+import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
+
+/** One address that leads to one server, then to another, as a name or a virtual address does. */
+async function createAddress (t: Test, url: string) {
+  const sockets = new Set<Socket>()
+  let target = Number(new URL(url).port)
+  const server = createServer((client) => {
+    const upstream = connect(target, '127.0.0.1')
+    for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
+      sockets.add(from)
+      from.on('error', () => {}).on('close', () => to.destroy()).pipe(to)
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const breakAll = () => { for (const socket of sockets) socket.destroy() }
+  t.teardown(() => { server.close(); breakAll() })
+  const address = new URL(url)
+  address.port = String((server.address() as AddressInfo).port)
+  return {
+    url: address.href,
+    leadTo (url: string) { target = Number(new URL(url).port); breakAll() }
+  }
+}
+
+const openOver = (pool: pg.Pool) => new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
+
+t.test('a standby', { skip: noPostgres }, async (t) => {
+  const primary = await createPostgresServer(t)
+  await primary.start()
+  const main = await createApp(t, testOptions(primary.url))
+  const user = await createUser(main)
+  const { token } = await main.tokenAuth.issueToken(user.id)
+  const standby = await createPostgresServer(t, { standbyOf: primary })
+  await standby.start()
+
+  /** Every form of `database` that leads there. */
+  const formsOf = (connectionString: string): Record<string, AuthPluginOptions['database']> => ({
+    'a configuration': { connectionString },
+    'a pool of plain clients': openPool(t, { connectionString }),
+    'a Kysely of plain clients': openOver(openPool(t, { connectionString })),
+    'a Kysely of PreparedClients': openOver(openPool(t, { connectionString, Client: PreparedClient }))
+  })
+
+  await t.test('is refused at the start, by name', async (t) => {
+    for (const [form, database] of Object.entries(formsOf(standby.url))) {
+      for (const autoMigrate of [true, false]) {
+        const app = Fastify()
+        t.teardown(() => app.close())
+        await t.rejects(async () => await app.register(authPlugin, testOptions('', { database, autoMigrate })), { code: 'FST_TOKEN_AUTH_STANDBY_DATABASE', statusCode: 500 }, form)
+      }
+    }
+  })
+
+  await t.test('is told from a primary by whoever asks later', async (t) => {
+    await t.rejects(assertPrimary(openKysely(t, standby.url)), { code: 'FST_TOKEN_AUTH_STANDBY_DATABASE' })
+    const address = await createAddress(t, primary.url)
+    // Without an idle connection, so that none breaks.
+    const { assert, isKnown } = createPrimary(openOver(openPool(t, { connectionString: address.url, maxUses: 1 })))
+    t.equal(isKnown(), false, 'nobody has asked')
+    await assert()
+    t.equal(isKnown(), true)
+    address.leadTo('postgres://127.0.0.1:1/')
+    await t.rejects(assert(), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
+    t.equal(isKnown(), true, 'one that is away has not become another')
+    address.leadTo(standby.url)
+    await t.rejects(assert(), { code: 'FST_TOKEN_AUTH_STANDBY_DATABASE' })
+    t.equal(isKnown(), false)
+  })
+
+  await t.test('that an address begins to lead to is asked for nothing, so that a token which the primary has ended is not accepted', async (t) => {
+    const address = await createAddress(t, primary.url)
+    const app = await createApp(t, testOptions(address.url))
+    const { token } = await main.tokenAuth.issueToken(user.id)
+    const read = async () => (await caller(app)('GET', '/auth/me', { token })).statusCode
+    await until(async () => (await query('select 1 from auth_tokens', standby.url)).length === 2, 'the standby has the token')
+    await query('select pg_wal_replay_pause()', standby.url)
+    t.equal((await caller(main)('POST', '/auth/logout', { token })).statusCode, 204)
+    address.leadTo(standby.url)
+    for (let times = 0; times < 5; times++) t.equal(await read(), 503)
+    await t.rejects(openPool(t, { connectionString: standby.url, Client: PreparedClient }).query('select 1'), { message: /not queryable/ })
+    address.leadTo(primary.url)
+    await until(async () => await read() === 401, 'the primary is asked')
+    await query('select pg_wal_replay_resume()', standby.url)
+  })
+
+  await t.test("with start: 'degraded' it is waited for until it is promoted, and asked for nothing before", async (t) => {
+    const apps = await Promise.all(Object.values(formsOf(standby.url)).map(async (database) => await createApp(t, testOptions('', { database, start: 'degraded' }))))
+    const readAll = async () => await Promise.all(apps.map(async (app) => (await caller(app)('GET', '/auth/me', { token })).statusCode))
+    t.same(await readAll(), apps.map(() => 503))
+    t.same(await Promise.all(apps.map(async (app) => (await app.tokenAuth.health()).database)), apps.map(() => 'down'))
+    await primary.stop()
+    await query('select pg_promote()', standby.url)
+    await until(async () => (await readAll()).every((status) => status === 200), 'it is used')
+  })
+})

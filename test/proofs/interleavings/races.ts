@@ -1,0 +1,113 @@
+import { exploreInterleavings } from '../../../lib/testing/index.js'
+import type { Exploration, InterleavingReport } from '../../../lib/testing/index.js'
+import { CONCURRENCY } from './bench.js'
+import type { Isolation, ProtocolBench } from './bench.js'
+import { ACTORS, checkEnd, independent, lateReader } from './processes.js'
+import type { ActorName } from './processes.js'
+import { crashAndRevoke, revoke, REVOKERS } from './revokers.js'
+import { createWorld } from './world.js'
+import type { Breakage, World } from './world.js'
+
+/** `short`: in every test run. `full`: in `npm run test:proofs`. `all`: about an hour and a half. */
+const size = (process.env['INTERLEAVINGS'] ?? 'short') as 'short' | 'full' | 'all'
+
+export interface Race {
+  actors: ActorName[]
+  isCrashing?: boolean
+  /** It is part of the short form. */
+  isShort?: boolean
+}
+
+export interface Variant extends Race {
+  revoker: string
+  broken?: Breakage
+}
+
+export async function explore (bench: ProtocolBench, { revoker: name, actors, isCrashing = false, broken = {} }: Variant, more: Partial<Exploration<World>> = {}): Promise<InterleavingReport> {
+  const revoker = REVOKERS[name]!
+  return await exploreInterleavings<World>({
+    setup: (wrap) => createWorld(bench, wrap, broken),
+    processes: {
+      ...Object.fromEntries(actors.map((actor) => [actor, ACTORS[actor]])),
+      [name]: (world) => isCrashing ? crashAndRevoke(revoker, world) : revoke(revoker, world),
+      'late reader': { after: name, run: lateReader }
+    },
+    check: (world) => checkEnd(revoker, world),
+    independent,
+    concurrency: CONCURRENCY,
+    maxSchedules: 20_000,
+    ...more
+  })
+}
+
+/**
+ * Against every way to revoke. A login that displaces a token says nothing of those that others have ended. A crash comes after
+ * the commit: before it, nothing has happened.
+ */
+const RACES: (Race & { except?: string })[] = [
+  { actors: ['reader A', 'reader B'] },
+  { actors: ['reader A', 'eviction'] },
+  { actors: ['reader A', 'eviction'], isCrashing: true, isShort: true },
+  { actors: ['reader A', 'flush'] },
+  { actors: ['reader A', 'last use'], isShort: true },
+  { actors: ['reader A', 'refresh'] },
+  { actors: ['reader A', 'login'], isShort: true },
+  { actors: ['reader A', 'dying logout'], isShort: true, except: 'maxPerUser trim' }
+]
+
+/** More at once, against those that differ most; against every one with `INTERLEAVINGS=all`, which takes some minutes. */
+const LARGE_RACES: (Race & { revokers: string[] })[] = [
+  { actors: ['reader A', 'second reader A'], revokers: ['logout'] },
+  { actors: ['reader A', 'reader B'], isCrashing: true, revokers: ['logout'] },
+  { actors: ['reader A', 'reader B', 'eviction'], revokers: ['logout'] },
+  { actors: ['reader A', 'last use', 'eviction'], revokers: ['logout'] },
+  { actors: ['reader A', 'refresh', 'flush'], revokers: [] },
+  { actors: ['reader A', 'refresh'], isCrashing: true, revokers: ['logout'] },
+  { actors: ['reader A', 'login', 'flush'], revokers: ['logout', 'change-password'] },
+  { actors: ['reader A', 'login'], isCrashing: true, revokers: ['logout', 'change-password'] },
+  { actors: ['reader A', 'second reader A', 'eviction'], revokers: [] }
+]
+
+/** Under the other isolations that a database may have by default; all of the above with `INTERLEAVINGS=all`. */
+const ISOLATED_RACES: Race[] = [
+  { actors: ['reader A'] },
+  { actors: ['login'] },
+  { actors: ['login', 'last use'] },
+  { actors: ['reader A'], isCrashing: true }
+]
+
+/** With one process there is one server, and no crash that leaves the cache behind. */
+const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
+  { actors: ['reader A', 'eviction'], isShort: true },
+  { actors: ['reader A', 'refresh'] },
+  { actors: ['reader A', 'login'] },
+  { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
+]
+
+/** What is run against this way to revoke. */
+export function racesOf (revoker: string, isolation: Isolation): Race[] {
+  if (isolation !== 'read committed' && size !== 'all') return ISOLATED_RACES
+  const races = RACES.filter(({ except, isShort }) => except !== revoker && (isShort || size !== 'short'))
+  if (size === 'short') return races
+  return [...races, ...LARGE_RACES.filter(({ revokers }) => size === 'all' || revokers.includes(revoker))]
+}
+
+export function inProcessRacesOf (revoker: string): Race[] {
+  if (size === 'short') return IN_PROCESS_RACES.filter(({ isShort }) => isShort)
+  return IN_PROCESS_RACES.filter(({ revokers }) => size === 'all' || revokers === undefined || revokers.includes(revoker))
+}
+
+/** What brute force runs, too. */
+export const COUNTED_RACES: Race[] = [{ actors: ['reader A', 'last use'] }, ...size === 'short' ? [] : [{ actors: ['reader A', 'eviction'], isCrashing: true } satisfies Race]]
+
+/** A run has at least so many schedules. */
+export const LEAST_SCHEDULES = size === 'short' ? 1500 : 5000
+
+/** All at once. Nobody can run every order of so many steps: a sample of them is run, against every way to revoke. */
+export const EVERYONE: ActorName[] = ['reader A', 'second reader A', 'reader B', 'last use', 'refresh', 'login', 'eviction', 'flush']
+export const SAMPLED_RACES: Race[] = [{ actors: EVERYONE }, { actors: EVERYONE, isCrashing: true }]
+export const SAMPLE = { schedules: size === 'short' ? 20 : 100, seed: 1 }
+
+/** What a sample of this size must catch: one mistake of who fills, one of who logs in. */
+export const CONTROL_SAMPLE = { schedules: 100, seed: 1 }
+export const SAMPLED_CONTROLS = ['DEL instead of tombstone', 'fill without lease', 'plain INSERT on login']

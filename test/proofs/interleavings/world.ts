@@ -1,0 +1,162 @@
+import { randomBytes } from 'node:crypto'
+import { createUserService } from '../../../lib/services/users.js'
+import { createPropagate } from '../../../lib/services/revocation.js'
+import { createTokenFactory } from '../../../lib/services/tokens.js'
+import { createLastUsed } from '../../../lib/services/last-used.js'
+import { createLoginService } from '../../../lib/services/login.js'
+import { createPasswordService } from '../../../lib/services/passwords.js'
+import { createSessionService } from '../../../lib/services/sessions.js'
+import type { SessionService } from '../../../lib/services/sessions.js'
+import { createReadThrough } from '../../../lib/cache/read-through.js'
+import type { TokenLookup } from '../../../lib/cache/read-through.js'
+import { createDatabaseClock } from '../../../lib/tools/database-clock.js'
+import { createDoubts } from '../../../lib/cache/doubts.js'
+import { UNSEALED } from '../../../lib/crypto/seal.js'
+import { staleWindowMs } from '../../../lib/sql/stale.js'
+import { createUpkeep } from '../../../lib/cache/upkeep.js'
+import type { Upkeep } from '../../../lib/cache/upkeep.js'
+import { createTokenFormat, digestOf } from '../../../lib/crypto/token.js'
+import type { Digest } from '../../../lib/index.js'
+import type { TokenStore, TokenRecord } from '../../../lib/ports.js'
+import type { Wrap } from '../../../lib/testing/index.js'
+import { CACHE_TTL_MS, wrapPorts } from './bench.js'
+import type { Ports, ProtocolBench, State } from './bench.js'
+
+/** Two servers, which share nothing but the ports. */
+export interface World {
+  state: State
+  ports: Ports
+  bench: ProtocolBench
+  a: TokenLookup
+  b: TokenLookup
+  /** Digests of the tokens that logins with the old password have got. */
+  granted: Digest[]
+}
+
+/** How a broken variant differs: in the ports, whose calls are steps already, or in who reads through them. */
+export interface Breakage {
+  steps?: (ports: Ports, wrap: Wrap, bench: ProtocolBench) => Ports
+  store?: (store: TokenLookup) => TokenLookup
+}
+
+const asItIs = <Part>(part: Part): Part => part
+
+export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Breakage = {}): Promise<World> {
+  const { steps = asItIs, store = asItIs } = broken
+  const ports = steps(wrapPorts(wrap, bench.ports), wrap, bench)
+  const [doubts, clock] = [createDoubts(), createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })]
+  const server = (leaseOwner: string, find: TokenStore['find']) => store(createReadThrough({
+    cache: ports.cache, availability: bench.availability, doubts, seal: UNSEALED, find, ttlMs: CACHE_TTL_MS, clock, leaseOwner, jitter: () => 0
+  }))
+  const state = await bench.nextState()
+  return { state, ports: { ...ports, ...ofOneSchedule(ports, state) }, bench, a: server('a', ports.reader.find), b: server('b', ports.findOnB), granted: [] }
+}
+
+// Schedules share the tables. A deletion that is asked for again also returns what others have deleted lately, and its
+// tombstones would come between the steps of their schedules.
+function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): Pick<Ports, 'sessions' | 'revocations'> {
+  const own = new Set(digests)
+  return {
+    sessions: {
+      ...sessions,
+      login: async (userId, hash, token) => {
+        own.add(token.digest)
+        return await sessions.login(userId, hash, token)
+      }
+    },
+    revocations: {
+      ...revocations,
+      deleteUser: async (userId) => {
+        const revoked = await revocations.deleteUser(userId)
+        return { ...revoked, digests: revoked.digests.filter((digest) => own.has(digest)) }
+      }
+    }
+  }
+}
+
+export function read (server: TokenLookup, digest: Digest): Promise<TokenRecord | null> {
+  return new Promise((resolve, reject) => server.lookup(digest, (error, record) => error === null ? resolve(record) : reject(error)))
+}
+
+/** A read that must not be accepted. */
+export async function refuse (server: TokenLookup, digest: Digest): Promise<void> {
+  if (await read(server, digest) !== null) throw new Error('a revoked token is accepted')
+}
+
+export type Services = ReturnType<typeof createServices>
+
+/** The real services, with passwords that are hashed in no time, on ports of their own: those of a process that is going to crash differ. */
+export function createServices ({ users, reader, sessions, revocations, cache }: Ports, { bench, a }: World) {
+  const { writeTombstones, dropEntries } = followCache({ cache, revocations, bench, recent: async () => [] })
+  const hash = async (password: string) => `hash of ${password}`
+  const verify = async (password: string, stored: string | null) => stored === await hash(password)
+  const parts = {
+    users,
+    reader,
+    sessions,
+    revocations,
+    cache,
+    writeTombstones,
+    dropEntries,
+    checker: {
+      hash,
+      verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
+      needsUpgrade: () => false,
+      expect: async <Result>(work: () => Promise<Result>) => await work(),
+      isBusy: false,
+      close: async () => {}
+    },
+    guard: { run: async <Result>(_who: unknown, evaluate: () => Promise<Result>) => await evaluate() },
+    upgrades: { offer () {}, close: async () => {} },
+    policy: { check: async () => {} },
+    minter: createTokenFactory({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
+    announce: createPropagate({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
+    emit () {},
+    randomBytes,
+    pseudonym: async () => '',
+    canonicalize: (username: string) => username,
+    lookupFresh: a.lookupFresh,
+    retentionMs: 0
+  }
+  const log = () => {}
+  return {
+    sessions: createSessionService(parts) as SessionService,
+    passwords: createPasswordService(parts),
+    admin: createUserService(parts),
+    logins: createLoginService(parts),
+    lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, logger: { info: log, warn: log, error: log } })
+  }
+}
+
+/** What a server does at its start. Of all that was revoked lately it is shown what this schedule revoked. */
+export async function restart ({ ports: { cache, revocations }, bench, state, granted }: World): Promise<void> {
+  const own = new Set([...state.digests, ...granted])
+  const recent = async () => (await revocations.findEnded({ userId: state.userId }, staleWindowMs(CACHE_TTL_MS))).filter((digest) => own.has(digest))
+  const upkeep = followCache({ cache, revocations, bench, recent })
+  upkeep.start()
+  await upkeep.ready
+}
+
+function followCache ({ cache, revocations, bench: { availability }, recent }: Pick<Ports, 'cache' | 'revocations'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): Upkeep {
+  return createUpkeep({
+    cache: { ...cache, onConnection: (listener) => listener(true) },
+    // This one's distrust would be everybody's, since the schedules share a availability; their cache is never away.
+    availability: { ...availability, distrust () {} },
+    listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
+    assertPrimary: async () => {},
+    cacheTtlMs: CACHE_TTL_MS,
+    findEnded: revocations.findEnded,
+    timeoutMs: 60_000,
+    monotonicNow: () => performance.now()
+  })
+}
+
+export async function login ({ logins }: Services, { state: { username }, granted }: World): Promise<void> {
+  const { token } = await logins.login({ username, password: 'old', origin: { ip: null, userAgent: null, requestId: null } })
+  granted.push(digestOf(token))
+}
+
+/** A login where a user may have one token. */
+export async function loginCrowded (world: World): Promise<void> {
+  await login(createServices({ ...world.ports, sessions: world.ports.crowded }, world), world)
+}

@@ -1,0 +1,3 @@
+// The same file with a storm of each mode.
+process.env['STORMS'] ??= 'full'
+await import('./storm.test.js')

@@ -1,0 +1,34 @@
+import t from 'tap'
+import { noPostgres } from '../../helpers/postgres-server.js'
+import { failuresOf, kindsOf, publish } from './report.js'
+import { startServices } from './services.js'
+import { runStorm } from './storm.js'
+import type { StormSettings } from './storm.js'
+
+/** One storm. `npm run test:proofs` has one of each mode. */
+const isShort = process.env['STORMS'] !== 'full'
+const FAULTS = 12
+const KINDS = 8
+// A slow machine has its time; a storm that is cut off fails for the faults that it did not have.
+const COMMON = { mostMs: 450_000, hasLongFaults: false }
+// A longer form, with seeds of its own and every mode at every isolation, is `npm run test:faults`.
+const STORMS: StormSettings[] = [
+  { mode: 'strict', isolation: 'read committed', seed: 1, least: { operations: 1500, faults: FAULTS, kinds: KINDS }, ...COMMON },
+  { mode: 'bounded', isolation: 'repeatable read', seed: 2, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON },
+  { mode: 'near', isolation: 'serializable', seed: 3, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON }
+]
+
+t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) => {
+  const services = await startServices(t)
+  for (const settings of isShort ? STORMS.slice(-1) : STORMS) {
+    const { mode, isolation, seed } = settings
+    await t.test(`${mode}, ${isolation}, seed ${seed}`, async (t) => {
+      const report = await runStorm(t, services, settings)
+      await publish(report)
+      t.same(failuresOf(report), [])
+      const { name, faults, failed } = report
+      t.ok(faults.length >= FAULTS && kindsOf(faults).size >= KINDS, `${name}: it was a storm`)
+      t.ok(failed.length <= faults.length / 10, `${name}: ${failed.length} faults could not begin`)
+    })
+  }
+})
