@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { withDeadline } from '../tools/deadline.js'
+import { lazy } from '../tools/lazy.js'
 import { createPace } from '../tools/pace.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { createSemaphore } from '../tools/semaphore.js'
@@ -11,7 +12,6 @@ import { createArgon2Finder } from './argon2-library.js'
 import type { Argon2Library } from './argon2-library.js'
 import { mayCutOff } from './bcrypt-encoding.js'
 import { createBuiltInVerifiers } from './built-in-verifiers.js'
-import { createDummyHash } from './dummy-hash.js'
 import { createHasherFailureReport } from './hasher-failure.js'
 import { redactSecrets } from '../tools/redact.js'
 import { createInFlight } from './under-way.js'
@@ -55,7 +55,6 @@ export interface PasswordCheckerSettings {
   timeoutMs?: number
   randomBytes: RandomBytes
   logger: Logger
-  now?: Now
   monotonicNow?: Now
   findArgon2?: () => Argon2Library | null
 }
@@ -65,7 +64,7 @@ const TIMEOUT_MS = 30_000
 
 /** The one way to passwords' hashes: chooses who verifies, bounds how many are computed at once, and evens out what a refusal costs. */
 export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
-  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, now = Date.now, monotonicNow = () => performance.now(), findArgon2 = createArgon2Finder() } = settings
+  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, monotonicNow = () => performance.now(), findArgon2 = createArgon2Finder() } = settings
   const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
   const pace = createPace({ now: monotonicNow })
   const gate = createSemaphore({
@@ -75,10 +74,11 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     overloaded: (waitMs) => withRetryAfter(new OVERLOADED(), waitMs / 1000)
   })
   const builtIn = createBuiltInVerifiers({ findArgon2 })
-  const dummy = createDummyHash({ hasher: { hash: (password) => inTime(() => hasher.hash(password)) }, randomBytes })
-  const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.made })
-  const reportUnknown = createUnknownHashReport({ logger, now, findArgon2 })
-  const reportFailure = createHasherFailureReport({ logger, now })
+  // A hash that no password matches, as strong as the hasher makes them now: what unknown users are verified against.
+  const dummy = lazy(() => inTime(() => hasher.hash(randomBytes(16).toString('base64url'))))
+  const choice = createVerifierChoice({ hasher, verifiers, builtIn, ownHash: () => dummy.value })
+  const reportUnknown = createUnknownHashReport({ logger, monotonicNow, findArgon2 })
+  const reportFailure = createHasherFailureReport({ logger, monotonicNow })
   const underWay = createInFlight()
   let isClosed = false
 
@@ -106,7 +106,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
 
   async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
     // Awaited for everybody: if it cannot be made, known users must not be told from unknown ones.
-    const dummyHash = await dummy.ready()
+    const dummyHash = await dummy.get()
     const isUnusable = stored === null || stored.startsWith('!')
     const verifier = isUnusable ? null : choice.find(stored)
     if (verifier !== null && stored !== null) return await verifier.verify(password, stored) === true ? 'right' : 'wrong'
@@ -118,7 +118,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
 
   // Takes no place, as the first user that a host makes would wait behind it where there is one only. Its failure is told to who
   // comes next: it is tried again then.
-  underWay.track(pace.run(dummy.ready)).catch(() => {})
+  underWay.track(pace.run(dummy.get)).catch(() => {})
 
   return {
     verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),

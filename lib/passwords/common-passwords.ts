@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { lazy } from '../tools/lazy.js'
 
 /** The passwords of zxcvbn-ts by frequency, MIT; package.json pins its version, as the file is found by its path. */
 const LIST = '@zxcvbn-ts/language-common/src/passwords.json'
@@ -17,16 +18,9 @@ export const isCommon = createCommonPasswords(async () => await readFile(createR
 
 /** `read` resolves to a JSON array of passwords. */
 export function createCommonPasswords (read: () => Promise<string>): (password: string) => Promise<boolean> {
-  let loaded: Promise<Set<string>> | null = null
-
-  function forget (error: Error): never {
-    loaded = null
-    throw error
-  }
-
+  const listed = lazy(async () => await load(read))
   return async (password) => {
-    loaded ??= load(read).catch(forget)
-    const words = await loaded
+    const words = await listed.get()
     const word = password.toLowerCase()
     return words.has(word) || words.has(withoutCount(word))
   }

@@ -3,6 +3,7 @@ import { PASSWORD_BREACHED, PASSWORD_REFUSED, UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import type { Now } from '../../types/options.js'
 import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
+import { atMostEvery } from '../tools/quiet-log.js'
 import { redactSecrets } from '../tools/redact.js'
 
 /** Throws where the password breaks the rule. */
@@ -36,21 +37,17 @@ export interface BreachedRuleSettings {
 
 /** A list that cannot be asked accepts: a service far away may not keep people from changing a password. It is logged once a minute. */
 export function createBreachedRule (list: BreachedPasswords, { timeoutMs, logger, monotonicNow }: BreachedRuleSettings): OutsideRule {
-  let quietUntil = -Infinity
   const expired = () => new Error(`no answer within ${timeoutMs} ms`)
 
-  function warn (error: unknown, password: string): false {
-    if (monotonicNow() < quietUntil) return false
-    quietUntil = monotonicNow() + QUIET_MS
+  const warn = atMostEvery(QUIET_MS, (error: unknown, password: string) => {
     logger.warn({ reason: redactSecrets(error, password).message }, 'New passwords are accepted without a look at the list of breached ones')
-    return false
-  }
+  }, monotonicNow)
 
   return async (password) => {
     const question = new AbortController()
     const ask = async () => await list.isBreached(password, question.signal)
     const isBreached = await withDeadline(ask(), { timeoutMs, expired })
-      .catch((error) => warn(error, password))
+      .catch((error) => { warn(error, password); return false })
       .finally(() => question.abort())
     if (isBreached) throw new PASSWORD_BREACHED()
   }

@@ -442,7 +442,7 @@ t.test('a checker', async (t) => {
 
   await t.test('warns of hashes that nobody understands, seldom and without them', async (t) => {
     let at = 0
-    const { checker, warnings } = createChecker(t, { now: () => at, findArgon2: () => null })
+    const { checker, warnings } = createChecker(t, { monotonicNow: () => at, findArgon2: () => null })
     await checker.verify('a', 'hunter2$is$my$password')
     await checker.verify('a', 'sha1$a$b')
     t.match(warnings, [{ fields: { kind: 'unknown' } }])
