@@ -155,42 +155,6 @@ export interface UserStore {
   create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
 }
 
-/** A read under way whose answer the near cache may keep. */
-export interface NearRead {
-  readonly digest: Digest
-  /** When it began, by the clocks of this process. */
-  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
-}
-
-/** Live tokens in this process, for as long as it would be told that they end. */
-export interface NearCache {
-  get (digest: Digest): TokenRecord | null
-  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
-  begin (digest: Digest): NearRead | null
-  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
-  settle (read: NearRead, record: TokenRecord | null): void
-  drop (digests: readonly Digest[]): void
-  clear (): void
-}
-
-/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
-export interface InvalidationChannel {
-  /** Whether every message would arrive now. */
-  isSubscribed (): boolean
-  start (): void
-  /** Never rejects. */
-  publish (digests: readonly Digest[]): Promise<void>
-  close (): Promise<void>
-}
-
-/** The secret key that all servers share: of pseudonyms, and of the seal of cache entries. */
-export interface ServerKey {
-  /** The key; `null` until it has been read. */
-  current (): Uint8Array | null
-  /** Reads it once for all callers; a failure is not kept. @throws `FST_TOKEN_AUTH_MISSING_TABLES`, and what a read of the database throws */
-  load (): Promise<Uint8Array>
-}
-
 /** How attempts at one key are slowed down. */
 export interface AttemptRules {
   /** So many attempts may be under way or have failed before the first wait. */
@@ -234,9 +198,3 @@ export interface FailureCounters {
   /** `true` for the first call with this key within `ttlMs`. */
   useOnce (key: string, ttlMs: number): Promise<boolean>
 }
-
-/**
- * What stands for a text that may not be kept (a typed username may be a password): HMAC-SHA-256 under a key
- * that all servers share and Redis does not know, base64url. One text has another pseudonym for each purpose.
- */
-export type Pseudonym = (purpose: 'account' | 'address' | 'captcha' | 'name' | 'spelling', text: string) => Promise<string>

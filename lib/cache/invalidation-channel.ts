@@ -1,5 +1,14 @@
-import type { InvalidationChannel } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
+
+/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
+export interface InvalidationChannel {
+  /** Whether every message would arrive now. */
+  isSubscribed (): boolean
+  start (): void
+  /** Never rejects. */
+  publish (digests: readonly Digest[]): Promise<void>
+  close (): Promise<void>
+}
 
 /** What the channel asks of the ioredis client that is subscribed, and serves nothing else. */
 export interface SubscriberCommands {

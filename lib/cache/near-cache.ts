@@ -1,8 +1,27 @@
 import { LRUCache } from 'lru-cache'
-import type { InvalidationChannel, NearCache, NearRead, TokenRecord } from '../ports.js'
+import type { TokenRecord } from '../ports.js'
+import type { InvalidationChannel } from './invalidation-channel.js'
 import type { Digest, TokenCache } from '../../types/cache.js'
 import type { TokenLookup } from './read-through.js'
 import type { Asked, DatabaseClock } from '../tools/database-clock.js'
+
+/** A read under way whose answer the near cache may keep. */
+export interface NearRead {
+  readonly digest: Digest
+  /** When it began, by the clocks of this process. */
+  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
+}
+
+/** Live tokens in this process, for as long as it would be told that they end. */
+export interface NearCache {
+  get (digest: Digest): TokenRecord | null
+  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
+  begin (digest: Digest): NearRead | null
+  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
+  settle (read: NearRead, record: TokenRecord | null): void
+  drop (digests: readonly Digest[]): void
+  clear (): void
+}
 
 export interface NearCacheSettings {
   max: number

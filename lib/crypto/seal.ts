@@ -1,5 +1,12 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
-import type { ServerKey } from '../ports.js'
+
+/** The secret key that all servers share: of pseudonyms, and of the seal of cache entries. */
+export interface ServerKey {
+  /** The key; `null` until it has been read. */
+  current (): Uint8Array | null
+  /** Reads it once for all callers; a failure is not kept. @throws `FST_TOKEN_AUTH_MISSING_TABLES`, and what a read of the database throws */
+  load (): Promise<Uint8Array>
+}
 
 /** Marks texts as written by a server that has the shared key. */
 export interface Seal {

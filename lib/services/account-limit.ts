@@ -1,5 +1,6 @@
+import type { Pseudonym } from '../crypto/pseudonym.js'
 import { RATE_LIMITED } from '../errors.js'
-import type { AttemptRules, FailureCounters, Pseudonym, TokenStore } from '../ports.js'
+import type { AttemptRules, FailureCounters, TokenStore } from '../ports.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import type { CaptchaCheck } from './captcha.js'
 

@@ -1,3 +1,4 @@
+import type { Pseudonym } from '../crypto/pseudonym.js'
 import { createBreaker } from '../tools/breaker.js'
 import { withDeadline } from '../tools/deadline.js'
 import { withRetryAfter } from '../tools/retry-after.js'
@@ -5,7 +6,7 @@ import { createSemaphore } from '../tools/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
 import { integer, oneOf } from '../options/rules.js'
 import { redactSecrets } from '../tools/redact.js'
-import type { FailureCounters, Logger, Pseudonym } from '../ports.js'
+import type { FailureCounters, Logger } from '../ports.js'
 import type { Captcha } from '../../types/captcha.js'
 import type { Now } from '../../types/options.js'
 

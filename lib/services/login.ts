@@ -1,6 +1,7 @@
+import type { Pseudonym } from '../crypto/pseudonym.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE, INVALID_CREDENTIALS, RATE_LIMITED } from '../errors.js'
 import type { PasswordChecker } from '../passwords/checker.js'
-import type { Credentials, Pseudonym, SessionStore, UserStore } from '../ports.js'
+import type { Credentials, SessionStore, UserStore } from '../ports.js'
 import type { LoginFailure } from '../../types/events.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import { toCountedName } from './account-limit.js'

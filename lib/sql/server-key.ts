@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
+import type { ServerKey } from '../crypto/seal.js'
 import { MISSING_TABLES } from '../errors.js'
-import type { ServerKey } from '../ports.js'
 import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 

@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
+import type { ServerKey } from '../crypto/seal.js'
 import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
-import type { Logger, ServerKey } from '../ports.js'
+import type { Logger } from '../ports.js'
 import { withDeadline } from '../tools/deadline.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
@@ -26,7 +27,7 @@ export interface StartupSettings {
 }
 
 const RETRY_MS = 1000
-/** The time of one check. Fastify gives a plugin 10 s in all. */
+/** The time of one check, and of a degraded start. Fastify gives a plugin 10 s in all. */
 const CHECK_MS = 5000
 
 /**
@@ -34,36 +35,42 @@ const CHECK_MS = 5000
  * @throws `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`, `FST_TOKEN_AUTH_STANDBY_DATABASE` unless `start` is `'degraded'`; `FST_TOKEN_AUTH_MISSING_TABLES`
  */
 export async function startDatabase (settings: StartupSettings): Promise<void> {
+  const preparing = prepare(settings)
+  if (settings.start === 'strict') return await preparing
   try {
-    await prepare(settings)
+    await inTime(preparing)
   } catch (error) {
-    if (settings.start === 'strict' || !mayRecover(error)) throw error
+    if (!mayRecover(error)) throw error
     settings.logger.error({ err: error }, 'the database cannot be reached: starting without it')
-    retry(settings, codeOf(error))
+    goOn(settings, preparing, codeOf(error))
   }
+}
+
+function inTime<Result> (work: Promise<Result>): Promise<Result> {
+  return withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
 }
 
 function mayRecover (error: unknown): boolean {
   return error instanceof DATABASE_UNREACHABLE || error instanceof STANDBY_DATABASE
 }
 
-async function retry (settings: StartupSettings, reported: string): Promise<void> {
+// A preparation that is merely slow may still succeed; after a failure another one begins.
+async function goOn (settings: StartupSettings, preparing: Promise<void>, reported: string): Promise<void> {
   const { logger, signal } = settings
   while (!signal.aborted) {
-    await pause(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
-    if (signal.aborted) return
     try {
-      await prepare(settings)
+      await preparing
       return logger.info({}, 'the database is ready')
     } catch (error) {
       if (codeOf(error) !== reported && !signal.aborted) logger.error({ err: error }, 'the database is not ready')
       reported = codeOf(error)
     }
+    await pause(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
+    if (!signal.aborted) preparing = prepare(settings)
   }
 }
 
 async function prepare ({ db, tables, primary, key, registry, autoMigrate, logger }: StartupSettings): Promise<void> {
-  const inTime = <Result>(work: Promise<Result>) => withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
   await inTime(primary.assert())
   if (autoMigrate) {
     const applied = await migrateUp(db, tables.map).catch((error) => { throw asStartError(error) })

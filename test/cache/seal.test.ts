@@ -18,7 +18,7 @@ const record: TokenRecord = { sessionId: 's', user: { id: 1, username: 'a' }, is
 async function openDatabase (t: Test) {
   const { pool, statements, tables, sql } = await openMigrated(t)
   return {
-    open: () => createServerKey({ sql, tables, deadline: { timeoutMs: 5000, expired: () => new Error('too late') } }),
+    open: () => createServerKey(sql, tables),
     statements,
     hide: () => pool.query('alter table auth_tokens_server_key rename to away'),
     show: () => pool.query('alter table away rename to auth_tokens_server_key')

@@ -12,7 +12,7 @@ import { createDatabaseClock } from '../../lib/tools/database-clock.js'
 import { createDoubts } from '../../lib/cache/doubts.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
 import { createOutcomes } from '../../lib/sql/outcomes.js'
-import { createUpkeep } from '../../lib/cache/upkeep.js'
+import { createCacheConsistency } from '../../lib/cache/consistency.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
 import { countingPool, until, watchRedis } from '../helpers/counting.js'
@@ -162,7 +162,6 @@ t.test('the life of a cache is written down again and again, sooner after a fail
     namespace: 'a:',
     ttlMs: 1000,
     clock,
-    deadline: { timeoutMs: 60_000, expired: () => new Error('late') },
     logger: { info () {}, warn: (fields) => failures.push((fields as { err: Error }).err), error () {} },
     intervalMs: 20,
     retryMs: 10_000
@@ -255,11 +254,9 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
       }
       return ['digest']
     },
-    writeTombstones: async (digests) => { written.push(digests) },
-    doubts: createDoubts(),
-    overflowed: never.ask,
     monotonicNow: () => at
   })
+  const close = outcomes.watch({ doubt: createDoubts().begin, ended: async (digests) => { written.push(digests) }, overflowed: never.ask })
   const taking = (ms: number) => outcomes.follow({ userId: 7 }, async () => { at += ms })
   await taking(10_000)
   t.same(asked, [])
@@ -268,27 +265,25 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
   isAway = true
   await t.rejects(taking(20_000), { message: 'the database is away' })
   await until(() => written.length === 1, 'its tombstones are written all the same')
-  await outcomes.close()
+  await close()
 })
 
 t.test('a cache that does not take more tombstones than can be kept is not trusted', async (t) => {
   const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   availability.trust()
-  const upkeep = createUpkeep({
+  const consistency = createCacheConsistency({
     cache: { ...createMemoryCache({ max: 10, now: () => 0 }), tombstone: () => Promise.reject(new Error('away')) },
     cacheTtlMs: 1000,
     availability,
     listStale: never.ask,
     assertPrimary: never.ask,
-    findEnded: never.ask,
-    timeoutMs: 1000,
-    monotonicNow: () => 0
+    doubts: createDoubts()
   })
-  t.equal(await upkeep.writeTombstones(['a']), false)
+  t.equal(await consistency.writeTombstones(['a']), false)
   t.equal(availability.isTrusted(), true, 'of one that is missing it knows')
-  t.equal(await upkeep.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
+  t.equal(await consistency.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
   t.equal(availability.isTrusted(), false)
-  await upkeep.close()
+  await consistency.close()
 })
 
 t.test('many outcomes that are unknown at once are no leak to Node.js', async (t) => {
@@ -311,11 +306,9 @@ t.test('outcomes that are unknown are followed, up to a bound', async (t) => {
   const outcomes = createOutcomes({
     timeoutMs: 1000,
     findEnded: () => Promise.reject(new Error('the database is away')),
-    writeTombstones: never.ask,
-    doubts,
-    overflowed: () => { overflows++ },
     monotonicNow: () => 0
   })
+  const close = outcomes.watch({ doubt: doubts.begin, ended: never.ask, overflowed: () => { overflows++ } })
   const calls = Array.from({ length: 1001 }, (_, index) => outcomes.follow({ digest: `${index}` }, lost).catch(() => {}))
   await Promise.all(calls)
   t.equal(overflows, 1)
@@ -323,5 +316,5 @@ t.test('outcomes that are unknown are followed, up to a bound', async (t) => {
   t.equal(doubts.holdsToken('1000'), false)
   await outcomes.follow({ digest: 'refused' }, () => Promise.reject(Object.assign(new Error(), { cause: { code: '42501' } }))).catch(() => {})
   t.equal(doubts.holdsToken('refused'), false, 'a statement that was refused has ended nothing')
-  await outcomes.close()
+  await close()
 })

@@ -67,7 +67,7 @@ t.test('of two that end a token at once one has ended it, and both tell its dige
   const state = await createState()
   const both = async ({ digest }: State) => await Promise.all([revocations.token(digest, 'logout'), revocations.token(digest, 'revoked')])
   const { result: [one, other] } = await behindLock(state, both)
-  t.equal(one.ended + other.ended, 1)
+  t.equal(one.count + other.count, 1)
   t.same([one.digests, other.digests], [[state.digest], [state.digest]])
   t.equal(one.reason, other.reason)
 })
@@ -84,7 +84,7 @@ async function agesOf ({ sessionId }: State): Promise<{ revoked: number, stale: 
 }
 
 t.test('a call about one token that is repeated finds what the first one ended, within a day, and dates it again', async (t) => {
-  const again: Record<string, (state: State) => Promise<{ ended: number, digests: string[] }>> = {
+  const again: Record<string, (state: State) => Promise<{ count: number, digests: string[] }>> = {
     token: ({ digest }) => revocations.token(digest, 'logout'),
     session: ({ id, sessionId }) => revocations.session(id, sessionId, 'revoked')
   }
@@ -92,10 +92,10 @@ t.test('a call about one token that is repeated finds what the first one ended, 
     const state = await createState()
     await revocations.token(state.digest, 'logout')
     await age(state, 23 * 60)
-    t.match(await call(state), { ended: 0, digests: [state.digest] }, name)
+    t.match(await call(state), { count: 0, digests: [state.digest] }, name)
     t.same(await agesOf(state), { revoked: 23 * 60, stale: 0 })
     await age(state, 61)
-    t.match(await call(state), { ended: 0, digests: [] }, name)
+    t.match(await call(state), { count: 0, digests: [] }, name)
   }
 })
 

@@ -526,7 +526,7 @@ function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial
   const provider = typeof captcha === 'function' ? { verify: captcha } : captcha
   const guard = createCaptchaCheck({
     captcha: provider === null ? null : { ...provider, async verify (answer, context) { steps.push('ask'); return await provider.verify(answer, context) } },
-    async claim (key, ttlMs) {
+    async useOnce (key, ttlMs) {
       steps.push(`claim ${key} ${ttlMs}`)
       if (claimed.has(key)) return false
       claimed.add(key)

@@ -7,7 +7,7 @@ import { createPace } from '../../lib/tools/pace.js'
 import { createSemaphore } from '../../lib/tools/semaphore.js'
 import { scanningPattern } from '../../lib/index.js'
 import { createLastUsed } from '../../lib/services/last-used.js'
-import { staleWindowMs } from '../../lib/sql/stale.js'
+import { staleWindowMs } from '../../lib/tools/stale-window.js'
 import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
 
 function deferred<Value> () {
@@ -109,19 +109,23 @@ t.test('a semaphore', async (t) => {
       await before.promise
       return await semaphore.run(() => task.promise)
     }
-    const works = Array.from({ length: 5 }, () => semaphore.expect(work))
-    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' })
+    const announced = () => {
+      const release = semaphore.reserve()
+      return work().finally(release)
+    }
+    const works = Array.from({ length: 5 }, announced)
+    const overloaded = { message: 'overloaded for 80000' }
+    t.throws(announced, overloaded)
     t.same([begun, semaphore.active, semaphore.waiting], [5, 0, 0])
     before.resolve(undefined)
     await turn()
     t.same([semaphore.active, semaphore.waiting], [2, 3])
-    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' }, 'each counts once')
+    t.throws(announced, overloaded, 'each counts once')
     task.resolve('done')
     t.same(await Promise.all(works), Array(5).fill('done'))
-    await t.rejects(semaphore.expect(async () => { throw new Error('of the work') }), { message: 'of the work' })
-    t.equal(await semaphore.expect(async () => 'next'), 'next')
+    t.equal(await announced(), 'done')
     const running = Array.from({ length: 5 }, () => semaphore.run(() => before.promise))
-    await t.rejects(semaphore.expect(work), { message: 'overloaded for 80000' }, 'behind those who came without a word')
+    t.throws(announced, overloaded, 'behind tasks that were not announced')
     await Promise.all(running)
   })
 })

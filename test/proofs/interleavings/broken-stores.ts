@@ -112,7 +112,7 @@ function plainInsert (wrap: Wrap, { pool }: ProtocolBench): Ports['sessions']['l
   return async (userId, _verifiedHash, { digest }) => {
     const sessionId = randomUUID()
     await insert(userId, digest, sessionId)
-    return { sessionId, user: { id: userId, username: '' }, createdAt: new Date(), expiresAt: new Date(), ended: 0, revoked: [] }
+    return { sessionId, user: { id: userId, username: '' }, createdAt: new Date(), expiresAt: new Date(), displaced: { count: 0, digests: [] } }
   }
 }
 
@@ -133,6 +133,6 @@ function tellOwnOnly ({ sessions }: Ports, wrap: Wrap, { pool }: ProtocolBench):
   return async (change) => {
     const live = new Set(await liveDigests(change.userId))
     const issued = await sessions.changePassword(change)
-    return issued && { ...issued, revoked: issued.revoked.filter((digest) => live.has(digest)) }
+    return issued && { ...issued, displaced: { ...issued.displaced, digests: issued.displaced.digests.filter((digest) => live.has(digest)) } }
   }
 }

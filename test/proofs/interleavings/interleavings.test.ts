@@ -79,7 +79,7 @@ t.test('with Redis', async (t) => {
       setActive: async ({ userId }) => (await revocations.setActive(userId, false)).digests,
       deleteUser: async ({ userId }) => (await revocations.deleteUser(userId)).digests,
       changePassword: async ({ userId, otherSessionId: sessionId }) =>
-        (await sessions.changePassword({ userId, sessionId, verifiedHash: 'hash of old', newHash: 'new', token }))!.revoked
+        (await sessions.changePassword({ userId, sessionId, verifiedHash: 'hash of old', newHash: 'new', token }))!.displaced.digests
     }
     for (const [name, end] of Object.entries(ends)) {
       const state = await bench.nextState()

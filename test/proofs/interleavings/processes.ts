@@ -14,7 +14,7 @@ export const ACTORS = {
     lastUsed.note({ sessionId: world.state.sessionId, idleAtMs: null } as Parameters<typeof lastUsed.note>[0])
     await lastUsed.flush()
   },
-  refresh: async (world) => { await createServices(world.ports, world).admin.refreshUser(world.state.userId) },
+  refresh: async (world) => { await createServices(world.ports, world).users.refreshUser(world.state.userId) },
   login: async (world) => await login(createServices(world.ports, world), world).catch(allowRefusal),
   'dying logout': async (world) => await dyingLogout(world),
   eviction: async ({ ports, state }) => await ports.cache.drop([state.digest]),

@@ -41,13 +41,13 @@ export const REVOKERS: Record<string, Revoker> = {
     logins: 'none'
   },
   'setActive(false)': {
-    run: ({ admin }, { state }) => admin.setActive(state.userId, false),
+    run: ({ users }, { state }) => users.setActive(state.userId, false),
     commits: 1,
     retry: 'again',
     logins: 'none'
   },
   deleteUser: {
-    run: ({ admin }, { state }) => admin.deleteUser(state.userId),
+    run: ({ users }, { state }) => users.deleteUser(state.userId),
     commits: 1,
     retry: 'again',
     logins: 'none'

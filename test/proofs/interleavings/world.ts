@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createUserService } from '../../../lib/services/users.js'
+import { NO_ACCOUNT_LIMIT } from '../../../lib/services/account-limit.js'
 import { createPropagate } from '../../../lib/services/revocation.js'
 import { createTokenFactory } from '../../../lib/services/tokens.js'
 import { createLastUsed } from '../../../lib/services/last-used.js'
@@ -12,9 +13,9 @@ import type { TokenLookup } from '../../../lib/cache/read-through.js'
 import { createDatabaseClock } from '../../../lib/tools/database-clock.js'
 import { createDoubts } from '../../../lib/cache/doubts.js'
 import { UNSEALED } from '../../../lib/crypto/seal.js'
-import { staleWindowMs } from '../../../lib/sql/stale.js'
-import { createUpkeep } from '../../../lib/cache/upkeep.js'
-import type { Upkeep } from '../../../lib/cache/upkeep.js'
+import { staleWindowMs } from '../../../lib/tools/stale-window.js'
+import { createCacheConsistency } from '../../../lib/cache/consistency.js'
+import type { CacheConsistency } from '../../../lib/cache/consistency.js'
 import { createTokenFormat, digestOf } from '../../../lib/crypto/token.js'
 import type { Digest } from '../../../lib/index.js'
 import type { TokenStore, TokenRecord } from '../../../lib/ports.js'
@@ -87,30 +88,30 @@ export type Services = ReturnType<typeof createServices>
 
 /** The real services, with passwords that are hashed in no time, on ports of their own: those of a process that is going to crash differ. */
 export function createServices ({ users, reader, sessions, revocations, cache }: Ports, { bench, a }: World) {
-  const { writeTombstones, dropEntries } = followCache({ cache, revocations, bench, recent: async () => [] })
+  const { writeTombstones, dropEntries } = followCache({ cache, bench, recent: async () => [] })
   const hash = async (password: string) => `hash of ${password}`
   const verify = async (password: string, stored: string | null) => stored === await hash(password)
   const parts = {
     users,
-    reader,
+    tokens: reader,
     sessions,
     revocations,
-    cache,
+    holdsTombstone: cache.holdsTombstone,
     writeTombstones,
     dropEntries,
     checker: {
       hash,
       verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
       needsUpgrade: () => false,
-      expect: async <Result>(work: () => Promise<Result>) => await work(),
+      reserve: () => () => {},
       isBusy: false,
       close: async () => {}
     },
-    guard: { run: async <Result>(_who: unknown, evaluate: () => Promise<Result>) => await evaluate() },
-    upgrades: { offer () {}, close: async () => {} },
+    accountLimit: NO_ACCOUNT_LIMIT,
+    rehasher: { offer () {}, close: async () => {} },
     policy: { check: async () => {} },
-    minter: createTokenFactory({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
-    announce: createPropagate({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
+    tokenFactory: createTokenFactory({ format: createTokenFormat({ prefix: 'fta', randomBytes }), ttlMs: 60_000 }),
+    propagate: createPropagate({ writeTombstones, revocations, revocation: 'strict', emit () {} }),
     emit () {},
     randomBytes,
     pseudonym: async () => '',
@@ -122,7 +123,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
   return {
     sessions: createSessionService(parts) as SessionService,
     passwords: createPasswordService(parts),
-    admin: createUserService(parts),
+    users: createUserService(parts),
     logins: createLoginService(parts),
     lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, logger: { info: log, warn: log, error: log } })
   }
@@ -132,22 +133,20 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
 export async function restart ({ ports: { cache, revocations }, bench, state, granted }: World): Promise<void> {
   const own = new Set([...state.digests, ...granted])
   const recent = async () => (await revocations.findEnded({ userId: state.userId }, staleWindowMs(CACHE_TTL_MS))).filter((digest) => own.has(digest))
-  const upkeep = followCache({ cache, revocations, bench, recent })
-  upkeep.start()
-  await upkeep.ready
+  const consistency = followCache({ cache, bench, recent })
+  consistency.start()
+  await consistency.ready
 }
 
-function followCache ({ cache, revocations, bench: { availability }, recent }: Pick<Ports, 'cache' | 'revocations'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): Upkeep {
-  return createUpkeep({
+function followCache ({ cache, bench: { availability }, recent }: Pick<Ports, 'cache'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): CacheConsistency {
+  return createCacheConsistency({
     cache: { ...cache, onConnection: (listener) => listener(true) },
     // This one's distrust would be everybody's, since the schedules share a availability; their cache is never away.
     availability: { ...availability, distrust () {} },
     listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
     assertPrimary: async () => {},
     cacheTtlMs: CACHE_TTL_MS,
-    findEnded: revocations.findEnded,
-    timeoutMs: 60_000,
-    monotonicNow: () => performance.now()
+    doubts: createDoubts()
   })
 }
 
