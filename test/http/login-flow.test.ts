@@ -1,8 +1,8 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { PassThrough } from 'node:stream'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -10,10 +10,10 @@ import type { Test } from 'tap'
 import { bcrypt, haveIBeenPwned, recaptcha } from '../../lib/index.js'
 import type { AuthEvents, AuthPluginOptions, Captcha, Hasher } from '../../lib/index.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
-import { openKysely } from '../helpers/kysely.js'
 import { startServer } from '../helpers/processes.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openKysely } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -459,4 +459,21 @@ t.test('events', async (t) => {
     t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
     await until(() => lines.some((line) => line.includes('an error that cannot be logged')), 'it is told as well as it can')
   })
+})
+
+t.test('a captcha', async (t) => {
+  const answers: Record<string, Captcha['verify']> = {
+    good: async () => ({ ok: true }),
+    bad: async () => ({ ok: false, reason: 'timeout-or-duplicate' }),
+    rejecting: async () => { throw new Error('away') },
+    throwing: () => { throw new Error('a fault of the provider') },
+    hanging: () => new Promise(() => {})
+  }
+  const host = await createApp(t, testOptions(database.url, { captcha: { verify: (answer, context) => answers[answer]!(answer, context) } }))
+  const { username } = await createUser(host)
+  const attempt = async (captchaToken?: string) => await caller(host)('POST', '/auth/login', { body: { username, password: PASSWORD, captchaToken } })
+  t.equal((await attempt('good')).statusCode, 200)
+  t.match((await attempt('bad')).json(), { statusCode: 403, code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED' })
+  for (const answer of ['rejecting', 'throwing', 'hanging']) t.match((await attempt(answer)).json(), { statusCode: 503, code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' }, answer)
+  t.equal((await attempt()).statusCode, 400, 'none')
 })

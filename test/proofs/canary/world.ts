@@ -12,10 +12,9 @@ import type { Test } from 'tap'
 import { digestOf } from '../../../lib/crypto/token.js'
 import { createMark } from './marks.js'
 import type { Mark } from './marks.js'
-import { query } from '../../helpers/cli.js'
 import { TYPESCRIPT } from '../../helpers/processes.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
-import { createDatabase, uniqueNamespace } from '../../helpers/services.js'
+import { createDatabase, query, uniqueNamespace } from '../../helpers/services.js'
 
 /** What was marked, and what was seen where, in the whole run. */
 export interface Ledger {
