@@ -12,14 +12,16 @@ const SETTINGS = { target: 'ES2022', module: 'ESNext', verbatimModuleSyntax: tru
 mkdirSync(CACHE, { recursive: true })
 
 /** TypeScript names the files that it imports by what they become. */
+const JS = /\.js(?=[?#]|$)/
+
 export async function resolve (specifier, context, nextResolve) {
-  return await nextResolve(isSource(specifier, context.parentURL) ? specifier.replace(/\.js$/, '.ts') : specifier, context)
+  return await nextResolve(isSource(specifier, context.parentURL) ? specifier.replace(JS, '.ts') : specifier, context)
 }
 
 function isSource (specifier, parent) {
-  if (!/^(\.{1,2}\/|file:).*\.js$/.test(specifier) || (specifier.startsWith('.') && parent?.includes('/node_modules/'))) return false
-  const file = new URL(specifier, parent)
-  return !existsSync(file) && existsSync(new URL(file.href.replace(/\.js$/, '.ts')))
+  if (!/^(\.{1,2}\/|file:)/.test(specifier) || !JS.test(specifier) || (specifier.startsWith('.') && parent?.includes('/node_modules/'))) return false
+  const { href } = new URL(specifier.replace(/[?#].*/, ''), parent)
+  return !existsSync(new URL(href)) && existsSync(new URL(href.replace(JS, '.ts')))
 }
 
 export async function load (url, context, nextLoad) {

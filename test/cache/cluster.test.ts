@@ -11,7 +11,6 @@ import { digestOf } from '../../lib/crypto/token.js'
 import type { AuthPluginOptions, TokenCache } from '../../lib/index.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { contract, get, newDigest } from '../helpers/cache-contract.js'
-import { until } from '../helpers/counting.js'
 import { startLoad } from '../helpers/load.js'
 import { startRedisCluster } from '../helpers/redis-cluster.js'
 import type { RedisCluster } from '../helpers/redis-cluster.js'
@@ -19,11 +18,11 @@ import { cutReplication, field, freePorts, HOST, replicated, startFleet } from '
 import { startRedisSentinel } from '../helpers/redis-sentinel.js'
 import { say } from '../helpers/say.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { SILENT } from '../helpers/silent.js'
 
 // They wait for timeouts of Redis most of the time.
 t.jobs = 3
-
-const SILENT = { info () {}, warn () {}, error () {} }
 
 /** A busy machine may not make Redis look absent where nothing is wrong with it. */
 const PATIENCE_MS = 30_000

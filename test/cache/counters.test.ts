@@ -17,15 +17,15 @@ import { createSql } from '../../lib/sql/gateway.js'
 import { createTokenStore } from '../../lib/sql/tokens.js'
 import { createUserStore } from '../../lib/sql/users.js'
 import type { AttemptRules, FailureCounters } from '../../lib/ports.js'
-import { until } from '../helpers/counting.js'
-import { openMigrated } from '../helpers/migrated.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openMigrated } from '../helpers/pools.js'
+import { SILENT } from '../helpers/silent.js'
 
 const MINUTE = 60_000
 // Waits that are long for any machine: Redis' clock runs on while a test does.
 const RULES: AttemptRules = { free: 5, delayMs: MINUTE, maxDelayMs: 60 * MINUTE, forgetMs: 1440 * MINUTE }
-const SILENT = { info () {}, warn () {}, error () {} }
 
 let keys = 0
 const newKey = () => `key-${keys++}`

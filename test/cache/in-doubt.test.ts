@@ -4,11 +4,12 @@ import type { Test } from 'tap'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { countingPool, until, watchRedis } from '../helpers/counting.js'
 import { losingPool } from '../helpers/losing-pool.js'
-import { openPool } from '../helpers/pool.js'
 import { createPostgresServer, noPostgres } from '../helpers/postgres-server.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
+import { countingPool, openPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
 
 /** The one statement of a logout, which commits by itself. */
 const LOGOUT = /^with held as .* ended as \(/s

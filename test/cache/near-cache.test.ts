@@ -15,9 +15,12 @@ import { createInvalidationChannel } from '../../lib/cache/invalidation-channel.
 import { createInvalidatingCache, createNearCache, createNearLookup } from '../../lib/cache/near-cache.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { countingPool, until, watchRedis } from '../helpers/counting.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
+import { deferred } from '../helpers/deferred.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -108,12 +111,6 @@ async function createAclUser (t: Test, redis: Redis, ...rules: string[]): Promis
   await redis.call('ACL', 'SETUSER', username, 'on', '>secret', ...rules)
   t.teardown(() => redis.call('ACL', 'DELUSER', username).catch(() => {}))
   return { username, password: 'secret' }
-}
-
-function deferred<Value> () {
-  let resolve!: (value: Value) => void
-  const promise = new Promise<Value>((_resolve) => { resolve = _resolve })
-  return { promise, resolve }
 }
 
 function recordOf (digest: string, more: Partial<TokenRecord> = {}): TokenRecord {

@@ -1,13 +1,15 @@
 import { createHash, createHmac, hash, randomBytes } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { countingPool, until, watchRedis } from '../helpers/counting.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -386,4 +388,17 @@ t.test('keys left in Redis all have an end', async (t) => {
   for (const token of tokens) await bench.warm(token)
   await caller(bench.app)('POST', '/auth/logout', { token: tokens[0]! })
   for (const token of tokens) t.ok(await redis.pttl(bench.keyOf(token)) > 0)
+})
+
+t.test('a key of another type is garbage, and no reason to leave Redis alone', async (t) => {
+  const namespace = uniqueNamespace()
+  const host = await createApp(t, testOptions(database.url, { cache: { namespace } }))
+  const { username } = await createUser(host)
+  const token = await login(host, username)
+  const { redis } = await watchRedis(t, namespace)
+  await redis.lpush(`${namespace}t:${digestOf(token)}`, 'a list')
+  for (let i = 0; i < 10; i++) t.equal((await caller(host)('GET', '/protected', { token })).statusCode, 200)
+  t.equal((await host.tokenAuth.health()).cache, 'up')
+  t.equal((await caller(host)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal(await redis.get(`${namespace}t:${digestOf(token)}`), `R${digestOf(token)}`)
 })

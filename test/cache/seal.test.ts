@@ -10,8 +10,8 @@ import { createPseudonyms } from '../../lib/crypto/pseudonym.js'
 import { createSeal } from '../../lib/crypto/seal.js'
 import { createServerKey } from '../../lib/sql/server-key.js'
 import type { TokenRecord } from '../../lib/ports.js'
-import { until } from '../helpers/counting.js'
-import { openMigrated } from '../helpers/migrated.js'
+import { until } from '../helpers/until.js'
+import { openMigrated } from '../helpers/pools.js'
 
 const record: TokenRecord = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
 

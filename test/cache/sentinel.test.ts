@@ -10,18 +10,18 @@ import type { Test } from 'tap'
 import { openRedis } from '../../lib/redis/client.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
 import { freePorts, HOST, startFleet } from '../helpers/redis-fleet.js'
 import { startRedisSentinel } from '../helpers/redis-sentinel.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
 import { createTcpProxy } from '../helpers/tcp-proxy.js'
+import { until } from '../helpers/until.js'
+import { SILENT } from '../helpers/silent.js'
 
 t.jobs = 3
 
 const NAME = 'fta'
 /** The first byte of TLS. */
 const CLIENT_HELLO = 0x16
-const SILENT = { info () {}, warn () {}, error () {} }
 /** A busy machine may not make Redis or a Sentinel look absent. */
 const PATIENT = { commandTimeout: 30_000, connectTimeout: 30_000, socketTimeout: 30_000, sentinelCommandTimeout: 30_000 }
 

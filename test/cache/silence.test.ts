@@ -12,15 +12,15 @@ import { openRedis } from '../../lib/redis/client.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, testOptions } from '../helpers/app.js'
 import { get, newDigest } from '../helpers/cache-contract.js'
-import { until } from '../helpers/counting.js'
 import { field, freePorts, HOST, startFleet } from '../helpers/redis-fleet.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
 import { createTcpProxy } from '../helpers/tcp-proxy.js'
+import { until } from '../helpers/until.js'
+import { SILENT } from '../helpers/silent.js'
 
 t.jobs = 3
 
-const SILENT = { info () {}, warn () {}, error () {} }
 /** Only the cache's own watch breaks a connection. */
 const NEVER = { socketTimeout: 600_000, commandTimeout: 60_000 }
 const MEMORY_ONLY = ['save ""', 'appendonly no', 'repl-diskless-sync-delay 0']

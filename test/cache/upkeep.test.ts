@@ -15,10 +15,11 @@ import { createOutcomes } from '../../lib/sql/outcomes.js'
 import { createCacheConsistency } from '../../lib/cache/consistency.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { countingPool, until, watchRedis } from '../helpers/counting.js'
-import { openMigrated } from '../helpers/migrated.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
+import { countingPool, openMigrated } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

@@ -4,8 +4,10 @@ import { labelOfRedis } from '../../lib/cli/environment.js'
 import { explainFailure } from '../../lib/cli/failure.js'
 import { importPeer } from '../../lib/cli/peers.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, freshDatabase, query, spawnCli, start, until } from '../helpers/cli.js'
-import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { cli, spawnCli, spawnNode, start } from '../helpers/cli.js'
+import { TYPESCRIPT } from '../helpers/processes.js'
+import { createDatabase, freshDatabase, query, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
 t.teardown(drop)
@@ -133,7 +135,7 @@ test('a failure is told in one line, with its reason', async (t) => {
 test('migrate applies, tells, takes back and prints', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const missing = await cli(['migrate', '--status'], { env })
-  t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_secret {2}missing\n/ })
+  t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_server_key {2}missing\n/ })
   t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to take back: no migration is applied\n', err: '' })
   t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', err: '' })
   t.same(await cli(['migrate'], { env }), { code: 0, out: 'Nothing to do: every migration is applied\n', err: '' })
@@ -277,4 +279,10 @@ test('commands on users say what is missing where nothing was migrated', async (
 test('a missing peer is told with the line that installs it', async (t) => {
   await t.rejects(importPeer('@fastify/no-such-package'), { message: 'The package @fastify/no-such-package is not installed. Run: npm install @fastify/no-such-package' })
   await t.rejects(importPeer('./no-such-file.js'), { message: /no-such-file/ }, 'any other failure is told as it is')
+})
+
+test('a command whose output nobody reads any more ends as it would', async (t) => {
+  const { child, result } = spawnNode(t, [...TYPESCRIPT, 'lib/cli/main.ts', '--help'], { NODE_OPTIONS: process.env['NODE_OPTIONS'] ?? '' })
+  child.stdout.destroy()
+  t.match(await result, { code: 0, err: '' })
 })

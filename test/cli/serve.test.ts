@@ -12,8 +12,8 @@ import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
 import { createApp, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, freshDatabase, post, query, spawnCli, start, untilPrinted } from '../helpers/cli.js'
-import { createDatabase, redisUrl } from '../helpers/services.js'
+import { cli, post, spawnCli, start, untilPrinted } from '../helpers/cli.js'
+import { createDatabase, freshDatabase, query, redisUrl } from '../helpers/services.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
 const directory = mkdtempSync(join(tmpdir(), 'fta-serve-'))

@@ -4,11 +4,10 @@ import { resolve } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
-import pg from 'pg'
 import { run } from '../../lib/cli/run.js'
 import type { Io } from '../../lib/cli/io.js'
 import { withoutLoaders } from './processes.js'
-import { createDatabase } from './services.js'
+import { until } from './until.js'
 
 interface Given {
   env?: Record<string, string>
@@ -79,36 +78,11 @@ export function spawnCli (t: Test, args: string[], env: Record<string, string> =
   return spawnNode(t, [resolve('dist/lib/cli/main.js'), ...args], env, cwd)
 }
 
-export async function until (condition: () => unknown, what: string): Promise<void> {
-  const deadline = Date.now() + 300_000
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`)
-    await pause(20)
-  }
-}
-
 /** Resolves when the output has the text; rejects if the command ends before. */
 export async function untilPrinted ({ out, result }: Pick<Running, 'out'> & { result: Promise<{ err: string }> }, text: string): Promise<void> {
   const ended = result.then(({ err }) => { throw new Error(`it ended: ${err}`) })
   await Promise.race([until(() => out().includes(text), text), ended])
   ended.catch(() => {})
-}
-
-export async function query (text: string, url: string): Promise<any[]> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  try {
-    return (await client.query(text)).rows
-  } finally {
-    await client.end()
-  }
-}
-
-/** An empty database, dropped with the test. */
-export async function freshDatabase (t: Test): Promise<string> {
-  const database = await createDatabase()
-  t.teardown(() => database.drop())
-  return database.url
 }
 
 export async function post (url: string, path: string, body: object): Promise<Response> {

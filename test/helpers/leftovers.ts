@@ -2,8 +2,8 @@ import { createHook } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'
 import { Redis } from 'ioredis'
 import pg from 'pg'
-import { until } from './counting.js'
 import { redisUrl } from './services.js'
+import { until } from './until.js'
 
 /** What can be left open. getActiveResourcesInfo() does not tell of timers that keep no process running. */
 const KINDS = ['Timeout', 'TCPWRAP', 'TCPSERVERWRAP', 'PIPEWRAP', 'PROCESSWRAP', 'GETADDRINFOREQWRAP', 'WORKER', 'MESSAGEPORT', 'FSEVENTWRAP']

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import type { Test } from 'tap'
-import { until } from './counting.js'
+import { until } from './until.js'
 
 /** Somebody else's connection to a database, whose locks decide in which order others go on. */
 export interface Holder {

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { until } from './counting.js'
 import { freePort } from './redis-server.js'
+import { until } from './until.js'
 
 export interface PostgresServer {
   port: number

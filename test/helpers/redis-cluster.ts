@@ -1,9 +1,9 @@
 import { Cluster } from 'ioredis'
 import type { ClusterOptions } from 'ioredis'
 import type { Test } from 'tap'
-import { until } from './counting.js'
 import { field, freePorts, HOST, replicated, startFleet } from './redis-fleet.js'
 import type { Fleet } from './redis-fleet.js'
+import { until } from './until.js'
 
 const NODE_TIMEOUT_MS = 1000
 const SLOTS = 16_384

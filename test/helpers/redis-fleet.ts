@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { until } from './counting.js'
+import { until } from './until.js'
 
 export const HOST = '127.0.0.1'
 

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
-import { until } from './counting.js'
 import { field, freePorts, HOST, replicated, startFleet } from './redis-fleet.js'
 import type { Fleet } from './redis-fleet.js'
+import { until } from './until.js'
 
 const NAME = 'fta'
 const DOWN_AFTER_MS = 1000

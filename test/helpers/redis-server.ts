@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { until } from './counting.js'
+import { until } from './until.js'
 
 export interface RedisServer {
   url: string

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
+import type { Test } from 'tap'
 
 export interface TestDatabase {
   url: string
@@ -10,11 +11,11 @@ const randomName = () => `fta_${randomBytes(6).toString('hex')}`
 
 export async function createDatabase (name = randomName(), settings = ''): Promise<TestDatabase> {
   const server = required('DATABASE_URL')
-  await execute(server, `CREATE DATABASE ${pg.escapeIdentifier(name)} ${settings}`)
+  await query(`CREATE DATABASE ${pg.escapeIdentifier(name)} ${settings}`, server)
   const url = new URL(server)
   url.pathname = `/${encodeURIComponent(name)}`
   // FORCE: a test that failed may have left connections open.
-  const drop = () => execute(server, `DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`)
+  const drop = async () => { await query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`, server) }
   return { url: url.href, drop }
 }
 
@@ -32,14 +33,21 @@ export function uniqueNamespace (): string {
   return `${randomName()}:`
 }
 
-async function execute (url: string, sql: string): Promise<void> {
+export async function query (text: string, url: string): Promise<any[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
-    await client.query(sql)
+    return (await client.query(text)).rows
   } finally {
     await client.end()
   }
+}
+
+/** An empty database, dropped with the test. */
+export async function freshDatabase (t: Test): Promise<string> {
+  const database = await createDatabase()
+  t.teardown(() => database.drop())
+  return database.url
 }
 
 function required (name: string): string {

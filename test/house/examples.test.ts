@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
-import { freshDatabase, post, spawnNode, untilPrinted } from '../helpers/cli.js'
-import { redisUrl } from '../helpers/services.js'
+import { post, spawnNode, untilPrinted } from '../helpers/cli.js'
+import { freshDatabase, redisUrl } from '../helpers/services.js'
 
 const PASSWORD = 'correct horse battery'
 

@@ -7,8 +7,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { countingPool } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

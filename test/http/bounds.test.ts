@@ -7,9 +7,9 @@ import { PreparedClient } from '../../lib/index.js'
 import { singleFlight } from '../../lib/tools/single-flight.js'
 import { createTokenFormat } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
-import { openPool } from '../helpers/pool.js'
 import { createDatabase } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openPool } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

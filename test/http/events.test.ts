@@ -3,8 +3,8 @@ import t from 'tap'
 import { createEvents } from '../../lib/services/events.js'
 import type { AuthEventName, AuthEvents, AuthHooks } from '../../lib/index.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
 
 const EVENTS: Record<AuthEventName, object> = {
   login: { userId: 1 },

@@ -3,9 +3,10 @@ import type { Test } from 'tap'
 import { createIdleHurry } from '../../lib/services/idle-hurry.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
 import { createInjectedClock } from '../helpers/injected-clock.js'
-import { openPool } from '../helpers/pool.js'
+import { createDatabase } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openPool } from '../helpers/pools.js'
 
 /** A server with an idle limit of 60 s on a clock of the test's, and sessions that began at 0. */
 async function openSessions (t: Test, count: number) {
@@ -104,4 +105,15 @@ t.test('the hurry of a session', async (t) => {
     t.equal(latest.filter((sessionId) => !isDue(sessionId, LIMIT, 50_000)).length, 100)
     t.end()
   })
+})
+
+t.test('idle sessions are pruned, too', async (t) => {
+  const database = await createDatabase()
+  t.teardown(database.drop)
+  const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))
+  const { username } = await createUser(host)
+  const token = await login(host, username)
+  const pool = openPool(t, { connectionString: database.url })
+  await pool.query('update auth_tokens set last_used_at = now() - interval \'8 days\' where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
+  t.equal(await host.tokenAuth.pruneExpired(), 1)
 })

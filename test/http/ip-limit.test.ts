@@ -1,12 +1,17 @@
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import { addressKey, clientAddress } from '../../lib/tools/client-address.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
 import { startServer } from '../helpers/processes.js'
 import { createRedisServer, freePort } from '../helpers/redis-server.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -219,4 +224,22 @@ t.test('rateLimit: false counts nothing', async (t) => {
   t.notOk((await attempts(app, 20)).includes(429))
   const { username } = await createUser(app)
   t.equal(await attempt(app, { payload: { username, password: PASSWORD } }), 200)
+})
+const { pool } = countingPool(t, database.url)
+
+t.test('a client without an address, on a Unix socket, is served and limited', async (t) => {
+  const host = await createApp(t, { ...testOptions(database.url), rateLimit: { max: 2 } })
+  const { username } = await createUser(host)
+  const socketPath = join(tmpdir(), `${uniqueNamespace().slice(0, -1)}.sock`)
+  await host.listen({ path: socketPath })
+  const attempt = async () => {
+    const request = httpRequest({ socketPath, path: '/auth/login', method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } })
+    request.end(JSON.stringify({ username, password: PASSWORD }))
+    const [reply] = await once(request, 'response')
+    reply.resume()
+    return reply.statusCode
+  }
+  t.same([await attempt(), await attempt(), await attempt()], [200, 200, 429])
+  const { rows: [row] } = await pool.query('select t.ip, t.user_agent from auth_tokens t join users u on u.id = t.user_id where username = $1', [username])
+  t.same(row, { ip: null, user_agent: null })
 })

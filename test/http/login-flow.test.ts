@@ -1,8 +1,5 @@
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { readFileSync } from 'node:fs'
 import { PassThrough } from 'node:stream'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -10,10 +7,11 @@ import type { Test } from 'tap'
 import { bcrypt, haveIBeenPwned, recaptcha } from '../../lib/index.js'
 import type { AuthEvents, AuthPluginOptions, Captcha, Hasher } from '../../lib/index.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until } from '../helpers/counting.js'
-import { openKysely } from '../helpers/kysely.js'
 import { startServer } from '../helpers/processes.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openKysely } from '../helpers/pools.js'
+import { answerJson, startStub } from '../helpers/stub.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -26,17 +24,12 @@ function options (more: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
 /** A provider that answers as it is told and keeps what it was asked. */
 async function provider (t: Test, answer: (form: URLSearchParams) => object) {
   const asked: URLSearchParams[] = []
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
+  const { origin } = await startStub(t, (response, { body }) => {
     const form = new URLSearchParams(body)
     asked.push(form)
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer(form)))
+    answerJson(response, answer(form))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.closeAllConnections(); server.close() })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/siteverify`, asked }
+  return { url: `${origin}/siteverify`, asked }
 }
 
 const solved = () => ({ success: true, challenge_ts: new Date().toISOString(), hostname: 'example.com' })
@@ -109,11 +102,7 @@ t.test('captcha', async (t) => {
 
   t.test('nor is it an outage where the address or the secret is wrong', async (t) => {
     for (const [status, reply] of [[401, {}], [403, {}], [404, {}], [302, {}], [400, { success: false, 'error-codes': ['invalid-input-secret'] }]] as const) {
-      const server = createServer((_request, response) => { response.writeHead(status, { 'content-type': 'application/json', location: '/' }).end(JSON.stringify(reply)) })
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      t.teardown(() => { server.closeAllConnections(); server.close() })
-      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/siteverify`
+      const { origin: url } = await startStub(t, (response) => answerJson(response, reply, status, { location: '/' }))
       const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url, onUnavailable: 'allow' }) }))
       const { username } = await createUser(app)
       t.equal((await caller(app)('POST', '/auth/login', body(username, 'answer'))).json().code, 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', String(status))
@@ -306,11 +295,8 @@ t.test('the upgrade of a hash', async (t) => {
 
 t.test('new passwords', async (t) => {
   const breached = await (async () => {
-    const server = createServer((_request, response) => { response.writeHead(200, { 'content-type': 'text/plain' }).end('AF5AF6B3F9C6AF4B94D2AB61B3EF1E2BE16:3\r\n') })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.teardown(() => { server.closeAllConnections(); server.close() })
-    return haveIBeenPwned({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/range/` })
+    const { origin } = await startStub(t, (response) => { response.writeHead(200, { 'content-type': 'text/plain' }).end('AF5AF6B3F9C6AF4B94D2AB61B3EF1E2BE16:3\r\n') })
+    return haveIBeenPwned({ url: `${origin}/range/` })
   })()
   const app = await createApp(t, options({
     password: { minLength: 10, maxLength: 64, contextWords: ['acme'], breached, check: (password) => password.includes('\t') ? 'no tabs, please' : null }
@@ -459,4 +445,21 @@ t.test('events', async (t) => {
     t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
     await until(() => lines.some((line) => line.includes('an error that cannot be logged')), 'it is told as well as it can')
   })
+})
+
+t.test('a captcha', async (t) => {
+  const answers: Record<string, Captcha['verify']> = {
+    good: async () => ({ ok: true }),
+    bad: async () => ({ ok: false, reason: 'timeout-or-duplicate' }),
+    rejecting: async () => { throw new Error('away') },
+    throwing: () => { throw new Error('a fault of the provider') },
+    hanging: () => new Promise(() => {})
+  }
+  const host = await createApp(t, testOptions(database.url, { captcha: { verify: (answer, context) => answers[answer]!(answer, context) } }))
+  const { username } = await createUser(host)
+  const attempt = async (captchaToken?: string) => await caller(host)('POST', '/auth/login', { body: { username, password: PASSWORD, captchaToken } })
+  t.equal((await attempt('good')).statusCode, 200)
+  t.match((await attempt('bad')).json(), { statusCode: 403, code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED' })
+  for (const answer of ['rejecting', 'throwing', 'hanging']) t.match((await attempt(answer)).json(), { statusCode: 503, code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' }, answer)
+  t.equal((await attempt()).statusCode, 400, 'none')
 })

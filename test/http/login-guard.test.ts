@@ -5,11 +5,12 @@ import type { Test } from 'tap'
 import { sql } from 'kysely'
 import type { AuthPluginOptions, Hasher } from '../../lib/index.js'
 import { caller, countingHasher, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { until, watchRedis } from '../helpers/counting.js'
-import { openKysely } from '../helpers/kysely.js'
 import { startServer } from '../helpers/processes.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
+import { openKysely } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

@@ -1,9 +1,13 @@
-import t from 'tap'
+import swagger from '@fastify/swagger'
+import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
+import t from 'tap'
 import { digestOf } from '../../lib/crypto/token.js'
+import { authPlugin } from '../../lib/index.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { countingPool, until } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -346,4 +350,24 @@ t.test('an idle session ends, and one in use does not', async (t) => {
   await until(async () => (await pool.query('select 1 from auth_tokens where user_id = $1 and last_used_at > now() - interval \'10 minutes\'', [id])).rows.length === 1,
     'a use close to the limit is written at once')
   t.equal(await statusOf(used, host), 200)
+})
+const bytesOf = (token: string) => Buffer.from(digestOf(token), 'base64url')
+
+t.test('a host whose document is Swagger 2 gets the routes too', async (t) => {
+  const host = Fastify()
+  t.teardown(() => host.close())
+  await host.register(swagger, { swagger: { securityDefinitions: { bearerToken: { type: 'apiKey', name: 'authorization', in: 'header' } } } })
+  await host.register(authPlugin, testOptions(database.url))
+  await host.ready()
+  t.ok((host.swagger() as { paths: object }).paths['/auth/login' as never])
+})
+
+t.test('logout', async (t) => {
+  const { create } = (await import('../../lib/crypto/token.js')).createTokenFormat({ prefix: 'fta', randomBytes: (await import('node:crypto')).randomBytes })
+  t.equal((await caller(app)('POST', '/auth/logout', { token: create() })).statusCode, 401, 'of a token that was never issued')
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  await caller(app)('POST', '/auth/logout', { token })
+  await pool.query('update auth_tokens set revoked_at = now() - interval \'1 day\' where digest = $1', [bytesOf(token)])
+  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204, 'of one that ended long ago')
 })

@@ -4,9 +4,10 @@ import t from 'tap'
 import { authPlugin } from '../../lib/index.js'
 import type { AuthEvents, AuthHooks } from '../../lib/index.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { countingPool, until } from '../helpers/counting.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

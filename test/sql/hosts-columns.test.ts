@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createApp, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { freshDatabase, query } from '../helpers/cli.js'
+import { freshDatabase, query } from '../helpers/services.js'
 
 type Users = NonNullable<AuthPluginOptions['users']>
 

@@ -5,11 +5,10 @@ import type { AuthPluginOptions } from '../../lib/index.js'
 import { createSql } from '../../lib/sql/gateway.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { query } from '../helpers/cli.js'
-import { openKysely } from '../helpers/kysely.js'
 import { createHolder } from '../helpers/locks.js'
 import type { Holder } from '../helpers/locks.js'
-import { createDatabase } from '../helpers/services.js'
+import { createDatabase, query } from '../helpers/services.js'
+import { openKysely } from '../helpers/pools.js'
 
 const NEW_PASSWORD = 'another password'
 

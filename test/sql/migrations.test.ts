@@ -1,15 +1,17 @@
 import { PGlite } from '@electric-sql/pglite'
+import Fastify from 'fastify'
 import { Kysely, Migrator, PostgresDialect, sql } from 'kysely'
 import type { Migration } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createPGlitePool, migrations } from '../../lib/index.js'
+import { authPlugin, createPGlitePool, migrations } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { readTableMap } from '../../lib/options/read.js'
 import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../../lib/sql/migrations/index.js'
 import { createApp, createUser, login, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
 
 type Mapping = Pick<AuthPluginOptions, 'users' | 'token'>
 
@@ -238,4 +240,16 @@ t.test('migrations() takes the plugin\'s options and refuses what they refuse', 
   t.same(Object.keys(migrations({ users: { table: 'members' } })), [TOKENS, SECRET])
   t.throws(() => migrations({ users: { table: '' } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'users.table must be' })
   t.throws(() => migrations({ users: { tabel: 'x' } } as never), { message: 'Unknown option "users.tabel"' })
+})
+
+t.test('a migration that fails for another reason says it', async (t) => {
+  const own = await createDatabase()
+  t.teardown(own.drop)
+  const first = await createApp(t, testOptions(own.url))
+  await first.close()
+  const { pool } = countingPool(t, own.url)
+  await pool.query('update auth_tokens_migration set name = \'9999_unknown\' where name like \'0002%\'')
+  const host = Fastify()
+  t.teardown(() => host.close())
+  await t.rejects(async () => await host.register(authPlugin, testOptions(own.url)), { message: /corrupted migrations/ })
 })

@@ -7,9 +7,10 @@ import { createSessionStore } from '../../lib/sql/sessions.js'
 import { createTokenStore } from '../../lib/sql/tokens.js'
 import { createUserStore } from '../../lib/sql/users.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { countingPool, until, watchRedis } from '../helpers/counting.js'
-import { openMigrated } from '../helpers/migrated.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
+import { countingPool, openMigrated } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+import { watchRedis } from '../helpers/watch-redis.js'
 
 const MINUTE_MS = 60_000
 const CACHE_TTL_MS = 5 * MINUTE_MS

@@ -6,8 +6,8 @@ import type { Test } from 'tap'
 import { createPGlitePool, PreparedClient } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { createApp, testOptions } from '../helpers/app.js'
-import { openPool } from '../helpers/pool.js'
 import { createDatabase } from '../helpers/services.js'
+import { openPool } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

@@ -11,11 +11,9 @@ import type { AuthPluginOptions } from '../../lib/index.js'
 import { createSql } from '../../lib/sql/gateway.js'
 import { isGivenUp, watchClient } from '../../lib/sql/unusable-clients.js'
 import { caller, createApp, createUser, PASSWORD, testOptions } from '../helpers/app.js'
-import { query } from '../helpers/cli.js'
-import { until } from '../helpers/counting.js'
-import { openKysely } from '../helpers/kysely.js'
-import { openPool } from '../helpers/pool.js'
-import { createDatabase } from '../helpers/services.js'
+import { createDatabase, query } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openKysely, openPool } from '../helpers/pools.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

@@ -5,8 +5,6 @@ import t from 'tap'
 import { createBcryptThreads } from '../../lib/passwords/bcrypt-threads.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createApp, createUser, fastHasher, PASSWORD, testOptions } from '../helpers/app.js'
-import { spawnNode } from '../helpers/cli.js'
-import { TYPESCRIPT } from '../helpers/processes.js'
 import { createDatabase } from '../helpers/services.js'
 
 // An error that nobody listens to is an uncaught exception, and fails the test.
@@ -49,10 +47,4 @@ t.test('bcrypt\'s threads that cannot be loaded', async (t) => {
     }
     t.match(lines.filter(({ msg }) => msg === 'passwords cannot be checked: a hasher fails'), [{ err: { message: /^bcrypt's threads cannot be started: Cannot find module .*absent\.mjs/ } }])
   })
-})
-
-t.test('a command whose output nobody reads any more ends as it would', async (t) => {
-  const { child, result } = spawnNode(t, [...TYPESCRIPT, 'lib/cli/main.ts', '--help'], { NODE_OPTIONS: process.env['NODE_OPTIONS'] ?? '' })
-  child.stdout.destroy()
-  t.match(await result, { code: 0, err: '' })
 })

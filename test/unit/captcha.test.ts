@@ -1,7 +1,5 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { hcaptcha } from '../../lib/captcha/hcaptcha.js'
@@ -12,6 +10,7 @@ import { errors, recaptcha } from '../../lib/index.js'
 import type { Captcha, CaptchaVerdict, RecaptchaOptions } from '../../lib/index.js'
 import { createCaptchaCheck } from '../../lib/services/captcha.js'
 import type { CaptchaCheckSettings } from '../../lib/services/captcha.js'
+import { answerJson, startStub } from '../helpers/stub.js'
 
 const SECRET = '6LeSECRET-secret-key'
 const NOW = Date.parse('2026-03-01T12:00:00Z')
@@ -20,23 +19,10 @@ const HUMAN_V3 = { ...HUMAN, action: 'login', score: 0.9 }
 
 type Answer = object | string | ((response: ServerResponse) => void)
 
-interface Seen { url: string | undefined, headers: IncomingMessage['headers'], body: string }
-
 /** A server that plays the provider's documented replies and failures. */
 async function provider (t: Test, answer: Answer, status = 200) {
-  const seen: Seen[] = []
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
-    seen.push({ url: request.url, headers: request.headers, body })
-    if (typeof answer === 'function') return answer(response)
-    response.writeHead(status, { 'content-type': 'application/json' }).end(typeof answer === 'string' ? answer : JSON.stringify(answer))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.closeAllConnections(); server.close() })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/siteverify`, seen }
+  const { origin, heard: seen } = await startStub(t, (response) => typeof answer === 'function' ? answer(response) : answerJson(response, answer, status))
+  return { url: `${origin}/siteverify`, seen }
 }
 
 function context (more: Partial<{ ip: string | null, signal: AbortSignal }> = {}) {

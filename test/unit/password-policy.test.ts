@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto'
-import { getEventListeners, once } from 'node:events'
+import { getEventListeners } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'
-import type { AddressInfo } from 'node:net'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { ask } from '../../lib/tools/bounded-fetch.js'
@@ -14,6 +12,7 @@ import { createCommonPasswords, isCommon } from '../../lib/passwords/common-pass
 import { createPasswordPolicy } from '../../lib/passwords/policy.js'
 import type { PasswordPolicySettings } from '../../lib/passwords/policy.js'
 import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
+import { startStub } from '../helpers/stub.js'
 
 const GOOD = 'teal-otter-7'
 const NOTHING = { minLength: 8, maxLength: 64, common: false, contextWords: [], breached: null, check: null }
@@ -245,21 +244,10 @@ test('long inputs are answered quickly', async (t) => {
   t.ok(user + system < 20_000_000, `${(user + system) / 1000} ms`)
 })
 
-interface Seen { method: string | undefined, url: string | undefined, headers: IncomingMessage['headers'], body: string }
-
 /** A server that answers with `play`. */
 async function peer (t: Test, play: (response: ServerResponse) => void) {
-  const seen: Seen[] = []
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
-    seen.push({ method: request.method, url: request.url, headers: request.headers, body })
-    play(response)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.closeAllConnections(); server.close() })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/range`, seen }
+  const { origin, heard: seen } = await startStub(t, play)
+  return { url: `${origin}/range`, seen }
 }
 
 const HASH = createHash('sha1').update(GOOD).digest('hex').toUpperCase()

@@ -15,7 +15,8 @@ import { createPasswordChecker, defaultConcurrency } from '../../lib/passwords/c
 import type { PasswordCheckerSettings } from '../../lib/passwords/checker.js'
 import { createPbkdf2Verifier } from '../../lib/passwords/pbkdf2-verifier.js'
 import { createScryptVerifier } from '../../lib/passwords/scrypt-verifier.js'
-import { until } from '../helpers/counting.js'
+import { until } from '../helpers/until.js'
+import { deferred } from '../helpers/deferred.js'
 
 interface DjangoUser { username: string, password: string | null, encoded: string }
 
@@ -35,12 +36,6 @@ const CHEAP = {
 const PREHASHED = '$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2'
 /** Of "x" times 72 and "-owner", which bcrypt does not read. */
 const CUT_OFF = 'bcrypt$$2b$04$ETJ0UhYpXwiEzF1wY6AUNeLTAPwhEsyNyN8ODPfybdGXEyZo2hjz2'
-
-function deferred<Value> () {
-  let resolve!: (value: Value) => void
-  const promise = new Promise<Value>((_resolve) => { resolve = _resolve })
-  return { promise, resolve }
-}
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 

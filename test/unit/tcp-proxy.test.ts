@@ -1,10 +1,10 @@
 import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
-import { until } from '../helpers/counting.js'
 import { createDatabase } from '../helpers/services.js'
 import { createTcpProxy } from '../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../helpers/tcp-proxy.js'
+import { until } from '../helpers/until.js'
 
 interface World {
   proxy: TcpProxy

@@ -5,7 +5,7 @@ import { createFinder, createMark, findLeaks, MAY_BE_IN } from './marks.js'
 import { createLedger, send, startDatabase, startEcho, startHost, startRedis } from './world.js'
 import type { Request } from './world.js'
 import { cli, spawnCli } from '../../helpers/cli.js'
-import { until } from '../../helpers/counting.js'
+import { until } from '../../helpers/until.js'
 
 t.test('the search finds a value in every form, and tells where each may be', async (t) => {
   const mark = createMark('password', (core) => `pä"ss ${core}%\n`)

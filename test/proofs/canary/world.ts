@@ -2,9 +2,7 @@ import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
-import { createServer } from 'node:http'
 import type { ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import pg from 'pg'
@@ -12,10 +10,10 @@ import type { Test } from 'tap'
 import { digestOf } from '../../../lib/crypto/token.js'
 import { createMark } from './marks.js'
 import type { Mark } from './marks.js'
-import { query } from '../../helpers/cli.js'
 import { TYPESCRIPT } from '../../helpers/processes.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
-import { createDatabase, uniqueNamespace } from '../../helpers/services.js'
+import { createDatabase, query, uniqueNamespace } from '../../helpers/services.js'
+import { startStub } from '../../helpers/stub.js'
 
 /** What was marked, and what was seen where, in the whole run. */
 export interface Ledger {
@@ -116,17 +114,13 @@ export async function send (ledger: Ledger, url: string, { method = 'POST', toke
 
 /** A service outside, that says back all that it hears. */
 export async function startEcho (t: Test, see: (heard: string) => void, answer: (response: ServerResponse, heard: string) => void): Promise<string> {
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
-    const heard = `${request.url} ${JSON.stringify(request.headers)} ${body}`
+  const { origin } = await startStub(t, (response, { url, headers, body }) => {
+    const heard = `${url} ${JSON.stringify(headers)} ${body}`
     see(heard)
     response.setHeader('x-echo', encodeURIComponent(heard))
     answer(response, body)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.closeAllConnections(); server.close() })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  })
+  return `${origin}/`
 }
 
 /** A Redis with a password, of which every command is seen. */

@@ -3,9 +3,9 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { PreparedClient } from '../../../lib/index.js'
 import { caller, PASSWORD } from '../../helpers/app.js'
-import { until } from '../../helpers/counting.js'
 import { createCast, login, me } from './world.js'
 import type { World } from './world.js'
+import { until } from '../../helpers/until.js'
 
 const NEW_PASSWORD = 'a correcter horse battery'
 

@@ -1,6 +1,5 @@
 import pg from 'pg'
 import t from 'tap'
-import { until } from '../../helpers/counting.js'
 import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
 import type { PostgresServer } from '../../helpers/postgres-server.js'
 import { testConflicts } from './conflicts.js'
@@ -8,6 +7,7 @@ import { runRow } from './row.js'
 import type { Row } from './row.js'
 import { createWorld, read } from './world.js'
 import type { Cast, World } from './world.js'
+import { until } from '../../helpers/until.js'
 
 const WELL = { cached: '200', uncached: '200', login: '200', logout: '204', revoked: '401 INVALID_TOKEN' }
 const UNAVAILABLE = '503 UNAVAILABLE'

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { caller } from '../../helpers/app.js'
-import { until } from '../../helpers/counting.js'
 import type { Row } from './row.js'
 import { me } from './world.js'
 import type { Cast, World } from './world.js'
+import { until } from '../../helpers/until.js'
 
 export const nothing = () => {}
 export const limitMemory = async (admin: Redis, maxmemory: string, policy: string) => { await admin.config('SET', 'maxmemory', maxmemory, 'maxmemory-policy', policy) }

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { withDeadline } from '../../../lib/tools/deadline.js'
-import { until } from '../../helpers/counting.js'
 import { createCast, login, logout, LOOKUP_MS, me, read } from './world.js'
 import type { Cast, World } from './world.js'
+import { until } from '../../helpers/until.js'
 
 /** What a server is asked while something is wrong. */
 const ASKS = {

@@ -8,13 +8,13 @@ import type { Test } from 'tap'
 import { PreparedClient } from '../../../lib/index.js'
 import { createLastUsed } from '../../../lib/services/last-used.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../../helpers/app.js'
-import { cli, freshDatabase, spawnCli, spawnNode, start as serve, until as untilAtLast } from '../../helpers/cli.js'
-import { until } from '../../helpers/counting.js'
+import { cli, spawnCli, spawnNode, start as serve } from '../../helpers/cli.js'
 import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
 import type { PostgresServer } from '../../helpers/postgres-server.js'
 import { SERVER, withoutLoaders } from '../../helpers/processes.js'
 import { createTcpProxy } from '../../helpers/tcp-proxy.js'
-import { createDatabase, redisUrl, uniqueNamespace } from '../../helpers/services.js'
+import { createDatabase, freshDatabase, redisUrl, uniqueNamespace } from '../../helpers/services.js'
+import { until } from '../../helpers/until.js'
 
 const READS = 20
 /** Of the pool, the look-ups' half. */
@@ -147,7 +147,7 @@ for (const [name, start] of Object.entries(processes)) {
     await maker.close()
 
     const { child, out, result, originOf } = start(t, postgres)
-    await untilAtLast(() => originOf(out()).startsWith('http'), 'the server listens')
+    await until(() => originOf(out()).startsWith('http'), 'the server listens')
     const origin = originOf(out())
     const me = async (headers: Record<string, string>) => await ask(`${origin}/auth/me`, 'GET', headers)
     t.equal(await me({ authorization: `Bearer ${used.token}` }), 200, 'a last use waits to be written')
@@ -157,7 +157,7 @@ for (const [name, start] of Object.entries(processes)) {
     t.equal(await me({}), 401, 'who came before has been heard, too')
     child.kill('SIGTERM')
     t.same(await Promise.all(underWay), [503, 503])
-    await untilAtLast(() => child.exitCode !== null || child.signalCode !== null, 'the process ends')
+    await until(() => child.exitCode !== null || child.signalCode !== null, 'the process ends')
     t.match(await result, { code: 0, err: '' })
   })
 }

@@ -11,11 +11,10 @@ import type { AuthPluginOptions } from '../../../lib/index.js'
 import { assertPrimary } from '../../../lib/sql/primary.js'
 import { createPrimary } from '../../../lib/sql/primary.js'
 import { caller, createApp, createUser, testOptions } from '../../helpers/app.js'
-import { query } from '../../helpers/cli.js'
-import { until } from '../../helpers/counting.js'
-import { openKysely } from '../../helpers/kysely.js'
-import { openPool } from '../../helpers/pool.js'
 import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
+import { query } from '../../helpers/services.js'
+import { until } from '../../helpers/until.js'
+import { openKysely, openPool } from '../../helpers/pools.js'
 
 /** One address that leads to one server, then to another, as a name or a virtual address does. */
 async function createAddress (t: Test, url: string) {

@@ -6,12 +6,12 @@ import { PreparedClient } from '../../../lib/index.js'
 import type { AuthPluginOptions } from '../../../lib/index.js'
 import { digestOf } from '../../../lib/crypto/token.js'
 import { caller, createApp, createUser, PASSWORD, testOptions } from '../../helpers/app.js'
-import { until } from '../../helpers/counting.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
 import { uniqueNamespace } from '../../helpers/services.js'
 import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../../helpers/tcp-proxy.js'
+import { until } from '../../helpers/until.js'
 
 /** How long a statement or a transaction is waited for: less than a lock. */
 export const LOOKUP_MS = 1900

@@ -4,7 +4,6 @@ import type { Test } from 'tap'
 import type { Digest } from '../../../lib/index.js'
 import { exploreInterleavings } from '../../../lib/testing/index.js'
 import type { InterleavingReport } from '../../../lib/testing/index.js'
-import { until } from '../../helpers/counting.js'
 import { CONTROLS, DELETE_WITH_LEASES } from './broken-stores.js'
 import { CONCURRENCY, openProtocolBench } from './bench.js'
 import type { ProtocolBench, State } from './bench.js'
@@ -16,6 +15,7 @@ import { createWorld, loginCrowded, refuse } from './world.js'
 import type { World } from './world.js'
 import { createReplayedFill } from './replayed-fill.js'
 import { say } from '../../helpers/say.js'
+import { until } from '../../helpers/until.js'
 
 const total = { schedules: 0, orders: 0, sampled: 0 }
 

@@ -4,9 +4,9 @@ import type { Test } from 'tap'
 import type { AuthPluginOptions } from '../../../lib/index.js'
 import { createTokenFormat } from '../../../lib/crypto/token.js'
 import { caller, createApp, createUser, PASSWORD, testOptions } from '../../helpers/app.js'
-import { until } from '../../helpers/counting.js'
 import { countListeners, databaseConnections, lastingKeys, redisConnections, resourcesSince, watchHandles } from '../../helpers/leftovers.js'
 import { redisUrl, uniqueNamespace } from '../../helpers/services.js'
+import { until } from '../../helpers/until.js'
 
 export const format = createTokenFormat({ prefix: 'fta', randomBytes })
 

@@ -5,12 +5,11 @@ import type { Test } from 'tap'
 import { PreparedClient } from '../../../lib/index.js'
 import type { AuthPluginOptions } from '../../../lib/index.js'
 import { caller, createApp, createUser, testOptions } from '../../helpers/app.js'
-import { query } from '../../helpers/cli.js'
-import { until } from '../../helpers/counting.js'
 import { usedHeap } from '../../helpers/heap.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
-import { createDatabase } from '../../helpers/services.js'
+import { createDatabase, query } from '../../helpers/services.js'
+import { until } from '../../helpers/until.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)

@@ -1,26 +1,8 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
-import pg from 'pg'
 import type { Test } from 'tap'
-import { PreparedClient } from '../../lib/index.js'
 import { redisUrl } from './services.js'
-
-/** A pool that keeps the text of every statement it sends. */
-export function countingPool (t: Test, connectionString: string, more: pg.PoolConfig = {}): { pool: pg.Pool, statements: string[] } {
-  const statements: string[] = []
-  class CountingClient extends PreparedClient {
-    override query (...args: any[]): any {
-      if (typeof args[0] === 'string') statements.push(args[0])
-      return super.query(...args)
-    }
-  }
-  const pool = new pg.Pool({ connectionString, Client: CountingClient, ...more })
-  // The database may be dropped under an idle connection at the end.
-  pool.on('error', () => {})
-  t.teardown(() => pool.end())
-  return { pool, statements }
-}
 
 export interface RedisWatch {
   redis: Redis
@@ -70,13 +52,4 @@ async function monitor (t: Test, redis: Redis, seen: (source: string, args: stri
   })
   stream.write('MONITOR\r\n')
   await once(lines, 'line')
-}
-
-/** Polls until the condition holds; fails after a minute, which is none of what it shows. */
-export async function until (condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 60_000
-  while (!await condition()) {
-    if (performance.now() > deadline) throw new Error(`did not happen within 60 s: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
 }

@@ -1,0 +1,11 @@
+/** So long that no machine is too slow: what waits for it in vain is broken. */
+const PATIENCE_MS = 300_000
+
+/** Polls until the condition holds. */
+export async function until (condition: () => unknown, what: string): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}

@@ -1,0 +1,119 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
+import t from 'tap'
+import type { Test } from 'tap'
+import { authPlugin } from '../../lib/index.js'
+import type { AuthPluginOptions } from '../../lib/index.js'
+import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { until } from '../helpers/until.js'
+import { openPool } from '../helpers/pools.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+const observer = openPool(t, { connectionString: database.url })
+
+/** The error that stops the start; there must be one. */
+async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await before(app)
+  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
+  if (error === null) throw new Error('it started')
+  return error
+}
+
+async function connections (name: string): Promise<number> {
+  const { rows } = await observer.query('select 1 from pg_stat_activity where application_name = $1', [name])
+  return rows.length
+}
+
+/** A login and a cached and an uncached request: the whole way through both stores. */
+async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
+  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
+  return username
+}
+
+t.test('decorators', async (t) => {
+  const taken = (name: string) => ({ code: 'FST_TOKEN_AUTH_DECORATOR_TAKEN', message: new RegExp(`^The decorator "${name}" exists already`) })
+  const register = (app: FastifyInstance) => app.register(authPlugin, testOptions(database.url))
+
+  t.test('refuses to start where another plugin has taken a name', async (t) => {
+    const options = testOptions(database.url)
+    t.match(await refusal(t, options, (app) => app.decorate('authenticate', async () => {})), taken('authenticate'))
+    t.match(await refusal(t, options, (app) => app.decorate('tokenAuth', {} as never)), taken('tokenAuth'))
+    t.match(await refusal(t, options, (app) => app.decorateRequest('user', null)), taken('request.user'))
+    t.match(await refusal(t, options, (app) => app.decorateRequest('auth', null)), taken('request.auth'))
+  })
+
+  t.test('refuses to be registered twice', async (t) => {
+    t.match(await refusal(t, testOptions(database.url), register), taken('authenticate'))
+  })
+
+  t.test('may be registered in two scopes beside each other', async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    for (const prefix of ['/a', '/b']) {
+      app.register(async (scope) => { await scope.register(authPlugin, testOptions(database.url, { prefix })) })
+    }
+    await app.ready()
+    for (const prefix of ['/a', '/b']) t.equal((await app.inject(`${prefix}/me`)).statusCode, 401)
+  })
+})
+
+t.test('what is given is left open, what is made is closed', async (t) => {
+  t.test('a pool\'s configuration', async (t) => {
+    const name = uniqueNamespace()
+    const app = await createApp(t, testOptions(database.url, { database: { connectionString: database.url, application_name: name, idleTimeoutMillis: 0 } }))
+    await roundTrip(t, app)
+    t.ok(await connections(name) > 0)
+    await app.close()
+    await until(async () => await connections(name) === 0, 'the connections are closed')
+  })
+
+  t.test('a pg.Pool', async (t) => {
+    const pool = openPool(t, { connectionString: database.url })
+    const app = await createApp(t, testOptions(database.url, { database: pool }))
+    await roundTrip(t, app)
+    await app.close()
+    t.same((await pool.query('select 1 as one')).rows, [{ one: 1 }])
+  })
+
+  t.test('a Kysely, also one with the CamelCasePlugin', async (t) => {
+    for (const plugins of [[], [new CamelCasePlugin()]]) {
+      const fresh = await createDatabase()
+      t.teardown(fresh.drop)
+      const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: openPool(t, { connectionString: fresh.url }) }), plugins })
+      const app = await createApp(t, testOptions(fresh.url, { database: db, users: { select: ['created_at'], table: 'users' } }), {}).catch(() => null)
+      t.equal(app, null, 'a table of the host\'s own is not made')
+      const second = await createApp(t, testOptions(fresh.url, { database: db, users: { select: ['created_at'] } }))
+      const username = await roundTrip(t, second)
+      const { user } = await second.tokenAuth.issueToken((await second.tokenAuth.createUser({ username: `${username}2`, password: null })).id)
+      t.match(user, { created_at: /^\d{4}-/ })
+      await second.close()
+      t.equal((await db.selectFrom('users').selectAll().execute()).length, 2)
+    }
+  })
+
+  t.test('an ioredis client is copied, with safe settings', async (t) => {
+    const connectionName = uniqueNamespace()
+    const host = new Redis(redisUrl(), { connectionName: 'host' })
+    t.teardown(() => host.disconnect())
+    const app = await createApp(t, testOptions(database.url, { redis: host }))
+    await roundTrip(t, app)
+    t.equal((await app.tokenAuth.health()).cache, 'up')
+    await app.close()
+    t.equal(await host.ping(), 'PONG')
+    const own = await createApp(t, testOptions(database.url, { redis: { url: redisUrl(), connectionName } }))
+    const named = async () => String(await host.client('LIST')).split('\n').filter((line) => line.includes(`name=${connectionName} `)).length
+    t.ok(await named() > 0)
+    await own.close()
+    await until(async () => await named() === 0, 'its own connection is closed')
+  })
+})

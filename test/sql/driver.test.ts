@@ -1,0 +1,83 @@
+import { PGlite } from '@electric-sql/pglite'
+import pg from 'pg'
+import t from 'tap'
+import { createPGlitePool, PreparedClient } from '../../lib/index.js'
+import { codeOf, isLost, isUnreachable, redactValues } from '../../lib/sql/errors.js'
+import { createRetry } from '../../lib/sql/retry.js'
+import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { createDatabase } from '../helpers/services.js'
+import { countingPool } from '../helpers/pools.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+const { pool } = countingPool(t, database.url)
+
+t.test('ids that the host\'s driver reads as BigInt are texts', async (t) => {
+  await pool.query('create table people (id bigint primary key, username text, password_hash text, active boolean default true, last_login timestamptz)')
+  const bigints = new pg.Pool({ connectionString: database.url, types: { getTypeParser: (oid: number, format: 'text') => oid === 20 ? BigInt : pg.types.getTypeParser(oid, format) } as never })
+  t.teardown(() => bigints.end())
+  const host = await createApp(t, testOptions(database.url, { database: bigints, users: { table: 'people' }, token: { table: 'people_tokens' } }))
+  const { id, username } = await host.tokenAuth.createUser({ username: 'big', password: PASSWORD, fields: { id: '9007199254740993' } })
+  t.equal(id, '9007199254740993')
+  const token = await login(host, username)
+  for (let i = 0; i < 2; i++) t.equal((await caller(host)('GET', '/auth/me', { token })).json().user.id, '9007199254740993')
+})
+
+t.test('runs on PGlite, given as its pool', async (t) => {
+  const pglite = await PGlite.create()
+  const embedded = createPGlitePool(pglite)
+  t.teardown(() => embedded.end())
+  const host = await createApp(t, { database: embedded, autoMigrate: true, hasher: fastHasher, rateLimit: false })
+  const { username } = await createUser(host)
+  const tokens = await Promise.all([login(host, username), login(host, username)])
+  for (const token of tokens) t.equal((await caller(host)('GET', '/auth/me', { token })).statusCode, 200)
+  t.equal((await caller(host)('POST', '/auth/logout-all', { token: tokens[0]! })).statusCode, 204)
+  for (const token of tokens) t.equal((await caller(host)('GET', '/auth/me', { token })).statusCode, 401)
+  const client = await embedded.connect()
+  t.same((await client.query('select 1 as one, 9007199254740993 as big', [])).rows, [{ one: 1, big: '9007199254740993' }])
+  client.release()
+})
+
+t.test('PreparedClient leaves every other statement as it is', async (t) => {
+  const client = new PreparedClient(database.url)
+  await client.connect()
+  t.teardown(() => client.end())
+  t.same((await client.query({ text: 'select $1::int as n', values: [7] })).rows, [{ n: 7 }])
+  t.same((await client.query('select $1::int as n', [8])).rows, [{ n: 8 }])
+  const named = '/*fta_0123456789abcdef*/ select $1::int as n'
+  for (const n of [1, 2]) t.same((await client.query(named, [n])).rows, [{ n }])
+  t.same((await client.query('select name from pg_prepared_statements')).rows, [{ name: 'fta_0123456789abcdef' }])
+})
+
+t.test('a driver\'s error loses its values, and keeps what helps', async (t) => {
+  const failed = await pool.query('insert into users (username) values ($1), ($1)', ['a secret name']).catch((error) => error)
+  t.match(failed.detail, 'a secret name')
+  const clean = redactValues(failed)
+  t.notMatch(JSON.stringify({ ...clean, message: clean.message, stack: clean.stack }), 'a secret name')
+  t.match(clean, { code: '23505', table: 'users', name: 'DatabaseError' })
+  t.same(['22001', '23502', '23514'].map((code) => redactValues({ code, column: 'c', constraint: 'k', message: 'a secret' }).message),
+    ['a value is too long for its column', 'the column "c" must have a value', 'the check "k" refuses a value'])
+  for (const nothing of [null, undefined, 'text', 5]) t.equal(codeOf(nothing), '')
+  t.equal(redactValues(null).message, 'the database refused the statement')
+  t.equal(redactValues(new Error('')).message, 'the database refused the statement')
+  t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
+  for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
+  for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
+})
+
+t.test('what PostgreSQL refuses is told by what refuses it, never by the value', (t) => {
+  const failure = { message: 'secret', detail: 'secret', constraint: 'rule', column: 'name' }
+  for (const code of ['22001', '22021', '22P05', '23001', '23502', '23503', '23505', '23514', '23P01', '44000', 'P0001', '22P02']) {
+    const { message } = redactValues({ ...failure, code })
+    t.notMatch(message, /secret/, code)
+    if (code.startsWith('23')) t.match(message, /"(rule|name)"/, code)
+  }
+  t.end()
+})
+
+t.test('a statement is not tried on more connections than there may be', async (t) => {
+  let tries = 0
+  const retry = createRetry({ timeoutMs: 60_000, connections: 3 })
+  await t.rejects(retry(async () => { tries++; throw new Error('Client was closed and is not queryable') }, false), { message: /not queryable/ })
+  t.equal(tries, 4)
+})

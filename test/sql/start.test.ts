@@ -1,0 +1,277 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import { Kysely, PostgresDialect } from 'kysely'
+import t from 'tap'
+import type { Test } from 'tap'
+import { authPlugin, PreparedClient } from '../../lib/index.js'
+import type { AuthPluginOptions } from '../../lib/index.js'
+import { OPTIONS } from '../../lib/options/table.js'
+import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
+import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { createTcpProxy } from '../helpers/tcp-proxy.js'
+import { freePort } from '../helpers/redis-server.js'
+import { countingPool, openPool } from '../helpers/pools.js'
+import { until } from '../helpers/until.js'
+
+t.test('a database that takes connections and answers nothing holds up no degraded start', async (t) => {
+  const database = await createDatabase()
+  t.teardown(database.drop)
+  const url = new URL(database.url)
+  const way = await createTcpProxy(t, { host: url.hostname, port: Number(url.port) })
+  url.host = `127.0.0.1:${way.port}`
+  const pool = openPool(t, { connectionString: url.href })
+  await pool.query('select 1')
+  way.freeze()
+  t.teardown(way.pass)
+  const app = await createApp(t, { ...testOptions(database.url, { start: 'degraded' }), database: pool })
+  t.match(await app.tokenAuth.health(), { database: 'down' })
+  way.pass()
+  await until(async () => (await app.tokenAuth.health()).database === 'up', 'it answers')
+})
+
+const database = await createDatabase()
+const observer = openPool(t, { connectionString: database.url })
+
+/** The error that stops the start; there must be one. */
+async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await before(app)
+  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
+  if (error === null) throw new Error('it started')
+  return error
+}
+
+interface Line { level: number, msg: string }
+
+/** A server's logger and what it has written. */
+function logTo (): { server: { logger: object }, lines: Line[], warnings: () => string[] } {
+  const lines: Line[] = []
+  const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
+  return { server: { logger: { level: 'info', stream } }, lines, warnings: () => lines.filter(({ level }) => level >= 40).map(({ msg }) => msg) }
+}
+
+/** Passes connections to a port on to the test's PostgreSQL. */
+async function openProxy (t: Test, port: number, target = new URL(database.url)): Promise<void> {
+  const sockets: Socket[] = []
+  const server: Server = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname)
+    for (const [socket, other] of [[client, upstream], [upstream, client]] as const) {
+      sockets.push(socket)
+      socket.on('error', () => {}).on('close', () => other.destroy()).pipe(other)
+    }
+  }).listen(port, '127.0.0.1')
+  t.teardown(() => { sockets.forEach((socket) => socket.destroy()); server.close() })
+  await once(server, 'listening')
+}
+
+function through (port: number): string {
+  const url = new URL(database.url)
+  url.hostname = '127.0.0.1'
+  url.port = String(port)
+  return url.href
+}
+
+/** A login and a cached and an uncached request: the whole way through both stores. */
+async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
+  const { username } = await createUser(app)
+  const token = await login(app, username)
+  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
+  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
+  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
+  return username
+}
+
+t.test('the database at start', async (t) => {
+  t.test('one that cannot be reached stops the start, with the reason', async (t) => {
+    const port = await freePort()
+    const expected = { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: "The database cannot be reached (ECONNREFUSED). To start without it, set start: 'degraded'" }
+    for (const autoMigrate of [true, false]) t.match(await refusal(t, testOptions(through(port), { autoMigrate })), expected)
+  })
+
+  t.test('one that does not exist, or refuses the password, stops the start', async (t) => {
+    const missing = await createDatabase()
+    await missing.drop()
+    t.match(await refusal(t, testOptions(missing.url)), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: /\(3D000\)/ })
+    const error = await refusal(t, testOptions('postgres://me:my secret@db:x/app', { autoMigrate: false }))
+    t.match(error, { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
+    t.notMatch(error.message, 'secret')
+  })
+
+  t.test("start: 'degraded' boots without it, answers 503, and recovers by itself", async (t) => {
+    const port = await freePort()
+    const { server, lines } = logTo()
+    await createApp(t, testOptions(database.url))
+    const app = await createApp(t, testOptions(through(port), { start: 'degraded' }), { server })
+    const call = caller(app)
+    const token = createTokenFormat({ prefix: 'fta', randomBytes: OPTIONS.randomBytes.fallback as never }).create()
+    for (const reply of [
+      await call('GET', '/auth/me', { token }), await call('POST', '/auth/logout', { token }),
+      await call('POST', '/auth/login', { body: { username: 'u', password: 'some password' } })
+    ]) {
+      t.match(reply, { statusCode: 503, headers: { 'retry-after': /^[1-9]/ } })
+      t.match(reply.json(), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    }
+    t.equal((await call('GET', '/auth/me')).statusCode, 401, 'no token needs no database')
+    t.equal((await app.tokenAuth.health()).database, 'down')
+    t.equal(lines.filter(({ msg }) => msg === 'the database cannot be reached: starting without it').length, 1)
+    await openProxy(t, port)
+    await until(async () => (await call('GET', '/auth/me', { token })).statusCode === 401, 'the database is used')
+    await roundTrip(t, app)
+  })
+
+  t.test("start: 'degraded' believes no entry of the cache before the key of the seal can be read, then all of the servers'", async (t) => {
+    const port = await freePort()
+    const cache = { namespace: uniqueNamespace() }
+    const first = await createApp(t, testOptions(database.url, { cache }))
+    const { username } = await createUser(first)
+    const token = await login(first, username)
+    const redis = new Redis(redisUrl())
+    t.teardown(() => redis.disconnect())
+    const key = `${cache.namespace}t:${digestOf(token)}`
+    t.equal((await caller(first)('GET', '/auth/me', { token })).statusCode, 200)
+    await until(async () => (await redis.get(key))?.[0] === 'V', 'the entry is filled')
+    const entry = await redis.get(key)
+    const { pool, statements } = countingPool(t, through(port))
+    const call = caller(await createApp(t, testOptions('', { database: pool, start: 'degraded', cache })))
+    const get = (token: string) => call('GET', '/auth/me', { token })
+    for (let i = 0; i < 3; i++) t.match(await get(token), { statusCode: 503, headers: { 'retry-after': /^[1-9]/ } })
+    t.equal(await redis.get(key), entry)
+    await openProxy(t, port)
+    await until(async () => (await get(token)).statusCode === 200, 'SQL is asked')
+    await until(async () => {
+      statements.length = 0
+      t.equal((await get(token)).statusCode, 200)
+      return statements.length === 0
+    }, 'the entry is believed')
+    t.equal(await redis.get(key), entry)
+  })
+
+  t.test("start: 'degraded' migrates a database that is created later", async (t) => {
+    const later = await createDatabase()
+    await later.drop()
+    const app = await createApp(t, testOptions(later.url, { start: 'degraded' }))
+    t.equal((await caller(app)('POST', '/auth/login', { body: { username: 'u', password: 'p' } })).statusCode, 503)
+    const { drop } = await createDatabase(new URL(later.url).pathname.slice(1))
+    t.teardown(drop)
+    await until(async () => (await caller(app)('POST', '/auth/login', { body: { username: 'u', password: 'p' } })).statusCode === 401, 'it is migrated')
+    await roundTrip(t, app)
+  })
+
+  t.test("start: 'degraded' tells once that a database which came has no tables, and waits for them", async (t) => {
+    const empty = await createDatabase()
+    t.teardown(empty.drop)
+    const port = await freePort()
+    const target = new URL(empty.url)
+    const { server, lines } = logTo()
+    const url = new URL(through(port))
+    url.pathname = target.pathname
+    const { pool, statements } = countingPool(t, url.href)
+    pool.on('error', () => {})
+    const app = await createApp(t, testOptions(url.href, { database: pool, start: 'degraded', autoMigrate: false }), { server })
+    await openProxy(t, port)
+    await until(() => statements.filter((text) => / where false$/.test(text)).length > 1, 'it is looked at twice')
+    const told = () => lines.filter(({ msg }) => msg === 'the database is not ready').length
+    await createApp(t, testOptions(empty.url))
+    await until(() => lines.some(({ msg }) => msg === 'the database is ready'), 'it is ready')
+    t.equal(told(), 1)
+    await roundTrip(t, app)
+  })
+
+  t.test("start: 'degraded' forgives nothing else", async (t) => {
+    const empty = await createDatabase()
+    t.teardown(empty.drop)
+    t.match(await refusal(t, testOptions(empty.url, { start: 'degraded', autoMigrate: false })), { code: 'FST_TOKEN_AUTH_MISSING_TABLES' })
+  })
+
+  t.test('missing tables stop the start, and the message tells the command', async (t) => {
+    const empty = await createDatabase()
+    t.teardown(empty.drop)
+    const error = await refusal(t, testOptions(empty.url, { autoMigrate: false }))
+    t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'The users table is not as expected: relation "users" does not exist' })
+    t.match(error.message, 'npx fastify-token-auth migrate --up')
+  })
+
+  t.test('a missing tokens table, a column of it, and the row of the secret stop the start by name', async (t) => {
+    const half = await createDatabase()
+    t.teardown(half.drop)
+    await createApp(t, testOptions(half.url))
+    const pool = openPool(t, { connectionString: half.url })
+    await pool.query('alter table auth_tokens drop column scopes')
+    t.match(await refusal(t, testOptions(half.url)), { message: 'The tokens table is not as expected: column "scopes" does not exist' })
+    await pool.query('alter table auth_tokens add column scopes text')
+    await pool.query('delete from auth_tokens_server_key')
+    t.match(await refusal(t, testOptions(half.url)), { message: 'The server key table has no row: take the migration 0003_token_auth_server_key back and apply it again' })
+    await pool.query('drop table auth_tokens')
+    t.match(await refusal(t, testOptions(half.url, { autoMigrate: false })), { message: 'The tokens table is not as expected: relation "auth_tokens" does not exist' })
+  })
+
+  t.test('a mapped column that is missing stops the start by name', async (t) => {
+    await createApp(t, testOptions(database.url))
+    for (const users of [{ columns: { lastLogin: 'seen_at' } }, { columns: { active: 'seen_at' } }, { columns: { username: 'seen_at' } }, { select: ['seen_at'] }, { activeWhen: 'seen_at is null' }]) {
+      const error = await refusal(t, testOptions(database.url, { users: { table: 'users', ...users }, autoMigrate: false }))
+      t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'The users table is not as expected: column "seen_at" does not exist' })
+    }
+  })
+
+  t.test('autoMigrate makes the tables, tells of it, and does nothing the second time', async (t) => {
+    const fresh = await createDatabase()
+    t.teardown(fresh.drop)
+    for (const expected of [1, 0]) {
+      const { server, lines } = logTo()
+      await roundTrip(t, await createApp(t, testOptions(fresh.url), { server }))
+      t.equal(lines.filter(({ msg }) => msg === 'migrated the database').length, expected)
+    }
+  })
+
+  t.test('autoMigrate hands on what the database refuses', async (t) => {
+    const other = await createDatabase()
+    t.teardown(other.drop)
+    const pool = openPool(t, { connectionString: other.url })
+    await pool.query('create table users (id uuid primary key)')
+    t.match(await refusal(t, testOptions(other.url)), { code: '42P07', message: 'relation "users" already exists' })
+  })
+})
+
+t.test('a connection that the server ends in the middle of a statement is an error of that request alone', async (t) => {
+  const name = uniqueNamespace()
+  const config = { connectionString: database.url, application_name: name }
+  const given = openPool(t, config)
+  const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: openPool(t, { ...config, Client: PreparedClient }) }) })
+  for (const option of [config, given, db]) {
+    const app = await createApp(t, testOptions(database.url, { database: option }))
+    const { username } = await createUser(app)
+    const holder = await observer.connect()
+    await holder.query('begin')
+    await holder.query('select 1 from users where username = $1 for update', [username])
+    const reply = caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })
+    const end = 'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and wait_event_type = \'Lock\''
+    await until(async () => ((await holder.query(end, [name])).rowCount ?? 0) > 0, 'the login waits')
+    t.equal((await reply).statusCode, 503)
+    await holder.query('rollback')
+    holder.release()
+    await login(app, username)
+  }
+})
+
+t.test('a database that answers each check, but slowly, holds up no degraded start', async (t) => {
+  const database = await createDatabase()
+  t.teardown(database.drop)
+  await (await createApp(t, testOptions(database.url))).close()
+  const url = new URL(database.url)
+  const way = await createTcpProxy(t, { host: url.hostname, port: Number(url.port) })
+  url.host = `127.0.0.1:${way.port}`
+  const pool = openPool(t, { connectionString: url.href })
+  await pool.query('select 1')
+  // So that the checks take longer than the 10 s that Fastify gives a plugin, but none of them 5 s.
+  way.delay(450)
+  const app = await createApp(t, { ...testOptions(database.url, { start: 'degraded' }), database: pool })
+  way.pass()
+  const login = async () => await app.inject({ method: 'POST', url: '/auth/login', payload: { username: 'nobody', password: 'number 8 has password' } })
+  await until(async () => (await login()).statusCode === 401, 'it serves')
+})

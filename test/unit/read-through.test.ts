@@ -1,0 +1,72 @@
+import t from 'tap'
+import type { StalePage } from '../../lib/ports.js'
+import { redactCommand } from '../../lib/redis/errors.js'
+import { createCacheAvailability } from '../../lib/cache/availability.js'
+import { createReadThrough } from '../../lib/cache/read-through.js'
+import { UNSEALED } from '../../lib/crypto/seal.js'
+import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createCatchUp } from '../../lib/cache/catch-up.js'
+import { createDatabaseClock } from '../../lib/tools/database-clock.js'
+import { createDoubts } from '../../lib/cache/doubts.js'
+import { staleWindowMs } from '../../lib/tools/stale-window.js'
+import { until } from '../helpers/until.js'
+
+t.test('a cache\'s error loses its command', async (t) => {
+  const reply = (message: string) => Object.assign(new Error(message), { name: 'ReplyError', command: { args: ['secret'] } })
+  t.match(redactCommand(reply('OOM command not allowed')), { message: 'Redis answered OOM', name: 'CacheError' })
+  t.match(redactCommand(reply('whatever')), { message: 'Redis answered an error' })
+  t.match(redactCommand(new Error('Command timed out')), { message: 'Command timed out' })
+  t.notOk('command' in redactCommand(reply('OOM')))
+})
+
+t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  const rounds: (() => void)[] = []
+  const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
+  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), availability, listStale, assertPrimary: async () => {}, windowMs: 1000 })
+  catchUp.start()
+  catchUp.begin()
+  await until(() => rounds.length === 1, 'a first round')
+  rounds[0]!()
+  await until(() => rounds.length === 2, 'a second round')
+  t.equal(availability.isTrusted(), false)
+  rounds[1]!()
+  await catchUp.ready
+  t.equal(availability.isTrusted(), true)
+  await catchUp.close()
+})
+
+t.test('a revocation that overtakes a read', async (t) => {
+  const memory = createMemoryCache({ max: 10, now: Date.now })
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  availability.trust()
+  const record = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
+  const store = (cache: typeof memory, find: () => Promise<{ record: typeof record, asOfMs: number } | null>) =>
+    createReadThrough({ cache, availability, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+  const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
+
+  await t.test('between the look and the lease, is seen', async (t) => {
+    const overtaken = { ...memory, get: (digest: string, done: (error: null, value: null) => void) => { memory.tombstone([digest], 1000).then(() => done(null, null)) } }
+    t.equal(await resolve(store(overtaken as never, async () => { throw new Error('SQL is not asked') }), 'a'), null)
+  })
+
+  await t.test('between the statement and the fill, makes the fill void', async (t) => {
+    const late = store(memory, async () => { await memory.tombstone(['b'], 60_000); return { record, asOfMs: record.expiresAtMs - 60_000 } })
+    t.same(await resolve(late, 'b'), record, 'it began before the revocation had returned')
+    t.equal(await resolve(late, 'b'), null)
+  })
+
+  await t.test('a token in its last millisecond is not cached', async (t) => {
+    let asked = 0
+    const short = store(memory, async () => { asked++; return { record, asOfMs: record.expiresAtMs - 0.4 } })
+    for (let i = 0; i < 2; i++) t.same(await resolve(short, 'c'), record)
+    t.equal(asked, 2)
+  })
+})
+
+t.test('tombstones last as long as an entry that was read before the commit can', async (t) => {
+  const transactionMs = 30_000
+  const leaseMs = 2000
+  // The revocation's instant may be so long before its commit; a read until then has a lease to fill in; what it fills lives for the TTL.
+  for (const ttlMs of [1000, 300_000]) t.equal(staleWindowMs(ttlMs), transactionMs + leaseMs + ttlMs)
+})
