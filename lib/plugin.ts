@@ -26,6 +26,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const started = await startStores(stores, settings, fastify.log)
   fastify.addHook('onClose', started.close)
   const services = createServices(fastify.log, settings, stores)
+  fastify.addHook('onReady', async () => services.prepare())
   fastify.addHook('preClose', services.prepareClose)
   fastify.addHook('onClose', services.close)
   const ipLimit = settings.rateLimit === null

@@ -34,6 +34,8 @@ export interface Services {
   tokenAuth: TokenAuth
   forRoutes: Omit<RouteSettings, 'ipLimit'>
   emit: Emit
+  /** Makes the dummy hash before the first login needs it. */
+  prepare (): void
   /** Begins what need not wait until the last request has been answered. */
   prepareClose (): Promise<void>
   close (): Promise<void>
@@ -96,6 +98,7 @@ export function createServices (logger: Logger, settings: Settings, stores: Stor
       passwords,
       sessions
     },
+    prepare: login.checker.prepare,
     async prepareClose () {
       // Nobody waits for it here: `close` does. A connection that is kept alive may hold that up for longer than the process has.
       lastUsed.flush()

@@ -102,6 +102,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
       hash,
       verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
       needsUpgrade: () => false,
+      prepare () {},
       expect: async <Result>(work: () => Promise<Result>) => await work(),
       isBusy: false,
       close: async () => {}
