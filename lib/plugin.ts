@@ -40,7 +40,8 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   await cache.start()
 
   const counters = openCounters(settings, redis, logger)
-  const { format, lastUsed, tokenAuth, close, ...services } = createServices({ settings, database, cache, counters, emit, logger })
+  const { format, lastUsed, tokenAuth, prepare, close, ...services } = createServices({ settings, database, cache, counters, emit, logger })
+  fastify.addHook('onReady', async () => prepare())
   // `close` waits for this write. It begins here, because a connection that is kept alive may delay that until the process is killed.
   fastify.addHook('preClose', async () => { lastUsed.flush() })
   fastify.addHook('onClose', close)

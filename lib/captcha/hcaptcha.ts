@@ -1,4 +1,4 @@
-import { nullable, text } from '../options/rules.js'
+import { entry, nullable, text } from '../options/rules.js'
 import type { Captcha } from '../../types/captcha.js'
 import { commonEntries, readCaptchaOptions, secretKey } from './options.js'
 import type { CommonCaptchaOptions } from './options.js'
@@ -7,7 +7,7 @@ import { createSiteverify } from './siteverify.js'
 export interface HcaptchaOptions extends CommonCaptchaOptions {
   /** The account's secret. */
   secret: string
-  /** The site key of the page: hCaptcha refuses answers to another one of the same account. */
+  /** The site key of the page. hCaptcha then refuses answers to another key of the account. */
   siteKey?: string | null
 }
 
@@ -15,13 +15,13 @@ export interface HcaptchaOptions extends CommonCaptchaOptions {
 const PUBLISHED = ['0x0000000000000000000000000000000000000000']
 
 const OPTIONS = {
-  secret: { fallback: undefined, rule: secretKey('the secret of the account', PUBLISHED) },
-  siteKey: { fallback: null, rule: nullable(text('a site key', /^[\w-]{1,100}$/)) },
+  secret: entry(undefined, secretKey('the secret of the account', PUBLISHED)),
+  siteKey: entry(null, nullable(text('a site key', /^[\w-]{1,100}$/))),
   ...commonEntries({ url: 'https://api.hcaptcha.com/siteverify', maxAge: '2m' })
 }
 
 /**
- * hCaptcha. `verify` rejects if it cannot be asked, or calls the secret wrong.
+ * hCaptcha. `verify` rejects if hCaptcha cannot be reached or does not know the secret.
  * https://docs.hcaptcha.com/#verify-the-user-response-server-side
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
  */

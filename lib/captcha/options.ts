@@ -1,66 +1,68 @@
-import { INVALID_OPTION } from '../errors.js'
-import { callable, duration, httpsUrl, integer, list, nullable, oneOf, refuse, text } from '../options/rules.js'
-import type { Rule } from '../options/rules.js'
-import type { Captcha } from '../../types/captcha.js'
+import { callable, duration, entry, httpsUrl, integer, list, nullable, oneOf, readTable, refuse, text } from '../options/rules.js'
+import type { Rule, Table } from '../options/rules.js'
+import type { Captcha, CaptchaOption } from '../../types/captcha.js'
 import type { Now } from '../../types/options.js'
 
-/** What the options of all providers have in common. */
+/** The options that all providers have in common. */
 export interface CommonCaptchaOptions extends Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'> {
-  /** The hosts of the pages that answers may come from; without it, any that the key is good for. */
+  /** The hosts of the pages on which a captcha may be solved. Default: every host that the key allows. */
   hostnames?: readonly string[] | null
-  /** How old a solved captcha may be; `'2m'` by default, with Turnstile `'5m'`; `null`: as old as the provider allows. */
+  /** How long ago a captcha may have been solved. Default: `'2m'`, for Turnstile `'5m'`. `null`: as long as the provider allows. */
   maxAge?: string | number | null
-  /** Where to ask, instead of the provider's own address. */
+  /** An address to use in place of the provider's own. */
   url?: string
-  /** For the whole question; 3000 by default. */
+  /** Limit of the whole request. Default: 3000. */
   timeoutMs?: number
   now?: Now
 }
 
-interface Entry { fallback: unknown, rule: Rule<any> }
+/** When a captcha is needed, and whether logins are possible while the provider is down. */
+export type CaptchaPolicy = Required<Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'>>
 
-type Table = Record<string, Entry> & { maxAge: { fallback: unknown, rule: Rule<number | null> } }
-
-/** A table's values as the code uses them: `maxAge` has become `maxAgeMs`. */
-export type SettingsOf<T extends Table> = Readonly<{ [Name in Exclude<keyof T, 'maxAge'>]: ReturnType<T[Name]['rule']> } & { maxAgeMs: number | null }>
+const POLICY = {
+  when: entry('always', oneOf('always', 'after-failures')),
+  afterFailures: entry(3, integer({ min: 1, max: 100 })),
+  onUnavailable: entry('refuse', oneOf('refuse', 'allow'))
+}
 
 const hosts = list(text('a host name', /^[\w.-]{1,253}$/), { min: 1 })
+
+/**
+ * The option `captcha` with every default filled in. Factories have checked their policy already, but an object of the host's own has
+ * not been checked.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function readCaptcha (option: CaptchaOption): Required<Captcha> {
+  const captcha: Captcha = typeof option === 'function' ? { verify: option } : option
+  const { when, afterFailures, onUnavailable } = captcha
+  const policy = readTable<CaptchaPolicy>(POLICY, { when, afterFailures, onUnavailable }, { prefix: 'captcha.' })
+  return Object.freeze({ ...policy, verify: (answer, context) => captcha.verify(answer, context) })
+}
 
 /** The entries that every provider's table has. */
 export function commonEntries ({ url, maxAge }: { url: string, maxAge: string }) {
   return {
-    hostnames: { fallback: null, rule: nullable<readonly string[]>((value, path) => hosts(value, path).map((name) => name.toLowerCase())) },
-    maxAge: { fallback: maxAge, rule: nullable(duration({ min: 1000 })) },
-    url: { fallback: url, rule: httpsUrl },
-    timeoutMs: { fallback: 3000, rule: integer({ min: 1, max: 60_000 }) },
-    now: { fallback: Date.now, rule: callable<Now>() },
-    when: { fallback: 'always', rule: oneOf('always', 'after-failures') },
-    afterFailures: { fallback: 3, rule: integer({ min: 1, max: 100 }) },
-    onUnavailable: { fallback: 'refuse', rule: oneOf('refuse', 'allow') }
+    hostnames: entry(null, nullable<readonly string[]>((value, path) => hosts(value, path).map((name) => name.toLowerCase()))),
+    maxAge: entry(maxAge, nullable(duration({ min: 1000 }))),
+    url: entry(url, httpsUrl),
+    timeoutMs: entry(3000, integer({ min: 1, max: 60_000 })),
+    now: entry(Date.now, callable<Now>()),
+    ...POLICY
   }
 }
 
-/** @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option */
-export function readCaptchaOptions<T extends Table> (table: T, options: object, example: string): SettingsOf<T> {
-  refuseUnknown(table, options, example)
-  const entries = Object.entries(table).map(([name, { fallback, rule }]) => {
-    const given = (options as Record<string, unknown>)[name]
-    return [name, rule(given === undefined ? fallback : given, `captcha.${name}`)]
-  })
-  const { maxAge: maxAgeMs, ...values } = Object.fromEntries(entries)
+/**
+ * A provider's options with every default filled in. `maxAge` becomes `maxAgeMs`.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function readCaptchaOptions<Values extends { maxAge: number | null }> (table: Table<Values>, options: object, example: string): Readonly<Omit<Values, 'maxAge'> & { maxAgeMs: number | null }> {
+  const { maxAge: maxAgeMs, ...values } = readTable<Values>(table, options, { prefix: 'captcha.', example })
   return Object.freeze({ ...values, maxAgeMs })
 }
 
-// What is there instead may be the secret, so it is not shown.
-function refuseUnknown (table: Table, options: object, example: string): void {
-  if (typeof options !== 'object' || options === null) throw new INVALID_OPTION(`captcha must be made with an object: ${example}`)
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(table, name))
-  if (unknown !== undefined) throw new INVALID_OPTION(`Unknown option "captcha.${unknown}"; there are: ${Object.keys(table).join(', ')}`)
-}
-
 /**
- * A key that is never shown. The `published` ones, which providers give out for tests and with which anybody passes,
- * are refused in production.
+ * A key that is never shown. Providers publish some keys for tests, with which every visitor passes; these `published` ones are refused
+ * in production.
  */
 export function secretKey (expected: string, published: readonly string[] = []): Rule<string> {
   return (value, path) => {
@@ -71,6 +73,7 @@ export function secretKey (expected: string, published: readonly string[] = []):
   }
 }
 
+/** A reCAPTCHA score. */
 export function score (value: unknown, path: string): number {
   return typeof value === 'number' && value >= 0 && value <= 1 ? value : refuse(path, 'a number from 0 to 1', value)
 }

@@ -1,41 +1,41 @@
 import { INVALID_OPTION } from '../errors.js'
-import { httpsUrl, isPlainObject, nullable, text } from '../options/rules.js'
+import { entry, httpsUrl, isPlainObject, nullable, text } from '../options/rules.js'
 import type { Captcha, CaptchaVerdict } from '../../types/captcha.js'
-import { askProvider, isOurFault, statusOf } from './request.js'
-import type { Reply } from './request.js'
-import { judge, refused } from './verdict.js'
-import type { Demands } from './verdict.js'
 import { commonEntries, readCaptchaOptions, score, secretKey } from './options.js'
 import type { CommonCaptchaOptions } from './options.js'
-import { recaptchaAction } from './recaptcha-options.js'
+import { recaptchaAction } from './recaptcha.js'
+import { isMisconfigured, postToProvider, statusOf } from './request.js'
+import type { JsonObject } from './request.js'
+import { refused, verdictOf } from './verdict.js'
+import type { Expectations } from './verdict.js'
 
 export interface RecaptchaEnterpriseOptions extends CommonCaptchaOptions {
-  /** An API key of the project, best one that is good for this API only. */
+  /** An API key of the project, preferably restricted to this API. */
   apiKey: string
-  /** The Google Cloud project. */
+  /** The id of the Google Cloud project. */
   projectId: string
   /** The site key of the page. */
   siteKey: string
-  /** The action that the page names; `'login'` by default, `null`: any, as with a checkbox key, whose pages name none. */
+  /** The action that the page names. Default: `'login'`. `null`: any, as for a checkbox key, whose pages name none. */
   action?: string | null
-  /** The least score, from 0 to 1; 0.5 by default. */
+  /** The lowest score that passes, from 0 to 1. Default: 0.5. */
   minScore?: number
 }
 
 const API = 'https://recaptchaenterprise.googleapis.com/v1/projects'
 
 const OPTIONS = {
-  apiKey: { fallback: undefined, rule: secretKey('an API key of the project') },
-  projectId: { fallback: undefined, rule: text('the id of a Google Cloud project', /^[a-z\d][a-z\d.:-]{0,99}$/) },
-  siteKey: { fallback: undefined, rule: text('a site key', /^[\w-]{1,100}$/) },
-  action: { fallback: 'login', rule: nullable(recaptchaAction) },
-  minScore: { fallback: 0.5, rule: score },
+  apiKey: entry(undefined, secretKey('an API key of the project')),
+  projectId: entry(undefined, text('the id of a Google Cloud project', /^[a-z\d][a-z\d.:-]{0,99}$/)),
+  siteKey: entry(undefined, text('a site key', /^[\w-]{1,100}$/)),
+  action: entry('login', nullable(recaptchaAction)),
+  minScore: entry(0.5, score),
   ...commonEntries({ url: API, maxAge: '2m' }),
-  url: { fallback: null, rule: nullable(httpsUrl) }
+  url: entry(null, nullable(httpsUrl))
 }
 
 /**
- * Google reCAPTCHA Enterprise, with score or checkbox keys. `verify` rejects if Google cannot be asked, or refuses key or project.
+ * Google reCAPTCHA Enterprise, with score or checkbox keys. `verify` rejects if Google cannot be reached or refuses the key or the project.
  * https://cloud.google.com/recaptcha/docs/reference/rest/v1/projects.assessments
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
  */
@@ -51,25 +51,25 @@ export function recaptchaEnterprise (options: RecaptchaEnterpriseOptions): Captc
     async verify (answer, { ip, signal }) {
       if (answer === '') return refused('missing')
       const event = { ...fixed, token: answer, ...(ip === null ? {} : { userIpAddress: ip }) }
-      const reply = await askProvider({ url, headers: { 'x-goog-api-key': apiKey }, body: { event }, timeoutMs, signal }).catch(rethrow)
-      return judgeAssessment(reply, settings)
+      const reply = await postToProvider({ url, headers: { 'x-goog-api-key': apiKey }, body: { event }, timeoutMs, signal }).catch(rethrow)
+      return verdictOnAssessment(reply, settings)
     }
   }
 }
 
 function rethrow (error: Error): never {
   const status = statusOf(error)
-  // A bad answer of a visitor is told with 200; 400 speaks of the key or the project.
-  if (status !== 400 && !isOurFault(status)) throw error
+  // For a visitor's bad answer the status is 200. 400 means a wrong key or project.
+  if (status !== 400 && !isMisconfigured(status)) throw error
   throw new INVALID_OPTION(`captcha.apiKey, captcha.projectId or captcha.siteKey is wrong: reCAPTCHA Enterprise answered ${status}`)
 }
 
-// The action is compared here too: Google tells another one as invalid only with keys of one kind.
-function judgeAssessment ({ tokenProperties, riskAnalysis }: Reply, demands: Demands): CaptchaVerdict {
+// The action is compared here too, because Google compares it for some kinds of keys only.
+function verdictOnAssessment ({ tokenProperties, riskAnalysis }: JsonObject, expected: Expectations): CaptchaVerdict {
   const { valid, invalidReason, hostname, createTime, action } = isPlainObject(tokenProperties) ? tokenProperties : {}
   if (valid !== true) return refused(toCode(invalidReason))
   const score = isPlainObject(riskAnalysis) ? riskAnalysis['score'] : undefined
-  return judge({ hostname, solvedAt: createTime, action, score }, demands)
+  return verdictOf({ hostname, solvedAt: createTime, action, score }, expected)
 }
 
 /** `BROWSER_ERROR` in the spelling of the other codes. */

@@ -1,25 +1,26 @@
 import { CAPTCHA_UNAVAILABLE, INVALID_OPTION } from '../errors.js'
 import type { Captcha } from '../../types/captcha.js'
-import { askProvider, isOurFault, statusOf } from './request.js'
-import type { Reply } from './request.js'
-import { judge, refused } from './verdict.js'
-import type { Demands } from './verdict.js'
+import type { CaptchaPolicy } from './options.js'
+import { isMisconfigured, postToProvider, statusOf } from './request.js'
+import type { JsonObject } from './request.js'
+import { refused, verdictOf } from './verdict.js'
+import type { Expectations } from './verdict.js'
 
-export interface SiteverifySettings extends Demands, Required<Pick<Captcha, 'when' | 'afterFailures' | 'onUnavailable'>> {
-  /** The provider, as errors name it. */
+export interface SiteverifySettings extends Expectations, CaptchaPolicy {
+  /** The provider's name in errors. */
   name: string
   secret: string
-  /** Sent along, where the provider compares it itself. */
+  /** Sent with the request, for providers that compare it themselves. */
   siteKey?: string | null
   url: string
   timeoutMs: number
 }
 
-/** Codes that speak of the secret, not of the visitor. */
-const OUR_FAULT = ['missing-input-secret', 'invalid-input-secret']
+/** Codes that mean a wrong secret, not a wrong answer. */
+const MISCONFIGURED = ['missing-input-secret', 'invalid-input-secret']
 
 /**
- * The protocol that reCAPTCHA has set and others speak too: a form with secret and answer, answered by
+ * The protocol of reCAPTCHA, which other providers use too: a form with the secret and the answer, and the response
  * `{ success, hostname, challenge_ts, action, score, 'error-codes' }`.
  */
 export function createSiteverify (settings: SiteverifySettings): Captcha {
@@ -32,26 +33,26 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
     async verify (answer, { ip, signal }) {
       if (answer === '') return refused('missing-input-response')
       const body = new URLSearchParams({ ...fixed, response: answer, ...(ip === null ? {} : { remoteip: ip }) })
-      const reply = await askProvider({ url, body, statuses: [200, 400], timeoutMs, signal }).catch((error) => asReply(error, name))
+      const reply = await postToProvider({ url, body, statuses: [200, 400], timeoutMs, signal }).catch((error) => asReply(error, name))
       const codes = codesOf(reply, name)
       if (reply['success'] !== true || codes.length > 0) return refused(codes.find((code) => code !== secret))
-      return judge({ hostname: reply['hostname'], solvedAt: reply['challenge_ts'], action: reply['action'], score: reply['score'] }, settings)
+      return verdictOf({ hostname: reply['hostname'], solvedAt: reply['challenge_ts'], action: reply['action'], score: reply['score'] }, settings)
     }
   }
 }
 
-// The answer is all that a visitor chooses in a question: a bad one is his fault, and no failure of the provider.
-// Nor is it an outage where nobody answers such questions: then the address or the secret is wrong.
-function asReply (error: Error, name: string): Reply {
+// A visitor chooses only the answer, so 400 means a bad answer and not a failure of the provider. A status such as 404 is not an outage
+// either: the URL or the secret is wrong.
+function asReply (error: Error, name: string): JsonObject {
   const status = statusOf(error)
   if (status === 400) return { success: false, 'error-codes': ['bad-request'] }
-  if (isOurFault(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered ${status}`)
+  if (isMisconfigured(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered ${status}`)
   throw error
 }
 
-function codesOf ({ 'error-codes': given }: Reply, name: string): unknown[] {
+function codesOf ({ 'error-codes': given }: JsonObject, name: string): unknown[] {
   const codes = Array.isArray(given) ? given : [given ?? []].flat()
-  if (codes.some((code) => OUR_FAULT.includes(code))) throw new INVALID_OPTION(`captcha.secret is wrong: ${name} does not know it`)
+  if (codes.some((code) => MISCONFIGURED.includes(code))) throw new INVALID_OPTION(`captcha.secret is wrong: ${name} does not know it`)
   if (codes.includes('internal-error')) throw new CAPTCHA_UNAVAILABLE({ cause: new Error('the captcha provider had an internal error') })
   return codes
 }

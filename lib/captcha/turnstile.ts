@@ -1,4 +1,4 @@
-import { nullable, text } from '../options/rules.js'
+import { entry, nullable, text } from '../options/rules.js'
 import type { Captcha } from '../../types/captcha.js'
 import { commonEntries, readCaptchaOptions, secretKey } from './options.js'
 import type { CommonCaptchaOptions } from './options.js'
@@ -7,7 +7,7 @@ import { createSiteverify } from './siteverify.js'
 export interface TurnstileOptions extends CommonCaptchaOptions {
   /** The widget's secret key. */
   secret: string
-  /** The action that the page gives the widget; any without it. */
+  /** The action that the page gives the widget. Default: any. */
   action?: string | null
 }
 
@@ -15,13 +15,13 @@ export interface TurnstileOptions extends CommonCaptchaOptions {
 const PUBLISHED = ['1', '2', '3'].map((digit) => `${digit}x${'0'.repeat(31)}AA`)
 
 const OPTIONS = {
-  secret: { fallback: undefined, rule: secretKey('the secret key of the widget', PUBLISHED) },
-  action: { fallback: null, rule: nullable(text('an action such as "login", of letters, digits, _ and -', /^[\w-]{1,32}$/)) },
+  secret: entry(undefined, secretKey('the secret key of the widget', PUBLISHED)),
+  action: entry(null, nullable(text('an action such as "login", of letters, digits, _ and -', /^[\w-]{1,32}$/))),
   ...commonEntries({ url: 'https://challenges.cloudflare.com/turnstile/v0/siteverify', maxAge: '5m' })
 }
 
 /**
- * Cloudflare Turnstile. `verify` rejects if it cannot be asked, or calls the secret wrong.
+ * Cloudflare Turnstile. `verify` rejects if Cloudflare cannot be reached or does not know the secret.
  * https://developers.cloudflare.com/turnstile/get-started/server-side-validation/
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
  */

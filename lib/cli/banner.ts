@@ -1,5 +1,39 @@
+import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
-import type { DemoUser } from './demo-user.js'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
+import { OVERLOADED, USERNAME_TAKEN } from '../errors.js'
+import type { TokenAuth } from '../../types/token-auth.js'
+import { toTableMap } from './table-flags.js'
+
+export interface DemoUser {
+  username: string
+  password: string
+}
+
+/** Creates a user for trying the API if there is no user yet; otherwise resolves to `null`. Only the caller knows the password. */
+export async function createDemoUser (db: Kysely<any>, tokenAuth: TokenAuth): Promise<DemoUser | null> {
+  if (await hasUsers(db)) return null
+  const demo = { username: 'demo', password: randomBytes(15).toString('base64url') }
+  try {
+    await tokenAuth.createUser(demo)
+    return demo
+  } catch (error) {
+    // Another process was faster, and has printed its password.
+    if (error instanceof USERNAME_TAKEN) return null
+    if (!(error instanceof OVERLOADED)) throw error
+    // A slow machine is still busy with its first hash. A server that listens need not end for that.
+    await pause((error as unknown as { retryAfterSeconds: number }).retryAfterSeconds * 1000, undefined, { ref: false })
+    return await createDemoUser(db, tokenAuth)
+  }
+}
+
+async function hasUsers (db: Kysely<any>): Promise<boolean> {
+  const { sql } = await import('kysely')
+  const { createTables } = await import('../sql/tables.js')
+  const { rows } = await sql`select 1 from ${createTables(toTableMap({})).users} limit 1`.execute(db)
+  return rows.length > 0
+}
 
 export interface BannerFacts {
   address: AddressInfo
@@ -9,7 +43,7 @@ export interface BannerFacts {
   needsCaptcha: boolean
 }
 
-/** What `serve` prints when it listens. */
+/** The lines that `serve` prints when it listens. */
 export function toBanner ({ address, database, cache, demo, needsCaptcha }: BannerFacts): string[] {
   const url = toUrl(address)
   return [
@@ -17,11 +51,11 @@ export function toBanner ({ address, database, cache, demo, needsCaptcha }: Bann
     `  database  ${database}`,
     `  cache     ${cache}`,
     `  API docs  ${url}/docs`,
-    ...(demo === null ? [] : ['', `Made a user to try it out, shown this once: ${demo.username}, password ${demo.password}`]),
+    ...(demo === null ? [] : ['', `Created a user for trying the API (shown only once): ${demo.username}, password ${demo.password}`]),
     ...(demo === null || needsCaptcha ? [] : ['', ...toCurlLines(url, demo)]),
-    ...(needsCaptcha ? ['', 'RECAPTCHA_KEY is set: a login needs captchaToken, which the page\'s widget gives'] : []),
+    ...(needsCaptcha ? ['', 'RECAPTCHA_KEY is set: a login needs the captchaToken of the reCAPTCHA widget'] : []),
     '',
-    'Ctrl-C ends it'
+    'Press Ctrl-C to stop'
   ]
 }
 
@@ -33,7 +67,7 @@ function toCurlLines (url: string, { username, password }: DemoUser): string[] {
   ]
 }
 
-// A server that listens everywhere can be reached at the loopback address.
+// A server that listens on all addresses can be reached at the loopback address.
 function toUrl ({ address, family, port }: AddressInfo): string {
   const isIPv6 = family === 'IPv6'
   const host = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address

@@ -4,7 +4,7 @@ import type { Io } from './io.js'
 
 export interface Flag {
   type: 'boolean' | 'string'
-  /** What the help calls the value: `<port>`. */
+  /** The value's name in the help: `<port>`. */
   value?: string
   about: string
 }
@@ -17,7 +17,7 @@ export interface Definition<Given extends Flags> {
   /** The names of the arguments: `['username']`. */
   takes?: readonly string[]
   summary: string
-  /** Further lines of the help. */
+  /** More lines for the help. */
   details?: readonly string[]
   flags: Given
   /** Resolves to the exit code. */
@@ -31,7 +31,7 @@ export interface Command {
   run (io: Io, args: string[]): Promise<number>
 }
 
-const HELP = { help: { type: 'boolean', about: 'print this' } } as const
+const HELP = { help: { type: 'boolean', about: 'print this help' } } as const
 
 export function defineCommand<const Given extends Flags> (definition: Definition<Given>): Command {
   const help = describe(definition)
@@ -56,18 +56,18 @@ function parse<Given extends Flags> (args: string[], { name, flags }: Definition
   }
 }
 
-// Only names of flags are repeated: a value that was put there by mistake may be a secret.
+// Only names of flags are repeated. A value may be a secret that was typed there by mistake.
 function explain ({ code, message }: Error & { code?: string }, name: string): string {
   if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return message.split('\n')[0] as string
   const flag = /'(--?[^'=\s]*)/.exec(message)![1] as string
-  if (flag.startsWith('--pass')) return `${flag} is refused: everybody on this machine sees the arguments of a command; the password is asked for, or read from stdin`
+  if (flag.startsWith('--pass')) return `${flag} is refused: every user of this machine can see the arguments of a command; the password is read from the terminal or from stdin`
   return `Unknown option ${flag} of ${name}`
 }
 
 function readArguments (positionals: string[], { name, takes = [] }: Definition<Flags>): string[] {
   if (positionals.length === takes.length) return positionals
   const expected = takes.length === 0 ? 'no argument' : `one argument, the ${takes.join(', the ')}`
-  const hint = takes.length > 0 && positionals.length > takes.length ? '; a password is never an argument: it is asked for, or read from stdin' : ''
+  const hint = takes.length > 0 && positionals.length > takes.length ? '; a password is never an argument: it is read from the terminal or from stdin' : ''
   throw new INVALID_OPTION(`${name} takes ${expected}, got ${positionals.length}${hint}`)
 }
 
@@ -77,7 +77,7 @@ function describe ({ name, takes = [], summary, details = [], flags }: Definitio
   return [usage, '', summary, ...details, '', 'Options:', ...columns(options)].join('\n') + '\n'
 }
 
-/** Two columns, for a help. */
+/** Two aligned columns, for the help. */
 export function columns (rows: readonly (readonly [string, string])[]): string[] {
   const width = Math.max(...rows.map(([left]) => left.length))
   return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)

@@ -4,14 +4,14 @@ import { integer, refuse, text } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
 import type { Environment } from './io.js'
 
-/** A port of the text that a variable or a flag has. */
+/** A port, as the text of a variable or a flag. */
 export const port = number(integer({ min: 0, max: 65_535 }))
 export const host = text('a host name or an address', /^[\w.:%-]{1,255}$/)
 const expiry = number(integer({ min: 60, max: 3650 * 86_400 }))
 
 export type TrustProxy = boolean | string[]
 
-/** What `serve` reads of the environment, without the two servers. */
+/** The variables that `serve` reads, except DATABASE_URL and REDIS_URL. */
 export function readServeEnvironment (env: Environment) {
   return {
     port: read(env, 'PORT', port) ?? 3000,
@@ -30,12 +30,12 @@ export function readRedisUrl (env: Environment): string | null {
   return read(env, 'REDIS_URL', url('redis', 'rediss')) ?? null
 }
 
-// An empty variable is refused too: a deployment that lost its DATABASE_URL must not start on an empty database.
+// An empty variable is refused as well: a deployment with an empty DATABASE_URL must not start on an embedded database.
 function read<Result> (env: Environment, name: string, rule: Rule<Result>): Result | undefined {
   return env[name] === undefined ? undefined : rule(env[name], name)
 }
 
-/** A rule for numbers, for their text. */
+/** Applies a rule for numbers to text. */
 export function number (rule: Rule<number>): Rule<number> {
   return (value, path) => {
     const isNumber = typeof value === 'string' && /^\d{1,10}$/.test(value)
@@ -43,7 +43,7 @@ export function number (rule: Rule<number>): Rule<number> {
   }
 }
 
-// Neither of them is shown: both are secrets, or have a password in them.
+// The values are not shown: they are secrets or contain a password.
 function url (...schemes: string[]): Rule<string> {
   return (value, path) => {
     const isUrl = schemes.some((scheme) => String(value).startsWith(`${scheme}://`)) && URL.canParse(String(value))
@@ -70,7 +70,7 @@ function isNetwork (value: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
 }
 
-/** For a person: without user and password. */
+/** For display, without user and password. */
 export function labelOfRedis (url: string): string {
   const { hostname, port } = new URL(url)
   return `Redis at ${hostname || 'localhost'}:${port || '6379'}`

@@ -1,8 +1,8 @@
 const USAGE = 'FST_TOKEN_AUTH_INVALID_OPTION'
 
 const LISTENING: Record<string, string> = {
-  EADDRINUSE: 'something else listens there; choose another port with PORT or --port',
-  EACCES: 'it is not permitted; choose a port from 1024 on with PORT or --port',
+  EADDRINUSE: 'the port is in use; choose another one with PORT or --port',
+  EACCES: 'permission denied; choose a port of at least 1024 with PORT or --port',
   EADDRNOTAVAIL: 'this machine has no such address; choose another with HOST or --host'
 }
 
@@ -13,7 +13,7 @@ interface Failure extends Error {
   port?: number
 }
 
-/** One line for a person, and the exit code: 2 for a command that was called wrongly, 1 for one that failed. */
+/** One line to print, and the exit code: 2 for wrong usage, 1 for a failure. */
 export function explainFailure (error: unknown): { line: string, code: number } {
   const failure = error as Failure
   return { line: toLine(failure), code: failure.code === USAGE ? 2 : 1 }
@@ -24,7 +24,7 @@ function toLine ({ code = '', syscall, address, port, message, cause }: Failure)
   return cause === undefined ? message : `${message} (${reasonOf(cause)})`
 }
 
-/** What went wrong, of a driver's error; that of a name with several addresses has a code alone. */
+/** The reason in a driver's error. If a host name has several addresses, the error has only a code. */
 export function reasonOf (error: unknown): string {
   const { message, code } = error as Failure
   return message === '' ? String(code) : message

@@ -1,19 +1,17 @@
 import type { Kysely } from 'kysely'
 import { INVALID_OPTION } from '../errors.js'
-import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../sql/migrations/index.js'
-import type { TableMap } from '../sql/tables.js'
+import type { TableMap } from '../options/table-map.js'
 import { defineCommand } from './command.js'
 import type { FlagValues } from './command.js'
-import { print } from './io.js'
-import { MAPPING_FLAGS, toTableMap } from './table-flags.js'
+import { print, printable } from './io.js'
 import { DATA_FLAG, withDatabase } from './open-database.js'
-import { printable } from './printable.js'
+import { MAPPING_FLAGS, toTableMap } from './table-flags.js'
 
 const FLAGS = {
-  up: { type: 'boolean', about: 'apply what is missing (this is the default)' },
-  down: { type: 'boolean', about: 'take back the latest migration, which drops a table' },
-  yes: { type: 'boolean', about: 'needed with --down' },
-  status: { type: 'boolean', about: 'tell what is applied' },
+  up: { type: 'boolean', about: 'apply the missing migrations (the default)' },
+  down: { type: 'boolean', about: 'revert the latest migration, which drops a table' },
+  yes: { type: 'boolean', about: 'required with --down' },
+  status: { type: 'boolean', about: 'show which migrations are applied' },
   sql: { type: 'boolean', about: 'print the statements of --up or --down, without a database' },
   ...DATA_FLAG,
   ...MAPPING_FLAGS
@@ -23,13 +21,13 @@ type Values = FlagValues<typeof FLAGS>
 
 const VERBS = ['up', 'down', 'status'] as const
 
-/** `migrate`: makes the tables. */
+/** `migrate`. */
 export const migrate = defineCommand({
   name: 'migrate',
-  summary: 'make the tables, or take them back',
+  summary: 'create the tables, or drop them again',
   details: [
     'Safe to run twice, and from several processes at once.',
-    'Statements that --sql printed and that were run by hand are not recorded: do not use --up afterwards.'
+    'Migrations applied by hand from the output of --sql are not recorded: do not use --up afterwards.'
   ],
   flags: FLAGS,
   async run (io, values) {
@@ -47,32 +45,33 @@ export const migrate = defineCommand({
 
 function readVerb (values: Values): typeof VERBS[number] {
   const [verb = 'up', other] = VERBS.filter((name) => values[name] === true)
-  if (other !== undefined) throw new INVALID_OPTION(`Only one of --${verb} and --${other} can be`)
+  if (other !== undefined) throw new INVALID_OPTION(`--${verb} and --${other} exclude each other`)
   if (values.sql === true && verb === 'status') throw new INVALID_OPTION('--sql goes with --up or --down')
   if (verb !== 'down' || values.sql === true || values.yes === true) return verb
-  throw new INVALID_OPTION('--down drops a table and everything in it: say --yes as well if that is what you want')
+  throw new INVALID_OPTION('--down drops a table and everything in it: add --yes to confirm')
 }
 
-// Statements are printed as they are, for with another name they would make another table.
+// Statements are printed unchanged: an escaped name would create another table.
 function refuseUnprintable (values: Values): void {
   const [flag] = Object.entries(values).find(([, value]) => printable(String(value)) !== String(value)) ?? []
   if (flag !== undefined) throw new INVALID_OPTION(`--sql prints no control characters, and --${flag} has one`)
 }
 
 async function toSql (verb: 'up' | 'down' | 'status', map: TableMap): Promise<string> {
-  if (map.users.idType === null) throw new INVALID_OPTION('--sql asks no database, so your own users table needs --id-type: uuid, integer, bigint or text')
+  if (map.users.idType === null) throw new INVALID_OPTION('--sql does not connect to the database, so your own users table needs --id-type: uuid, integer, bigint or text')
+  const { printMigrations } = await import('../sql/migrations/index.js')
   const statements = await printMigrations(map, verb as 'up' | 'down')
   return statements.map((statement) => `${statement};\n`).join('')
 }
 
 async function carryOut (verb: 'up' | 'down' | 'status', db: Kysely<any>, map: TableMap): Promise<string[]> {
-  if (verb === 'status') return await tellStatus(db, map)
+  const { migrateDown, migrateUp, migrationStatus } = await import('../sql/migrations/index.js')
+  if (verb === 'status') return toStatusLines(await migrationStatus(db, map))
   const names = verb === 'up' ? await migrateUp(db, map) : await migrateDown(db, map)
-  if (names.length === 0) return [verb === 'up' ? 'Nothing to do: every migration is applied' : 'Nothing to take back: no migration is applied']
-  return names.map((name) => `${verb === 'up' ? 'Applied' : 'Took back'} ${name}`)
+  if (names.length === 0) return [verb === 'up' ? 'Nothing to do: every migration is applied' : 'Nothing to revert: no migration is applied']
+  return names.map((name) => `${verb === 'up' ? 'Applied' : 'Reverted'} ${name}`)
 }
 
-async function tellStatus (db: Kysely<any>, map: TableMap): Promise<string[]> {
-  const migrations = await migrationStatus(db, map)
+function toStatusLines (migrations: readonly { name: string, executedAt?: Date | undefined }[]): string[] {
   return migrations.map(({ name, executedAt }) => `${name}  ${executedAt === undefined ? 'missing' : `applied ${executedAt.toISOString()}`}`)
 }

@@ -4,14 +4,14 @@ import { Writable } from 'node:stream'
 import { COMMAND_FAILED } from '../errors.js'
 import type { Io } from './io.js'
 
-/** A new password: asked for twice at a terminal, without an echo, else the first line of stdin. */
+/** A new password: entered twice at a terminal, without echo, or the first line of stdin. */
 export async function readPassword (io: Io): Promise<string> {
   const isTerminal = io.stdin.isTTY === true
   const lines = openLines(io, isTerminal)
-  // One reader for both lines: a second one would miss what is pasted at once.
+  // One reader for both lines: a second one would miss lines that are pasted together.
   const next = readerOf(lines)
   try {
-    return isTerminal ? await askTwice(io, next) : await next()
+    return isTerminal ? await promptTwice(io, next) : await next()
   } finally {
     lines.close()
   }
@@ -34,12 +34,12 @@ function readerOf (lines: Interface): () => Promise<string> {
   }
 }
 
-async function askTwice ({ stderr }: Io, next: () => Promise<string>): Promise<string> {
-  const ask = async (question: string) => {
-    stderr.write(question)
+async function promptTwice ({ stderr }: Io, next: () => Promise<string>): Promise<string> {
+  const prompt = async (label: string) => {
+    stderr.write(label)
     return await next().finally(() => stderr.write('\n'))
   }
-  const password = await ask('Password: ')
-  if (password === await ask('The same again: ')) return password
-  throw new COMMAND_FAILED('The two passwords are not the same: nothing was changed')
+  const password = await prompt('Password: ')
+  if (password === await prompt('Repeat the password: ')) return password
+  throw new COMMAND_FAILED('The two passwords differ: nothing was changed')
 }

@@ -1,15 +1,13 @@
 import { INVALID_OPTION } from '../errors.js'
 import { columns } from './command.js'
-import { createUser } from './create-user.js'
 import { explainFailure } from './failure.js'
 import { print } from './io.js'
 import type { Io } from './io.js'
 import { migrate } from './migrate.js'
+import { version } from './packages.js'
 import { prune } from './prune.js'
-import { revokeUser } from './revoke-user.js'
 import { serve } from './serve.js'
-import { setPassword } from './set-password.js'
-import { version } from './version.js'
+import { createUser, revokeUser, setPassword } from './users.js'
 
 const COMMANDS = [serve, migrate, createUser, setPassword, revokeUser, prune]
 
@@ -18,24 +16,24 @@ const HELP = `Usage: fastify-token-auth <command> [options]
 Commands:
 ${columns(COMMANDS.map(({ name, summary }) => [name, summary])).join('\n')}
 
-Every command tells its options with --help.
+Run a command with --help to see its options.
 
 Environment:
 ${columns([
-  ['DATABASE_URL', 'postgres://user:password@host:port/database; without it, an embedded database in .data'],
-  ['REDIS_URL', 'redis:// or rediss://; without it, a cache in the process'],
-  ['PORT, HOST', 'where serve listens; 3000 and 127.0.0.1'],
-  ['TOKEN_EXPIRY_IN_SECONDS', 'how long a login lasts, 60 or more; 30 days'],
-  ['RECAPTCHA_KEY', 'the secret key of reCAPTCHA version 2; a login then needs its answer'],
-  ['TRUST_PROXY', 'whose X-Forwarded-For is believed: a list of addresses or networks such as 10.0.0.0/8, false, or true']
+  ['DATABASE_URL', 'postgres://user:password@host:port/database (default: an embedded database in .data)'],
+  ['REDIS_URL', 'redis://host:port, or rediss:// for TLS (default: a cache in the process)'],
+  ['PORT, HOST', 'the address that serve listens on (default 3000 and 127.0.0.1)'],
+  ['TOKEN_EXPIRY_IN_SECONDS', 'the life of a token, 60 or more (default 30 days)'],
+  ['RECAPTCHA_KEY', 'the secret key of reCAPTCHA version 2; logins then need a captcha'],
+  ['TRUST_PROXY', 'the proxies whose X-Forwarded-For is trusted: addresses or networks such as 10.0.0.0/8, false, or true']
 ]).join('\n')}
 
-Exit codes: 0 done, 1 failed, 2 called wrongly.
+Exit codes: 0 success, 1 failure, 2 wrong usage.
 `
 
-/** Runs a command; resolves to the exit code. Failures are told in a line on stderr. */
+/** Runs a command and resolves to the exit code. A failure is printed as one line on stderr. */
 export async function run (args: string[], io: Io): Promise<number> {
-  // A reader that goes away, such as `head`, or the end of a server's log, ends no command.
+  // A command goes on when the reader of its output ends, such as `head`.
   for (const stream of [io.stdout, io.stderr]) stream.on('error', () => {})
   try {
     return await dispatch(args, io)
@@ -49,12 +47,12 @@ export async function run (args: string[], io: Io): Promise<number> {
 async function dispatch ([name, ...rest]: string[], io: Io): Promise<number> {
   const command = COMMANDS.find((candidate) => candidate.name === name)
   if (command !== undefined) return await command.run(io, rest)
-  if (name === '--help' || name === 'help') return tell(io, HELP)
-  if (name === '--version') return tell(io, `${version}\n`)
+  if (name === '--help' || name === 'help') return show(io, HELP)
+  if (name === '--version') return show(io, `${version}\n`)
   throw new INVALID_OPTION(`${name === undefined ? 'No command' : `Unknown command ${JSON.stringify(name)}`}; there are: ${COMMANDS.map(({ name }) => name).join(', ')} (and --help, --version)`)
 }
 
-function tell ({ stdout }: Io, text: string): number {
+function show ({ stdout }: Io, text: string): number {
   stdout.write(text)
   return 0
 }

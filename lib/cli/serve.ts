@@ -2,25 +2,22 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { recaptcha } from '../captcha/recaptcha.js'
 import { oneOf } from '../options/rules.js'
-import { toBanner } from './banner.js'
+import { createDemoUser, toBanner } from './banner.js'
+import type { DemoUser } from './banner.js'
 import { defineCommand } from './command.js'
 import type { FlagValues } from './command.js'
-import { createDemoUser } from './demo-user.js'
-import type { DemoUser } from './demo-user.js'
 import { host, labelOfRedis, port, readRedisUrl, readServeEnvironment } from './environment.js'
-import { print } from './io.js'
+import { print, untilSignal } from './io.js'
 import type { Environment, Io } from './io.js'
 import { DATA_FLAG, withDatabase } from './open-database.js'
 import type { CliDatabase } from './open-database.js'
-import { createServer } from './server.js'
-import { untilSignal } from './shutdown.js'
 
 const FLAGS = {
   memory: { type: 'boolean', about: 'keep the embedded database in memory' },
   ...DATA_FLAG,
-  'no-demo': { type: 'boolean', about: 'make no user for trying it out; none is made either if NODE_ENV is production' },
-  port: { type: 'string', value: '<port>', about: 'instead of PORT (default 3000, 0: any that is free)' },
-  host: { type: 'string', value: '<host>', about: 'instead of HOST (default 127.0.0.1, this machine alone)' },
+  'no-demo': { type: 'boolean', about: 'create no user for trying the API; none is created if NODE_ENV is production either' },
+  port: { type: 'string', value: '<port>', about: 'overrides PORT (default 3000, 0 for any free port)' },
+  host: { type: 'string', value: '<host>', about: 'overrides HOST (default 127.0.0.1, reachable from this machine only)' },
   'log-level': { type: 'string', value: '<level>', about: 'trace, debug, info, warn, error, fatal or silent (default warn)' }
 } as const
 
@@ -34,14 +31,14 @@ type Settings = ReturnType<typeof readSettings>
 /** `serve`. */
 export const serve = defineCommand({
   name: 'serve',
-  summary: 'serve the API, with its docs at /docs',
-  details: ['Migrates the database by itself. Runs on an embedded database and a cache in the process until DATABASE_URL and REDIS_URL are set.'],
+  summary: 'start a server with the API, and its docs at /docs',
+  details: ['Migrates the database first. Without DATABASE_URL it uses an embedded database, without REDIS_URL a cache in the process.'],
   flags: FLAGS,
   async run (io, values) {
     const settings = readSettings(io.env, values)
     const { signalled, forget } = untilSignal(io)
     try {
-      await withDatabase(io.env, values, (database) => serveUntil(signalled, io, settings, database))
+      await withDatabase(io.env, values, (database) => serveUntil(signalled, io, settings, database), (line) => print(io.stdout, line))
       return 0
     } finally {
       forget()
@@ -62,11 +59,11 @@ function readSettings (env: Environment, values: Values) {
 }
 
 async function serveUntil (signalled: Promise<void>, io: Io, settings: Settings, database: CliDatabase): Promise<void> {
-  if (settings.trustProxy === true) print(io.stderr, 'TRUST_PROXY=true: whoever connects is believed about its address, and so escapes the login limit; name your proxies instead')
+  if (settings.trustProxy === true) print(io.stderr, 'TRUST_PROXY=true: every client can claim any address and so evade the login limit; list your proxies instead')
   const app = await open(io, settings, database)
   try {
     await app.listen({ port: settings.port, host: settings.host })
-    // A database that hangs meanwhile holds up no signal.
+    // A signal must work even if the database hangs meanwhile.
     await Promise.race([signalled, introduce(app, io, settings, database)])
     await signalled
   } finally {
@@ -74,19 +71,20 @@ async function serveUntil (signalled: Promise<void>, io: Io, settings: Settings,
   }
 }
 
-// Not before it listens: the password of a server that does not would never be seen.
+// After it listens: if it could not listen, nobody would see the password of the demo user.
 async function introduce (app: FastifyInstance, io: Io, settings: Settings, database: CliDatabase): Promise<void> {
   const demo = settings.wantsDemo ? await createDemoUser(database.db, app.tokenAuth) : null
   print(io.stdout, ...await toLines(app, settings, database, demo))
 }
 
-// Requests under way are answered; connections that only stand, or send no end of a request, are cut.
+// Requests in flight are answered. Idle connections and those with an unfinished request are closed after the grace period.
 async function closeWithin (app: FastifyInstance, graceMs: number): Promise<void> {
   const timer = setTimeout(() => app.server.closeAllConnections(), graceMs)
   await app.close().finally(() => clearTimeout(timer))
 }
 
 async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trustProxy, logLevel }: Settings, { db }: CliDatabase): Promise<FastifyInstance> {
+  const { createServer } = await import('./server.js')
   return await createServer({
     auth: {
       database: db,
@@ -97,14 +95,14 @@ async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trust
     },
     trustProxy,
     logLevel,
-    // A log's line is JSON, in which an escaped character is the same text.
+    // Log lines are JSON, in which an escaped character has the same meaning.
     logs: { write: (line) => print(stdout, line.trimEnd()) }
   })
 }
 
 async function toLines (app: FastifyInstance, { redisUrl, recaptchaKey }: Settings, { label, isEmbedded }: CliDatabase, demo: DemoUser | null): Promise<string[]> {
   const { cache } = await app.tokenAuth.health()
-  const own = isEmbedded ? 'in this process' : 'in this process: right for one process only, set REDIS_URL for several'
+  const own = isEmbedded ? 'in this process' : 'in this process, for one process only: set REDIS_URL to run several'
   return toBanner({
     address: app.server.address() as AddressInfo,
     database: label,

@@ -1,24 +1,24 @@
 import { INVALID_OPTION } from '../errors.js'
 import { readTableMap } from '../options/read.js'
-import type { TableMap } from '../sql/tables.js'
+import type { TableMap } from '../options/table-map.js'
 import type { AuthPluginOptions } from '../../types/options.js'
 import type { FlagValues } from './command.js'
 
-/** Where the tables are, for hosts that have a users table of their own. */
+/** Names of the tables and columns, for hosts with a users table of their own. */
 export const MAPPING_FLAGS = {
   'users-table': { type: 'string', value: '<name>', about: 'your own users table' },
-  'users-schema': { type: 'string', value: '<name>', about: 'its schema' },
-  'id-column': { type: 'string', value: '<name>', about: 'its key (default id)' },
-  'id-type': { type: 'string', value: '<type>', about: 'the key\'s type: uuid, integer, bigint or text (default: the database is asked)' },
-  'username-column': { type: 'string', value: '<name>', about: 'what a login names (default username)' },
-  'password-column': { type: 'string', value: '<name>', about: 'the password\'s hash (default password_hash)' },
+  'users-schema': { type: 'string', value: '<name>', about: 'the schema of that table' },
+  'id-column': { type: 'string', value: '<name>', about: 'the primary key (default id)' },
+  'id-type': { type: 'string', value: '<type>', about: 'the type of the key: uuid, integer, bigint or text (default: read from the database)' },
+  'username-column': { type: 'string', value: '<name>', about: 'the username (default username)' },
+  'password-column': { type: 'string', value: '<name>', about: 'the password hash (default password_hash)' },
   'active-column': { type: 'string', value: '<name>', about: 'whether the user may log in (default active), "none" without one' },
-  'last-login-column': { type: 'string', value: '<name>', about: 'when the user did (default last_login), "none" without one' },
+  'last-login-column': { type: 'string', value: '<name>', about: 'the time of the last login (default last_login), "none" without one' },
   'tokens-table': { type: 'string', value: '<name>', about: 'the table of tokens (default auth_tokens)' },
-  'tokens-schema': { type: 'string', value: '<name>', about: 'its schema' }
+  'tokens-schema': { type: 'string', value: '<name>', about: 'the schema of that table' }
 } as const
 
-/** The options that the flags stand for. */
+/** The plugin option of each flag. */
 const PATHS: Record<keyof typeof MAPPING_FLAGS, string> = {
   'users-table': 'users.table',
   'users-schema': 'users.schema',
@@ -37,7 +37,7 @@ const NULLABLE = ['active-column', 'last-login-column']
 export type Mapping = FlagValues<typeof MAPPING_FLAGS>
 export type MappedOptions = Pick<AuthPluginOptions, 'users' | 'token'>
 
-/** The plugin's options that say the same as the flags. */
+/** The plugin options that the flags set. */
 export function toOptions (values: Mapping): MappedOptions {
   const options = {}
   for (const [flag, path] of Object.entries(PATHS)) {

@@ -1,15 +1,15 @@
 import type { AuthPluginOptions } from '../../types/options.js'
+import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
-import { isPlainObject, refuse, refuseMissing } from './rules.js'
-import type { Rule } from './rules.js'
+import { isPlainObject, readTable, refuse, refuseMissing } from './rules.js'
 import { toTableMap } from './table-map.js'
-import type { TableMap } from '../sql/tables.js'
+import type { TableMap } from './table-map.js'
 
-/** Fastify's own register options that may stand beside ours. */
+/** Fastify's own options of `register`, which are allowed beside ours. */
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
-/** Groups of options, with what they may be as well. */
+/** Groups of options, with the other values that they accept. */
 const GROUPS: Record<string, unknown[]> = {
   token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
@@ -53,7 +53,7 @@ export function readOptions (options: AuthPluginOptions) {
     },
     rateLimit: options.rateLimit === false ? null : rateLimit(values),
     accountLimit: options.accountLimit === false ? null : accountLimit(values),
-    captcha: typeof values.captcha === 'function' ? { verify: values.captcha } : values.captcha,
+    captcha: values.captcha === null ? null : readCaptcha(values.captcha),
     hasher: values.hasher,
     verifiers: values.verifiers,
     hashing: { concurrency: values['hashing.concurrency'], queue: values['hashing.queue'], maxWaitMs: values['hashing.maxWait'] },
@@ -74,7 +74,7 @@ export function readOptions (options: AuthPluginOptions) {
   })
 }
 
-// `false` switches a limit off; its settings are then read as if they were left out.
+// `false` switches a limit off. Its settings are then read as if they were missing.
 function withoutFalse ({ rateLimit, accountLimit, ...options }: AuthPluginOptions): object {
   return { ...options, rateLimit: rateLimit || undefined, accountLimit: accountLimit || undefined }
 }
@@ -83,7 +83,7 @@ function asTyped (username: string): string {
   return username
 }
 
-// What goes wrong in it is not told: its error may quote the name, which may be a password.
+// Its error is not passed on: it may quote the username, and users type passwords there.
 function checked (canonicalize: (username: string) => unknown): (username: string) => string {
   return (username) => {
     let name: unknown
@@ -97,11 +97,8 @@ function checked (canonicalize: (username: string) => unknown): (username: strin
 }
 
 function readAll (options: object): Values {
-  const entries = Object.entries(OPTIONS).map(([path, { fallback, rule }]) => {
-    const given = path.split('.').reduce<any>((value, key) => value?.[key], options)
-    return [path, (rule as Rule<unknown>)(given ?? (given === null ? null : fallback), path)]
-  })
-  return Object.fromEntries(entries) as Values
+  const given = Object.keys(OPTIONS).map((path) => [path, path.split('.').reduce<any>((value, key) => value?.[key], options)])
+  return readTable<Values>(OPTIONS, Object.fromEntries(given), { prefix: '' })
 }
 
 function refuseUnknown (group: object, at: string): void {
@@ -110,7 +107,7 @@ function refuseUnknown (group: object, at: string): void {
     if (Object.hasOwn(OPTIONS, path) || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
     if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
     if (value === undefined || GROUPS[path]!.includes(value)) continue
-    // A text in its place, as in `password: '...'`, may be a secret.
+    // A string in its place, as in `password: '...'`, may be a secret.
     if (!isPlainObject(value)) refuse(path, 'an object', value, typeof value === 'string' ? 'a string' : undefined)
     refuseUnknown(value, `${path}.`)
   }
@@ -121,7 +118,7 @@ function siblings (at: string): string[] {
   return [...new Set(names)]
 }
 
-// A quarter of the idle limit at most: a touch that waits may not make a used session look idle.
+// At most a quarter of the idle limit: a delayed touch must not make a used session look idle.
 function touchInterval (values: Values): number {
   const idleTtl = values['token.idleTtl']
   return idleTtl === null ? values['token.touchInterval'] : Math.min(values['token.touchInterval'], idleTtl / 4)
@@ -140,7 +137,7 @@ function accountLimit (values: Values) {
   return { shared: { free: max, ...waits }, local: { free: localMax(values, 'accountLimit'), ...waits } }
 }
 
-// Without Redis nobody knows how many processes count: with two of them the sum is what was asked for.
+// The number of processes is unknown. With two of them, half of the limit each adds up to the limit.
 function localMax (values: Values, limit: 'rateLimit' | 'accountLimit'): number {
   const max = values[`${limit}.max`]
   const given = values[`${limit}.localMax`] ?? Math.ceil(max / 2)
@@ -153,7 +150,7 @@ function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: n
   return { ttlMs: values['cache.near.ttl'], max: values['cache.near.max'] }
 }
 
-/** The table map alone, for tools that know no other option. */
+/** Only the table map, for tools that have no other option. */
 export function readTableMap (options: Pick<AuthPluginOptions, 'users' | 'token'>): TableMap {
   return readOptions({ ...options, database: {} }).map
 }

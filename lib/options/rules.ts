@@ -1,8 +1,56 @@
 import { parse } from '@lukeed/ms'
 import { INVALID_OPTION } from '../errors.js'
 
-/** Turns what the host wrote into what the code uses, or throws an error that names the option. */
+/** Turns an option's value into the value that the code uses, or throws an error that names the option. */
 export type Rule<Result> = (value: unknown, path: string) => Result
+
+/** An option's default and its rule. Without a default (`undefined`) the rule decides whether the option may be missing. */
+export interface Entry<Result> { fallback: unknown, rule: Rule<Result> }
+
+/** The options of one function or group. */
+export type Table<Values> = { [Name in keyof Values]-?: Entry<Values[Name]> }
+
+/** How errors name the options. */
+export interface Place {
+  /** Begins an option's path: `'captcha.'`. */
+  prefix: string
+  /** The function that takes the options, such as `'bcrypt()'`, for errors about an unknown one. */
+  owner?: string
+  /** A correct call, for errors about a value that is not an object. */
+  example?: string
+}
+
+export function entry<Result> (fallback: unknown, rule: Rule<Result>): Entry<Result> {
+  return { fallback, rule }
+}
+
+/**
+ * Checks options against a table and fills in the defaults. The given object is neither changed nor kept.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
+ */
+export function readTable<Values extends object> (table: Table<Values>, given: unknown, place: Place): Values {
+  const group = place.owner ?? (place.prefix.slice(0, -1) || 'options')
+  if (!isPlainObject(given)) return place.example === undefined ? refuse(group, 'an object', given) : refuseCall(group, place.example)
+  refuseUnknown(table, given, place)
+  const values = Object.entries<Entry<unknown>>(table).map(([name, { fallback, rule }]) => {
+    const value = given[name]
+    return [name, rule(value === undefined ? fallback : value, place.prefix + name)]
+  })
+  return Object.fromEntries(values) as Values
+}
+
+// The value may be the secret itself, so it is not shown.
+function refuseCall (group: string, example: string): never {
+  throw new INVALID_OPTION(`${group} must be made with an object: ${example}`)
+}
+
+// A misspelled option would leave a default in force that nobody has chosen.
+function refuseUnknown (table: object, given: object, { prefix, owner }: Place): void {
+  const unknown = Object.keys(given).find((name) => !Object.hasOwn(table, name))
+  if (unknown === undefined) return
+  const named = owner === undefined ? `"${prefix}${unknown}"` : `"${unknown}" of ${owner}`
+  throw new INVALID_OPTION(`Unknown option ${named}; there are: ${Object.keys(table).join(', ')}`)
+}
 
 const NO_URL = { protocol: '', hostname: '', username: '', password: '' }
 
@@ -32,9 +80,13 @@ function seconds (ms: number): string {
 }
 
 export function integer ({ min, max }: { min: number, max: number }): Rule<number> {
-  return (value, path) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+  return (value, path) => Number.isInteger(value) && isWithin(value as number, { min, max })
     ? value as number
     : refuse(path, `an integer from ${min} to ${max}`, value)
+}
+
+export function isWithin (value: number, { min, max }: { min: number, max: number }): boolean {
+  return value >= min && value <= max
 }
 
 export function oneOf<Value extends string> (...values: Value[]): Rule<Value> {
@@ -45,10 +97,10 @@ export function text (expected: string, pattern: RegExp): Rule<string> {
   return (value, path) => typeof value === 'string' && pattern.test(value) ? value : refuse(path, expected, value)
 }
 
-/** Where something secret is sent: https, unencrypted only where nobody can listen. */
+/** An address that secrets are sent to: https, or http on this machine. */
 export function httpsUrl (value: unknown, path: string): string {
   const { protocol, hostname, username, password } = typeof value === 'string' && URL.canParse(value) ? new URL(value) : NO_URL
-  // fetch refuses them, and they are not ours to show.
+  // fetch refuses credentials in a URL. They are not shown.
   if (username !== '' || password !== '') return refuse(path, 'an https URL', value, 'one with a name or a password in it')
   const isLocal = protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
   return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value, typeof value === 'string' ? 'another text' : undefined)
@@ -69,7 +121,7 @@ export function list<Item> (item: Rule<Item>, { min }: { min: number }): Rule<re
   }
 }
 
-/** `null` or what the rule says. */
+/** `null`, or a value that the rule accepts. */
 export function nullable<Result> (rule: Rule<Result>): Rule<Result | null> {
   return (value, path) => value === null ? null : rule(value, path)
 }
@@ -78,7 +130,7 @@ export function isPlainObject (value: unknown): value is Record<string, unknown>
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** What passes one of the tests; the value itself is used. A text in its place may be a secret, so it is not shown. */
+/** A value that passes one of the tests, unchanged. A string in its place may be a secret, so it is not shown. */
 export function handle<Handle> (expected: string, ...tests: ((value: unknown) => boolean)[]): Rule<Handle> {
   return (value, path) => {
     if (tests.some((test) => test(value))) return value as Handle
@@ -86,18 +138,18 @@ export function handle<Handle> (expected: string, ...tests: ((value: unknown) =>
   }
 }
 
-/** Refuses an address that is there without a value, as from an unset variable: the driver would go to its default, this machine. */
+/** Refuses a URL that is present but empty, as from an unset variable: the driver would connect to its default, this machine. */
 export function refuseMissing (group: object, name: string, path: string): void {
   const value = (group as Record<string, unknown>)[name]
   if (Object.hasOwn(group, name) && (typeof value !== 'string' || value === '')) refuse(`${path}.${name}`, 'a URL', value)
 }
 
-/** An object with all of the methods. */
+/** An object with all of these methods. */
 export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
   return handle<Port>(expected, hasMethods(...methods))
 }
 
-/** Whether a value is an object with all of the methods. */
+/** Whether a value is an object with all of these methods. */
 export function hasMethods (...methods: string[]): (value: unknown) => boolean {
   return (value) => methods.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
 }

@@ -1,9 +1,23 @@
 import type { AuthPluginOptions } from '../../types/options.js'
 import { INVALID_OPTION } from '../errors.js'
 import type { Values } from './table.js'
-import type { TableMap } from '../sql/tables.js'
 
-/** Where users and tokens are, of the values that `readOptions` has read. */
+/** Where users and tokens are stored and how their columns are named, with every default filled in. */
+export interface TableMap {
+  users: {
+    schema: string | null
+    table: string
+    columns: { id: string, username: string, passwordHash: string, active: string | null, lastLogin: string | null }
+    select: readonly string[]
+    activeWhen: string | null
+    /** Whether our migrations create the users table. */
+    isOwn: boolean
+    idType: 'uuid' | 'integer' | 'bigint' | 'text' | null
+  }
+  tokens: { schema: string | null, table: string }
+}
+
+/** The table map of the values that `readOptions` has read. */
 export function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
   refuseSecretColumns(values)
   const { table, columns, activeWhen } = options.users ?? {}

@@ -3,20 +3,15 @@ import type { AuthHooks } from '../../types/events.js'
 import type { DatabaseOption, Now, RandomBytes, RedisOption, UsersOptions } from '../../types/options.js'
 import type { CaptchaOption } from '../../types/captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '../../types/passwords.js'
-import { boolean, callable, duration, handle, hasMethods, integer, isPlainObject, list, nullable, oneOf, text, withMethods } from './rules.js'
+import { boolean, callable, duration, entry, handle, hasMethods, integer, isPlainObject, list, nullable, oneOf, text, withMethods } from './rules.js'
 import type { Rule } from './rules.js'
-import { isKysely, isPool } from '../sql/database.js'
-import { isClient } from '../redis/client.js'
+import { isClient, isKysely, isPool } from './handles.js'
 
 const SECOND = 1000
 
 const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
 
-function entry<Result> (fallback: unknown, rule: Rule<Result>): { fallback: unknown, rule: Rule<Result> } {
-  return { fallback, rule }
-}
-
-/** Every option, its default and its rule: the one table. `undefined` means "none by default". */
+/** Every option with its default and its rule. */
 export const OPTIONS = {
   database: entry(undefined, handle<DatabaseOption>('a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }', isKysely, isPool, isPlainObject)),
   redis: entry(null, nullable(handle<RedisOption>('an ioredis client, its options such as { url }, or true for fastify.redis', (value) => value === true, isClient, isPlainObject))),

@@ -1,56 +1,65 @@
-import { Piscina } from 'piscina'
+import type { Piscina } from 'piscina'
 import type { BcryptTask } from './bcrypt-worker.js'
-import { createInFlight } from './under-way.js'
+import { createInFlight } from './in-flight.js'
+import type { InFlight } from './in-flight.js'
 
 const IDLE_MS = 30_000
 
 export interface BcryptThreads {
   hash (password: string, salt: string): Promise<string>
   compare (password: string, hash: string): Promise<boolean>
-  /** Ends the threads when their work is done; a later task starts them again. */
+  /** Ends the threads when their work is done. A later task starts new ones. */
   close (): Promise<void>
 }
 
 export interface BcryptThreadsSettings {
   threads: number
-  /** The module of the threads. */
+  /** The module that the threads run. */
   worker?: string
 }
 
-/** A pool, and why no thread of it can be started. */
-interface Started { pool: Piscina, failure: Error | null }
+interface StartedPool {
+  pool: Promise<Piscina>
+  tasks: InFlight
+  /** Why no thread of the pool can be started. */
+  failure: Error | null
+}
 
 const WORKER = new URL('./bcrypt-worker.js', import.meta.url).href
 
 /**
- * bcryptjs in worker threads, started by the first tasks and ended after 30 s without one. On the main thread one login
- * would hold up everything else for a tenth of a second at a time, and make a healthy Redis look dead.
+ * bcryptjs in worker threads. The first tasks start them, and they end after 30 s without a task. On the main thread one login
+ * would block the event loop for a tenth of a second at a time, and make a healthy Redis look unreachable.
  */
 export function createBcryptThreads ({ threads, worker = WORKER }: BcryptThreadsSettings): BcryptThreads {
-  let started: Started | null = null
-  let underWay = createInFlight()
+  let started: StartedPool | null = null
 
-  function start (): Started {
-    underWay = createInFlight()
+  async function createPool (starting: Omit<StartedPool, 'pool'>): Promise<Piscina> {
+    // Loaded here, because a process that checks no password does not need it.
+    const { Piscina } = await import('piscina')
     const pool = new Piscina({ filename: worker, minThreads: 0, maxThreads: threads, idleTimeout: IDLE_MS })
-    const starting: Started = { pool, failure: null }
-    // Nobody else listens: a thread that cannot be loaded, as where a bundler left its file out, would end the process.
-    pool.on('error', (error) => giveUp(starting, error))
-    return starting
+    // Without a listener, a thread that cannot be loaded (a bundler may leave its file out) would end the process.
+    pool.on('error', (error) => giveUp(starting, pool, error))
+    return pool
   }
 
-  // What waits for a thread would wait for ever. While other threads live they go on; a later task starts a pool anew.
-  function giveUp (failed: Started, { message }: Error): void {
-    if (failed.pool.threads.length > 0) return
+  function start (): StartedPool {
+    const starting = { tasks: createInFlight(), failure: null }
+    return Object.assign(starting, { pool: createPool(starting) })
+  }
+
+  // Tasks in the queue would wait for ever. The pool is kept while it has other threads; otherwise a later task starts a new one.
+  function giveUp (failed: Omit<StartedPool, 'pool'>, pool: Piscina, { message }: Error): void {
+    if (pool.threads.length > 0) return
     failed.failure ??= new Error(`bcrypt's threads cannot be started: ${message}`)
     if (started === failed) started = null
-    failed.pool.destroy()
+    pool.destroy()
   }
 
   async function run (task: BcryptTask): Promise<unknown> {
     const current = started ??= start()
     try {
-      return await underWay.track(current.pool.run(task))
+      return await current.tasks.track(current.pool.then((pool) => pool.run(task)))
     } catch (error) {
       throw current.failure ?? error
     }
@@ -62,9 +71,10 @@ export function createBcryptThreads ({ threads, worker = WORKER }: BcryptThreads
     async close () {
       const closing = started
       started = null
-      // piscina's own close drops what waits for a thread.
-      await underWay.settled()
-      await closing?.pool.destroy()
+      // Piscina's own close drops the tasks in its queue.
+      await closing?.tasks.settled()
+      const pool = await closing?.pool
+      await pool?.destroy()
     }
   }
 }

@@ -6,24 +6,24 @@ import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
 import { atMostEvery } from '../tools/quiet-log.js'
 import { redactSecrets } from '../tools/redact.js'
 
-/** Throws where the password breaks the rule. */
-export type OutsideRule = (password: string, username: string) => Promise<void>
+/** Throws if the password breaks the rule. */
+export type ExternalRule = (password: string, username: string) => Promise<void>
 
-const QUIET_MS = 60_000
+const REPORT_MS = 60_000
 
-/** The host's own rule. Without an answer nothing is accepted: @throws `FST_TOKEN_AUTH_UNAVAILABLE` */
-export function createHostRule (rule: PasswordRule, timeoutMs: number): OutsideRule {
+/** The host's own rule. Without an answer no password is accepted. @throws `FST_TOKEN_AUTH_UNAVAILABLE` */
+export function createHostRule (rule: PasswordRule, timeoutMs: number): ExternalRule {
   const expired = () => new Error(`password.check took longer than ${timeoutMs} ms`)
   return async (password, username) => {
-    const ask = async () => readAnswer(await rule(password, { username }))
-    const fault = await withDeadline(ask(), { timeoutMs, expired })
+    const check = async () => readFault(await rule(password, { username }))
+    const fault = await withDeadline(check(), { timeoutMs, expired })
       .catch((error) => { throw new UNAVAILABLE({ cause: redactSecrets(error, password) }) })
     if (fault !== '') throw new PASSWORD_REFUSED(fault)
   }
 }
 
-// `true` may mean "good" or "wrong": nobody knows, so it is no answer.
-function readAnswer (answer: unknown): string {
+// `true` could mean "good" or "wrong", so it is not an answer.
+function readFault (answer: unknown): string {
   if (typeof answer === 'string') return answer
   if (answer === null || answer === undefined) return ''
   throw new Error(`password.check must return a text or nothing, not a value of type ${typeof answer}`)
@@ -35,20 +35,22 @@ export interface BreachedRuleSettings {
   monotonicNow: Now
 }
 
-/** A list that cannot be asked accepts: a service far away may not keep people from changing a password. It is logged once a minute. */
-export function createBreachedRule (list: BreachedPasswords, { timeoutMs, logger, monotonicNow }: BreachedRuleSettings): OutsideRule {
+/**
+ * Refuses passwords that the list knows. If the list does not answer, the password is accepted, because an outage of a remote service
+ * must not keep users from changing a password. That is logged once a minute.
+ */
+export function createBreachedRule (list: BreachedPasswords, { timeoutMs, logger, monotonicNow }: BreachedRuleSettings): ExternalRule {
   const expired = () => new Error(`no answer within ${timeoutMs} ms`)
-
-  const warn = atMostEvery(QUIET_MS, (error: unknown, password: string) => {
-    logger.warn({ reason: redactSecrets(error, password).message }, 'New passwords are accepted without a look at the list of breached ones')
+  const report = atMostEvery(REPORT_MS, (error: unknown, password: string) => {
+    logger.warn({ reason: redactSecrets(error, password).message }, 'New passwords are accepted without a check against the list of breached passwords')
   }, monotonicNow)
 
   return async (password) => {
-    const question = new AbortController()
-    const ask = async () => await list.isBreached(password, question.signal)
-    const isBreached = await withDeadline(ask(), { timeoutMs, expired })
-      .catch((error) => { warn(error, password); return false })
-      .finally(() => question.abort())
+    const request = new AbortController()
+    const check = async () => await list.isBreached(password, request.signal)
+    const isBreached = await withDeadline(check(), { timeoutMs, expired })
+      .catch((error) => { report(error, password); return false })
+      .finally(() => request.abort())
     if (isBreached) throw new PASSWORD_BREACHED()
   }
 }

@@ -4,10 +4,9 @@ import type { Now } from '../../types/options.js'
 import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
 import { isCommon } from './common-passwords.js'
 import { createBreachedRule, createHostRule } from './external-rules.js'
-import { fold, hasUsername } from './username-rule.js'
 
 export interface PasswordPolicy {
-  /** @throws `FST_TOKEN_AUTH_PASSWORD_*`, one code a rule; `FST_TOKEN_AUTH_UNAVAILABLE` where the host's own rule gives no answer */
+  /** @throws `FST_TOKEN_AUTH_PASSWORD_*`, one code for each rule; `FST_TOKEN_AUTH_UNAVAILABLE` if the host's own rule gives no answer */
   check (password: string, context: { username: string, current?: string }): Promise<void>
 }
 
@@ -23,23 +22,25 @@ export interface PasswordPolicySettings {
   check: PasswordRule | null
   logger: Logger
   monotonicNow?: Now
-  /** For the host's own rule; 3000 by default. */
+  /** Time limit of the host's own rule. Default: 3000. */
   checkTimeoutMs?: number
-  /** For `breached`, whatever time it takes for itself; 6000 by default. */
+  /** Time limit of `breached`, in addition to its own. Default: 6000. */
   breachedTimeoutMs?: number
 }
 
-/** Storage would change them (NUL, lone surrogates), or a decoder has already (U+FFFD). */
+/** Storage would change these (NUL, lone surrogates), or a decoder already has (U+FFFD). */
 const MALFORMED = /[\0\uD800-\uDFFF\uFFFD]/u
+/** Shorter usernames occur in many passwords by coincidence. */
+const MIN_CONTAINED_LENGTH = 4
 
 /**
- * The rules for new passwords, cheap ones first: who breaks one of those is never asked about elsewhere.
- * There is none about kinds of characters (NIST SP 800-63B 3.1.1.2; ASVS 5.0 6.2.1, 6.2.4, 6.2.5, 6.2.9, 6.2.11, 6.2.12).
+ * The rules for new passwords. The cheap ones come first: a password that breaks one is never sent elsewhere.
+ * No rule asks for kinds of characters (NIST SP 800-63B 3.1.1.2; ASVS 5.0 6.2.1, 6.2.4, 6.2.5, 6.2.9, 6.2.11, 6.2.12).
  */
 export function createPasswordPolicy (settings: PasswordPolicySettings): PasswordPolicy {
   const { minLength, maxLength, common } = settings
   const contextWords = settings.contextWords.map(fold)
-  const outsideRules = outsideRulesOf(settings)
+  const externalRules = createExternalRules(settings)
   return {
     async check (password, { username, current }) {
       refuseForm(password, minLength, maxLength)
@@ -48,23 +49,44 @@ export function createPasswordPolicy (settings: PasswordPolicySettings): Passwor
       if (contextWords.some((word) => folded.includes(word))) throw new PASSWORD_HAS_CONTEXT_WORD()
       if (password === current) throw new PASSWORD_UNCHANGED()
       if (common && await isCommon(password)) throw new PASSWORD_COMMON()
-      for (const refuse of outsideRules) await refuse(password, username)
+      for (const refuse of externalRules) await refuse(password, username)
     }
   }
 }
 
-function outsideRulesOf ({ check, breached, logger, monotonicNow = () => performance.now(), checkTimeoutMs = 3000, breachedTimeoutMs = 6000 }: PasswordPolicySettings) {
+function createExternalRules ({ check, breached, logger, monotonicNow = () => performance.now(), checkTimeoutMs = 3000, breachedTimeoutMs = 6000 }: PasswordPolicySettings) {
   return [
     ...check === null ? [] : [createHostRule(check, checkTimeoutMs)],
     ...breached === null ? [] : [createBreachedRule(breached, { timeoutMs: breachedTimeoutMs, logger, monotonicNow })]
   ]
 }
 
-// Two UTF-16 units at most are one code point, so what is longer by far is not counted through.
+// A code point has at most two UTF-16 units, so the code points of a much longer password need not be counted.
 function refuseForm (password: string, minLength: number, maxLength: number): void {
   if (password.length > 2 * maxLength) throw new PASSWORD_TOO_LONG(maxLength)
   if (MALFORMED.test(password)) throw new PASSWORD_MALFORMED()
   const length = [...password].length
   if (length < minLength) throw new PASSWORD_TOO_SHORT(minLength)
   if (length > maxLength) throw new PASSWORD_TOO_LONG(maxLength)
+}
+
+/** The same text for all spellings that look or read the same. */
+function fold (text: string): string {
+  return text.normalize('NFKC').toLowerCase()
+}
+
+/**
+ * Whether a password equals the username, is contained in it, or contains it (NIST SP 800-63B 3.1.1.2; ASVS 5.0 6.2.11). If the username
+ * is an e-mail address, the part before the @ and the labels of the domain count as well. Case and compatibility forms do not matter.
+ */
+export function hasUsername (password: string, username: string): boolean {
+  const typed = fold(password)
+  const name = fold(username)
+  if (name.includes(typed)) return true
+  return [name, ...emailParts(name)].some((part) => [...part].length >= MIN_CONTAINED_LENGTH && typed.includes(part))
+}
+
+function emailParts (name: string): string[] {
+  const at = name.lastIndexOf('@')
+  return at === -1 ? [] : [name.slice(0, at), ...name.slice(at + 1).split('.')]
 }

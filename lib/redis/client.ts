@@ -3,6 +3,7 @@ import type { Cluster, ClusterOptions, RedisOptions } from 'ioredis'
 import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
+import { isClient } from '../options/handles.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
 
 /**
@@ -133,12 +134,6 @@ function duplicate (client: RedisClient): RedisClient {
   // Until it has seen the slots ioredis lets commands wait, whatever `enableOfflineQueue` says.
   cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
   return cluster
-}
-
-/** Whether the value is an ioredis client (of whatever copy of the package). */
-export function isClient (value: unknown): value is RedisClient {
-  const { duplicate, status } = (value ?? {}) as Partial<Redis>
-  return typeof duplicate === 'function' && typeof status === 'string'
 }
 
 // ioredis emits an error at every attempt to connect: one warning for an outage, one line for its end.

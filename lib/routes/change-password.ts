@@ -1,8 +1,6 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
-import { ChangePasswordBody } from '../schemas/bodies.js'
-import { Grant } from '../schemas/common.js'
-import { errorReplies } from '../schemas/errors.js'
+import { ChangePasswordBody, errorReplies, Grant } from '../schemas/models.js'
 import { callerOf, documented, originOf } from './request.js'
 import type { RouteSettings } from './request.js'
 

@@ -1,8 +1,6 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
-import { LOGIN_BODIES } from '../schemas/bodies.js'
-import { Grant } from '../schemas/common.js'
-import { errorReplies } from '../schemas/errors.js'
+import { errorReplies, Grant, LOGIN_BODIES } from '../schemas/models.js'
 import { documented, originOf } from './request.js'
 import type { RouteSettings } from './request.js'
 

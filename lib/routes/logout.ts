@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { NoContent } from '../schemas/common.js'
-import { errorReplies } from '../schemas/errors.js'
+import { errorReplies, NoContent } from '../schemas/models.js'
 import { documented, eventOriginOf } from './request.js'
 import type { RouteSettings } from './request.js'
 

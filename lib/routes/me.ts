@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
-import { Instant, User } from '../schemas/common.js'
-import { errorReplies } from '../schemas/errors.js'
+import { errorReplies, Instant, User } from '../schemas/models.js'
 import { callerOf, documented } from './request.js'
 import type { RouteSettings } from './request.js'
 

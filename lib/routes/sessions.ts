@@ -1,8 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import type { Static } from '@sinclair/typebox'
-import { NoContent, SessionEntry } from '../schemas/common.js'
-import { errorReplies } from '../schemas/errors.js'
+import { errorReplies, NoContent, SessionEntry } from '../schemas/models.js'
 import { callerOf, documented } from './request.js'
 import type { RouteSettings } from './request.js'
 

@@ -1,6 +1,6 @@
 import type { OpenApiParts } from '../../types/token-auth.js'
 
-/** What the routes' schemas refer to. */
+/** The parts of an OpenAPI document that the routes' schemas refer to. */
 export function openapi (): OpenApiParts {
   return {
     tags: [{ name: 'auth', description: 'Login, logout, sessions and the password' }],
@@ -9,7 +9,7 @@ export function openapi (): OpenApiParts {
         bearerToken: {
           type: 'http',
           scheme: 'bearer',
-          description: 'The token that the login gave: `Authorization: Bearer <token>`'
+          description: 'The token from the login: `Authorization: Bearer <token>`'
         }
       }
     }
@@ -23,8 +23,8 @@ interface TransformInput {
 }
 
 /**
- * A route's `swaggerTransform`: puts those parts into the host's document, which could not be
- * made without the security scheme. What the host has under the same names stays.
+ * A route's `swaggerTransform`. It adds these parts to the host's document, because a document without the security scheme would be
+ * invalid. The host's own parts of the same name are kept.
  */
 export function publishParts ({ schema, url, openapiObject }: TransformInput): { schema: object, url: string } {
   if (openapiObject !== undefined) {

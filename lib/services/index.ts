@@ -58,6 +58,8 @@ export function createServices ({ settings, database, cache, counters, emit, log
     passwords,
     sessions,
     tokenAuth: createTokenAuth({ users: userService, passwords, sessions, format, health }),
+    /** Makes the dummy hash before the first login needs it. */
+    prepare: checker.prepare,
     async close () {
       await lastUsed.close()
       await rehasher.close()

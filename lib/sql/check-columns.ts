@@ -3,7 +3,8 @@ import type { Kysely } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
 import { check } from './startup-checks.js'
 import { quoteTable } from './quote.js'
-import type { TableMap, Tables } from './tables.js'
+import type { TableMap } from '../options/table-map.js'
+import type { Tables } from './tables.js'
 
 type Name = keyof TableMap['users']['columns']
 interface Column { name: string, type: string, category: string }

@@ -5,6 +5,7 @@ import type { PoolConfig } from 'pg'
 import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
+import { isKysely, isPool } from '../options/handles.js'
 import { redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { trackClients } from './tracked-clients.js'
@@ -71,17 +72,4 @@ function queryTimeoutOf (config: PoolConfig): unknown {
   } catch {
     return config.query_timeout
   }
-}
-
-export function isKysely (value: unknown): value is Kysely<any> {
-  return hasMethods(value, ['selectFrom', 'getExecutor', 'withoutPlugins'])
-}
-
-/** A `pg.Pool`, or what stands in for one to Kysely, such as `createPGlitePool()`. */
-export function isPool (value: unknown): value is pg.Pool | PostgresPool {
-  return hasMethods(value, ['connect', 'end'])
-}
-
-function hasMethods (value: unknown, names: string[]): boolean {
-  return names.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function')
 }

@@ -1,21 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { AuthenticatedUser } from '../../types/user.js'
-
-/** Where the data is and what its columns are called, with every default filled in. */
-export interface TableMap {
-  users: {
-    schema: string | null
-    table: string
-    columns: { id: string, username: string, passwordHash: string, active: string | null, lastLogin: string | null }
-    select: readonly string[]
-    activeWhen: string | null
-    /** Whether the users table is ours to create. */
-    isOwn: boolean
-    idType: 'uuid' | 'integer' | 'bigint' | 'text' | null
-  }
-  tokens: { schema: string | null, table: string }
-}
+import type { TableMap } from '../options/table-map.js'
 
 /** SQL fragments over a table map. Identifiers are quoted; none ever comes from a request. */
 export interface Tables {

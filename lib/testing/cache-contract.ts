@@ -1,26 +1,25 @@
 import { deepEqual, equal } from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Digest, TokenCache } from '../../types/cache.js'
-import { callable } from '../options/rules.js'
-import { ask as get, checkedCache } from './checked-cache.js'
-import { optional, readOptions } from './options.js'
-import { timeout, within } from './within.js'
+import { callable, entry, readTable } from '../options/rules.js'
+import { checkedCache, get } from './checked-cache.js'
+import { timeout, within } from './scheduler.js'
 
 export interface CacheUnderTest {
-  /** Called once per check; may give the same cache again. It is not closed. */
+  /** Called once for each check. It may return the same cache again. The cache is not closed. */
   createCache (): TokenCache | Promise<TokenCache>
-  /** Lets `ms` milliseconds go by for the cache; by default it waits so long, and 20 ms more. */
+  /** Lets `ms` milliseconds pass for the cache. Default: waits that long, and 20 ms more. */
   passTime? (ms: number): void | Promise<void>
-  /** How long one check may take, `createCache` and `passTime` with it: then it rejects, and does not hang. 10 000 by default. */
+  /** Time limit of one check, including `createCache` and `passTime`. A check that exceeds it rejects. Default: 10 000. */
   timeoutMs?: number
 }
 
-/** One thing that every cache must do. */
+/** One requirement for every cache. */
 export interface CacheCheck {
   name: string
   /**
-   * Rejects with an `AssertionError` where the cache does not do it, with a `TypeError` where it lacks a method of the port or answers
-   * in another way, and with what the cache itself throws.
+   * Rejects with an `AssertionError` if the cache does not fulfil it, with a `TypeError` if the cache lacks a method of the port or answers
+   * in another way, and with errors of the cache itself.
    */
   run (subject: CacheUnderTest): Promise<void>
 }
@@ -28,11 +27,11 @@ export interface CacheCheck {
 type Check = (cache: TokenCache, passTime: (ms: number) => void | Promise<void>) => Promise<void>
 
 const TOMBSTONE = 'R'
-/** Of what must not end within a check, however slow the machine is. */
+/** For entries that must not expire during a check, however slow the machine is. */
 const LASTING_MS = 60_000
 let digests = 0
 
-/** As long as a digest, and new also to a cache that remembers earlier runs. */
+/** A text of a digest's length that is also new to a cache with entries of earlier runs. */
 const newDigest = (): Digest => `${Date.now()}-${Math.random()}-${digests++}`.padEnd(43, '-').slice(-43)
 
 const wait = (ms: number) => pause(ms + 20)
@@ -115,16 +114,16 @@ const CHECKS: Record<string, Check> = {
 }
 
 async function run (check: Check, subject: CacheUnderTest): Promise<void> {
-  const { createCache, passTime, timeoutMs } = readOptions<Required<CacheUnderTest>>(subject, {
-    createCache: callable(),
-    passTime: optional(wait, callable()),
+  const { createCache, passTime, timeoutMs } = readTable<Required<CacheUnderTest>>({
+    createCache: entry(undefined, callable()),
+    passTime: entry(wait, callable()),
     timeoutMs: timeout
-  })
+  }, subject, { prefix: '' })
   const checked = (async () => await check(checkedCache(await createCache()), passTime))()
   await within(timeoutMs, 'the cache has not answered (get must call back, all else resolve)', checked)
 }
 
-/** What every `TokenCache` must do, for any test runner to loop over. The cache must hold 1 200 entries. */
+/** The requirements for every `TokenCache`, to loop over in any test runner. The cache must have room for 1 200 entries. */
 export const tokenCacheContract: readonly CacheCheck[] = Object.entries(CHECKS).map(([name, check]) => ({
   name,
   run: async (subject) => await run(check, subject)

@@ -7,8 +7,8 @@ type Promising = Exclude<keyof TokenCache, 'get' | 'onConnection'>
 const METHODS: (keyof TokenCache)[] = ['get', 'getOrLease', 'fill', 'tombstone', 'drop', 'holdsTombstone', 'onConnection', 'close']
 
 /**
- * The same cache, but what does not answer as the port says throws. In the plugin a request would hang or fail instead.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the method that is missing
+ * The same cache, but a call that does not answer as the port requires throws. In the plugin a request would hang or fail instead.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the missing method
  */
 export function checkedCache (cache: TokenCache): TokenCache {
   if (Object(cache) !== cache) refuse('what createCache gives', 'a TokenCache', cache)
@@ -27,8 +27,8 @@ export function checkedCache (cache: TokenCache): TokenCache {
   }
 }
 
-/** One `get`, as a promise. */
-export function ask (cache: TokenCache, digest: Digest): Promise<string | null> {
+/** Calls `get` and returns a promise. */
+export function get (cache: TokenCache, digest: Digest): Promise<string | null> {
   return new Promise((resolve, reject) => cache.get(digest, (error, value) => error === null ? resolve(value) : reject(error)))
 }
 
@@ -41,7 +41,7 @@ function answer (done: Done, error: unknown, value: unknown): void {
 
 function mustReturnNothing (returned: unknown): void {
   if (!isPromise(returned)) return
-  // What it rejects with is not the mistake to tell of.
+  // The mistake to report is the promise itself, not its rejection.
   returned.then(null, () => {})
   throw new TypeError('get must call back, returned a promise')
 }

@@ -6,14 +6,13 @@ import type { TokenLookup } from '../cache/read-through.js'
 import { createDatabaseClock } from '../tools/database-clock.js'
 import { createDoubts } from '../cache/doubts.js'
 import { UNSEALED } from '../crypto/seal.js'
-import { boolean, callable } from '../options/rules.js'
-import { ask, checkedCache } from './checked-cache.js'
+import { boolean, callable, entry, readTable } from '../options/rules.js'
+import { checkedCache, get } from './checked-cache.js'
+import type { InterleavingReport } from './exploration.js'
 import { exploreInterleavings } from './explore.js'
-import type { InterleavingReport } from './explore.js'
-import { optional, readOptions } from './options.js'
 import type { Process } from './processes.js'
-import type { Wrap } from './scheduler.js'
-import { timeout, within } from './within.js'
+import { timeout, within } from './scheduler.js'
+import type { Wrap } from './wrap.js'
 
 interface World {
   digest: Digest
@@ -24,36 +23,36 @@ interface World {
 }
 
 export interface CacheExploration {
-  /** Called once before all, and for each schedule; may give the same cache again. */
+  /** Called once at first, and once for each schedule. It may return the same cache again. */
   createCache: () => TokenCache | Promise<TokenCache>
   /** Stops at the first violation. */
   stopAtFirst?: boolean
-  /** How long one call of the cache may take: longer is an error, and no endless test. 10 000 by default. */
+  /** Time limit for one call of the cache. Exceeding it is an error. Default: 10 000. */
   timeoutMs?: number
 }
 
 const TTL_MS = 60_000
 
 /**
- * Runs the plugin's own reading, on two servers, against a logout and an eviction on your cache, in every order, with
- * the rows of a database that is a set in memory. A violation: a read that began after the logout had returned is accepted, or
- * the cache has thrown, rejected or answered as the port does not allow.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, where an option is wrong or the cache lacks a method; an `Error`
- * where a call is not answered; what the first `get` fails with, which is a `TypeError` where it returns a promise
+ * Runs the plugin's own lookups on two servers against a logout and an eviction, in every order, with your cache and with a set in
+ * memory as the database. It is a violation if a lookup that began after the logout had returned is accepted, or if the cache throws,
+ * rejects, or answers in a way that the port does not allow.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, if an option is wrong or the cache lacks a method; an `Error`
+ * if a call does not complete; the error of the first `get`, which is a `TypeError` if it returns a promise
  */
 export async function exploreTokenCache (exploration: CacheExploration): Promise<InterleavingReport> {
-  const { createCache, stopAtFirst, timeoutMs } = readOptions<Required<CacheExploration>>(exploration, {
-    createCache: callable(),
-    stopAtFirst: optional(false, boolean()),
+  const { createCache, stopAtFirst, timeoutMs } = readTable<Required<CacheExploration>>({
+    createCache: entry(undefined, callable()),
+    stopAtFirst: entry(false, boolean()),
     timeoutMs: timeout
-  })
+  }, exploration, { prefix: '' })
   const nextCache = async () => checkedCache(await createCache())
   let tokens = 0
   const nextToken = () => `token-${tokens++}`.padEnd(43, '-')
 
-  // A cache that cannot be asked at all would break every schedule, and show nothing else.
-  const asked = nextCache().then((cache) => ask(cache, nextToken()))
-  await within(timeoutMs, 'the cache\'s get: has not called back', asked)
+  // A cache whose `get` does not work at all would fail every schedule and show nothing else.
+  const first = nextCache().then((cache) => get(cache, nextToken()))
+  await within(timeoutMs, 'the cache\'s get: has not called back', first)
   return await exploreInterleavings<World>({
     setup: async (wrap) => createWorld(wrap, await nextCache(), nextToken()),
     processes: {
@@ -72,7 +71,7 @@ export async function exploreTokenCache (exploration: CacheExploration): Promise
     },
     stopAtFirst,
     timeoutMs,
-    // Requests of one server share a look-up, so that their steps are not independent. A reader's name ends with its server.
+    // Requests on one server share a lookup, so their steps are dependent. A reader's name ends with its server.
     independent: (one, other) => one.port !== other.port && one.process.at(-1) !== other.process.at(-1)
   })
 }
@@ -97,7 +96,7 @@ const refuse: Process<World> = async ({ servers, digest }) => {
   if (await resolve(servers.a, digest) !== null) throw new Error('accepted after the logout had returned')
 }
 
-// A failure of the cache is noted by the availability, and the set is asked, which never fails: what comes here is no such thing, and a violation.
+// A failure of the cache is recorded, and the set in memory, which never fails, is read instead. So an error here is a violation.
 function resolve (server: TokenLookup, digest: Digest): Promise<unknown> {
   return new Promise((resolve, reject) => server.lookup(digest, (error, record) => error === null ? resolve(record) : reject(error)))
 }

@@ -1,25 +1,13 @@
 import { readExploration } from './exploration.js'
-import type { Exploration, Sample, Settings } from './exploration.js'
+import type { Exploration, InterleavingReport, Settings, Violation } from './exploration.js'
 import { createPlan } from './plans.js'
-import { createScheduler, messageOf } from './scheduler.js'
+import { createScheduler, messageOf, within } from './scheduler.js'
 import type { Choose, TakenStep } from './scheduler.js'
-import { within } from './within.js'
-
-export interface Violation { schedule: string[], message: string }
-
-export interface InterleavingReport {
-  schedules: number
-  /** How many orders of steps they stand for; as many as `schedules` without `independent`, and of a sample. */
-  orders: number
-  violations: Violation[]
-  /** `null`: this was no sample. With one, orders that were not run may still break a promise. */
-  sample: Required<Sample> | null
-}
 
 /**
- * Runs processes in every order of their steps, on a fresh state each, or a sample of the orders. Deterministic: who runs it again sees the same schedules.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, before anything runs; an `Error` where there are more than `maxSchedules`, where no
- * process makes a step, where one waits for something that is no step, where a step is not answered, and what `setup` throws
+ * Runs processes in every order of their steps, or in a sample of the orders, each on a fresh state. It is deterministic: another run has the same schedules.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, before anything runs; an `Error` if there are more than `maxSchedules`, if no process
+ * makes a step, if one waits for something other than a step, or if a step does not complete; and errors of `setup`
  */
 export async function exploreInterleavings<World> (exploration: Exploration<World>): Promise<InterleavingReport> {
   const settings = readExploration(exploration)
@@ -56,7 +44,7 @@ export async function exploreInterleavings<World> (exploration: Exploration<Worl
   return report
 }
 
-/** Runs one schedule. `null`: all that follows is run elsewhere. */
+/** Runs one schedule. `null`: another branch covers all that would follow. */
 async function runSchedule<World> (settings: Settings<World>, choose: Choose): Promise<{ taken: TakenStep[], violations: Violation[] } | null> {
   const { timeoutMs, schedule: given } = settings
   const scheduler = createScheduler(timeoutMs)

@@ -1,20 +1,23 @@
 import type { Step, TakenStep } from './scheduler.js'
 
-/** Whether two steps of different processes lead to the same, in either order. */
+/** Whether two steps of different processes have the same effect in either order. */
 export type Independent = (one: Step, other: Step) => boolean
 
-/** Bits of a number that JavaScript can shift. */
+/** No steps are independent. */
+export const NEVER: Independent = () => false
+
+/** The bits of a number that JavaScript can shift. */
 const MOST_STEPS = 30
 
 /**
- * How many orders of the same steps one schedule stands for: those that swapping neighbours which are
- * independent leads to. Counts the linear extensions of the order that the dependent ones keep.
+ * The number of orders that one schedule represents: those reached by swapping independent neighbours.
+ * It counts the linear extensions of the order of the dependent steps.
  */
 export function countOrders (taken: readonly TakenStep[], independent: Independent): number {
   if (taken.length > MOST_STEPS) throw new Error(`the orders of more than ${MOST_STEPS} steps cannot be counted: use fewer, or no \`independent\``)
   const before = taken.map((one, index) => mustPrecede(taken, index, one, independent))
   const counts = new Map<number, number>([[0, 1]])
-  // Sets of steps as bits. A Map hands out what is added meanwhile, smaller sets first.
+  // Each key is a set of steps as bits. A Map also iterates over entries that are added meanwhile, here from smaller to larger sets.
   for (const [done, count] of counts) {
     for (const [index, needed] of before.entries()) {
       const bit = 1 << index

@@ -1,19 +1,17 @@
-import { NEVER } from './exploration.js'
 import type { Settings } from './exploration.js'
-import { areDependent, countOrders } from './orders.js'
+import { areDependent, countOrders, NEVER } from './orders.js'
 import type { Independent } from './orders.js'
-import { createRandom } from './random.js'
 import type { Choose, TakenStep } from './scheduler.js'
 
-/** Which schedules are run. */
+/** Decides which schedules are run. */
 export interface Plan {
-  /** How to choose the steps of the next schedule; `null`: there is none now, but one that is being run may lead to more. */
+  /** Chooses the steps of the next schedule. `null`: none for now, but a schedule in progress may add more. */
   next (): Choose | null
-  /** How many orders a schedule that was run stands for. */
+  /** The number of orders that a finished schedule represents. */
   ordersOf (taken: readonly TakenStep[]): number
 }
 
-/** The first steps of a schedule, and steps whose schedules from there on are run elsewhere. */
+/** The first steps of a schedule, and the steps that need not follow them, because another branch covers those schedules. */
 interface Branch { prefix: readonly string[], asleep: readonly string[] }
 
 export function createPlan ({ sample, schedule, independent }: Pick<Settings<never>, 'sample' | 'schedule' | 'independent'>): Plan {
@@ -32,7 +30,7 @@ function everyOrder (independent: Independent): Plan {
   }
 }
 
-/** Follows a branch to its end and beyond, always the first step that is not asleep, and notes the others as branches. */
+/** Follows a branch and then always takes the first step that is not asleep. The other steps become branches. */
 function follow ({ prefix, asleep }: Branch, independent: Independent, branches: Branch[]): Choose {
   const steps: string[] = []
   let sleeping = asleep
@@ -41,7 +39,7 @@ function follow ({ prefix, asleep }: Branch, independent: Independent, branches:
     const given = prefix[steps.length]
     if (given !== undefined) return go(given)
     const awake = possible.filter(({ label }) => !sleeping.includes(label))
-    // A step that was run before, from here, sleeps until one comes that it is not independent of.
+    // A step that was taken from here before sleeps until a step that depends on it is taken.
     const explored = possible.filter(({ label }) => sleeping.includes(label))
     const children = awake.map((step) => {
       const child = { prefix: [...steps, step.label], asleep: explored.filter((other) => !areDependent(other, step, independent)).map(({ label }) => label) }
@@ -61,7 +59,7 @@ function follow ({ prefix, asleep }: Branch, independent: Independent, branches:
   }
 }
 
-// Each schedule has numbers of its own, so that it is the same when others run beside it.
+// Each schedule has its own random numbers, so it is the same whether or not others run at the same time.
 function someOrders ({ schedules, seed }: { schedules: number, seed: number }): Plan {
   const nextSeed = createRandom(seed)
   let left = schedules
@@ -83,5 +81,20 @@ function oneOrder (schedule: readonly string[]): Plan {
       return steps === undefined ? null : ([first]) => steps.next().value ?? first!.label
     },
     ordersOf: () => 1
+  }
+}
+
+/**
+ * Random integers from 0 up to, but not including, the limit: Mulberry32. A seed gives the same numbers on every machine.
+ * Not for secrets.
+ */
+export function createRandom (seed: number): (limit: number) => number {
+  let state = seed
+  return (limit) => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    const share = ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+    return Math.floor(share * limit)
   }
 }

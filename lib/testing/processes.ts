@@ -1,19 +1,18 @@
-import { callable, isPlainObject, refuse } from '../options/rules.js'
-import { readOptions } from './options.js'
+import { callable, entry, isPlainObject, readTable, refuse } from '../options/rules.js'
 
-/** Does what one party does. It may wait for calls of wrapped ports and for nothing else. A rejection is a violation. */
+/** The actions of one party. It may wait only for calls of wrapped ports. A rejection is a violation. */
 export type Process<World> = (world: World) => Promise<void>
 
 /**
- * Processes by name; with `after`, one that starts when another has resolved. If that one rejects it never starts, which is a
- * violation of its own.
+ * Processes by name. With `after` a process starts when another one has resolved. If that one rejects, the process never starts, which
+ * is a violation as well.
  */
 export type Processes<World> = Record<string, Process<World> | { after: string, run: Process<World> }>
 
-/** The same in one form; `null`: it starts at once. */
+/** Processes in their normal form. `after: null`: it starts at once. */
 export type Starts<World> = Record<string, { after: string | null, run: Process<World> }>
 
-/** Refuses processes that could never start: they would break no promise, and nobody would notice. */
+/** Refuses processes that could never start: they would find no violation, and nobody would notice. */
 export function readProcesses<World> (value: unknown, path: string): Starts<World> {
   if (!isPlainObject(value) || Object.keys(value).length === 0) return refuse(path, 'an object with a process or more', value)
   const names = Object.keys(value)
@@ -28,10 +27,10 @@ export function readProcesses<World> (value: unknown, path: string): Starts<Worl
 function readProcess<World> (value: unknown, path: string, others: string[]): Starts<World>[string] {
   if (typeof value === 'function') return { after: null, run: value as Process<World> }
   if (!isPlainObject(value)) return refuse(path, 'a function, or { after, run }', value)
-  return readOptions<Starts<World>[string]>(value, {
-    after: (after, at) => others.includes(after as string) ? after as string : refuse(at, `another process (${others.join(', ') || 'there is none'})`, after),
-    run: callable()
-  }, path)
+  return readTable<Starts<World>[string]>({
+    after: entry(undefined, (after, at) => others.includes(after as string) ? after as string : refuse(at, `another process (${others.join(', ') || 'there is none'})`, after)),
+    run: entry(undefined, callable())
+  }, value, { prefix: `${path}.` })
 }
 
 function waitsForItself (starts: Starts<never>, name: string): boolean {

@@ -1,12 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { createWrap } from './wrap.js'
-import type { WrapSettings } from './wrap.js'
+import { entry, integer } from '../options/rules.js'
+import { withDeadline } from '../tools/deadline.js'
 import type { Starts } from './processes.js'
-import { within } from './within.js'
+import { createWrap } from './wrap.js'
+import type { Wrap } from './wrap.js'
 
-/** One call of a port by a process, or the arrival of its reply where that is a step of its own. */
+/** One call of a port by a process, or the arrival of its reply if that is a step of its own. */
 export interface Step {
-  /** `reader A: cache.get`; from the second time on with a number, `reader A: cache.get #2`. */
+  /** `reader A: cache.get`. From the second time on it has a number: `reader A: cache.get #2`. */
   readonly label: string
   readonly process: string
   readonly port: string
@@ -14,34 +15,31 @@ export interface Step {
   readonly isReply: boolean
 }
 
-/** The port with each of its calls made a step, when a process makes it. Name it as schedules shall show it. */
-export type Wrap = <Port extends object>(name: string, port: Port, settings?: WrapSettings) => Port
-
-/** A step that was taken, and which one before it made it possible; `-1`: it was there from the start. */
+/** A step that was taken, and the index of the step that made it possible. `-1`: it was possible from the start. */
 export interface TakenStep { step: Step, enabledBy: number }
 
-interface Gate extends TakenStep { open: () => void }
+interface WaitingStep extends TakenStep { proceed: () => void }
 
-/** Chooses the next of the steps that are possible; `null` gives the schedule up. */
+/** Chooses one of the possible steps. `null` abandons the schedule. */
 export type Choose = (possible: readonly Step[]) => string | null
 
 export interface Scheduler {
   wrap: Wrap
-  /** Runs the processes, one step at a time; resolves to the steps taken, or to `null` where the schedule was given up. */
+  /** Runs the processes one step at a time. Resolves to the steps taken, or to `null` if the schedule was abandoned. */
   run<World> (processes: Starts<World>, world: World, choose: Choose): Promise<TakenStep[] | null>
-  /** What processes rejected with, and which have not started because of it. */
+  /** The rejections of processes, and the processes that did not start because of them. */
   readonly rejections: readonly string[]
 }
 
-// One for all schedules: each storage makes every promise dearer, also when nobody uses it any more.
+// One for all schedules: each instance makes every promise slower, even when it is no longer used.
 const processNames = new AsyncLocalStorage<string>()
 
 /**
- * Lets one port call happen at a time. When it has completed, promise jobs are run until every process
- * stands before its next call or has ended: processes do nothing else that takes time. A call may take `timeoutMs`.
+ * Runs one port call at a time. When it has completed, promise jobs run until every process waits before its next call or
+ * has ended; processes do nothing else that takes time. A call may take `timeoutMs`.
  */
 export function createScheduler (timeoutMs: number): Scheduler {
-  const waiting = new Map<string, Gate>()
+  const waiting = new Map<string, WaitingStep>()
   const calls = new Map<string, number>()
   const taken: TakenStep[] = []
   const rejections: string[] = []
@@ -56,13 +54,13 @@ export function createScheduler (timeoutMs: number): Scheduler {
     calls.set(name, count)
     const label = count === 1 ? name : `${name} #${count}`
     const step = { label, process, port, call, isReply }
-    return new Promise((resolve) => waiting.set(label, { step, enabledBy: taken.length - 1, open: resolve }))
+    return new Promise((resolve) => waiting.set(label, { step, enabledBy: taken.length - 1, proceed: resolve }))
   }
 
-  async function take ({ step, enabledBy, open }: Gate): Promise<void> {
+  async function take ({ step, enabledBy, proceed }: WaitingStep): Promise<void> {
     waiting.delete(step.label)
     taken.push({ step, enabledBy })
-    await within(timeoutMs, `${step.label}: has not been answered`, new Promise<void>((resolve) => { completed = resolve; open() }))
+    await within(timeoutMs, `${step.label}: has not been answered`, new Promise<void>((resolve) => { completed = resolve; proceed() }))
     await settle()
   }
 
@@ -77,7 +75,7 @@ export function createScheduler (timeoutMs: number): Scheduler {
     }
   }
 
-  // Nothing that has not run may look like a promise that was kept.
+  // A process that has not run must not look like one that kept its promise.
   function end (processes: Starts<never>): void {
     if (unfinished.size > 0) throw new Error(`${[...unfinished].join(', ')}: waits for something that is no step`)
     for (const [name, { after }] of Object.entries(processes)) {
@@ -95,9 +93,9 @@ export function createScheduler (timeoutMs: number): Scheduler {
       while (waiting.size > 0) {
         const label = choose([...waiting.values()].map(({ step }) => step))
         if (label === null) return null
-        const gate = waiting.get(label)
-        if (gate === undefined) throw new Error(`${label}: cannot come now, only ${[...waiting.keys()].join(', ')}`)
-        await take(gate)
+        const chosen = waiting.get(label)
+        if (chosen === undefined) throw new Error(`${label}: cannot come now, only ${[...waiting.keys()].join(', ')}`)
+        await take(chosen)
       }
       end(processes)
       return taken
@@ -112,4 +110,15 @@ function settle (): Promise<void> {
 
 export function messageOf (error: unknown): string {
   return error instanceof Error ? error.message : String(error)
+}
+
+/** The option `timeoutMs`. The maximum is the longest delay of a timer. */
+export const timeout = entry(10_000, integer({ min: 1, max: 2 ** 31 - 1 }))
+
+/**
+ * Settles as `work` does, and rejects after `timeoutMs`. Without a timer, Node.js would exit with code 13 and no message when
+ * `work` hangs and nothing else is left to do.
+ */
+export function within<Result> (timeoutMs: number, what: string, work: Promise<Result>): Promise<Result> {
+  return withDeadline(work, { timeoutMs, expired: () => new Error(`${what} in ${timeoutMs} ms`) })
 }

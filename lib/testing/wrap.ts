@@ -1,15 +1,16 @@
-import { list, refuse } from '../options/rules.js'
+import { entry, list, readTable, refuse } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
-import { optional, readOptions } from './options.js'
-import type { Wrap } from './scheduler.js'
+
+/** Returns the port with each of its calls made a step, if a process makes the call. Schedules show the port by its name. */
+export type Wrap = <Port extends object>(name: string, port: Port, settings?: WrapSettings) => Port
 
 export interface WrapSettings {
-  /** Calls whose reply is a step too: other steps may come between what the call did and who asked hearing of it. */
+  /** Calls whose reply is a step of its own: other steps may come between the effect of the call and the arrival of its reply. */
   replies?: readonly string[]
 }
 
 export interface WrapParts {
-  /** Whether a process is calling. Calls from outside, such as those of a check, are no steps. */
+  /** Whether a process makes the call. Other calls, such as those of a check, are not steps. */
   isInProcess: () => boolean
   arrive: (port: string, call: string, isReply: boolean) => Promise<void>
   completed: () => void
@@ -17,7 +18,7 @@ export interface WrapParts {
 
 type Call = (...args: unknown[]) => unknown
 
-/** Makes calls wait for their turn, those that answer by a promise and those that answer a callback, given last. */
+/** Makes calls wait for their turn, whether they return a promise or take a callback as their last argument. */
 export function createWrap ({ isInProcess, arrive, completed }: WrapParts): Wrap {
   function gated (name: string, method: string, call: Call, hasReply: boolean): Call {
     async function inTurn (work: () => unknown): Promise<unknown> {
@@ -43,8 +44,8 @@ export function createWrap ({ isInProcess, arrive, completed }: WrapParts): Wrap
     if (Object(port) !== port) refuse(`the port ${name}`, 'an object', port)
     const methodOfPort: Rule<string> = (value, path) =>
       typeof Reflect.get(port, value as string) === 'function' ? value as string : refuse(path, `a method of ${name}`, value)
-    const { replies } = readOptions<Required<WrapSettings>>(settings, { replies: optional([], list(methodOfPort, { min: 0 })) })
-    // By a proxy, so that an instance of a class keeps its methods.
+    const { replies } = readTable<Required<WrapSettings>>({ replies: entry([], list(methodOfPort, { min: 0 })) }, settings, { prefix: '' })
+    // A proxy, so that an instance of a class keeps its methods.
     return new Proxy(port, {
       get (target, key) {
         const member = Reflect.get(target, key)

@@ -1,5 +1,5 @@
 /**
- * A foreign error for the log: its message, unless that quotes one of the secrets, and where it was thrown, without its fields
+ * A copy of an error that is safe to log: its message, unless that quotes one of the secrets, and its stack trace, without its fields
  * and its cause.
  */
 export function redactSecrets (error: unknown, ...secrets: string[]): Error {
@@ -10,10 +10,10 @@ export function redactSecrets (error: unknown, ...secrets: string[]): Error {
   return Object.assign(new Error(text), { stack: `${text}\n${places}` })
 }
 
-// In whatever case, since hex and percent signs have two.
+// Ignores case, because hex digits and percent encodings have two cases.
 function quotes (text: string, secret: string): boolean {
   const bytes = Buffer.from(secret)
-  // encodeURIComponent throws where a surrogate is alone.
+  // encodeURIComponent throws for a lone surrogate.
   const forms = [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(bytes.toString()), bytes.toString('hex'), bytes.toString('base64').replace(/=+$/, ''), bytes.toString('base64url'), [...bytes].join(',')]
   const searched = text.toLowerCase().replaceAll(' ', '')
   return secret !== '' && forms.some((form) => searched.includes(form.toLowerCase().replaceAll(' ', '')))

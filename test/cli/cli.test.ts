@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import t, { test } from 'tap'
 import { labelOfRedis } from '../../lib/cli/environment.js'
 import { explainFailure } from '../../lib/cli/failure.js'
-import { importPeer } from '../../lib/cli/peers.js'
+import { importPeer } from '../../lib/cli/packages.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { cli, spawnCli, spawnNode, start } from '../helpers/cli.js'
 import { TYPESCRIPT } from '../helpers/processes.js'
@@ -51,10 +51,10 @@ test('a command that is called wrongly ends with 2 and a line that names what is
   await refused(['serve', '--host', 'a b'], /--host must be a host name or an address/)
   await refused(['serve', '--log-level', 'loud'], /--log-level must be 'trace' or/)
   await refused(['serve', 'now'], /serve takes no argument, got 1/)
-  await refused(['serve', '--memory', '--data', 'x'], /Only one of --data and --memory/)
+  await refused(['serve', '--memory', '--data', 'x'], /--data and --memory exclude each other/)
   await refused(['serve', '--memory'], /--memory is for the embedded database, but DATABASE_URL is set/, SERVERS)
   await refused(['migrate', '--data', 'x'], /--data is for the embedded database/, SERVERS)
-  await refused(['migrate', '--up', '--down'], /Only one of --up and --down/)
+  await refused(['migrate', '--up', '--down'], /--up and --down exclude each other/)
   await refused(['migrate', '--status', '--sql'], /--sql goes with --up or --down/)
   await refused(['migrate', '--down'], /--yes/, SERVERS)
   await refused(['migrate', '--sql', '--users-table', 'people'], /--id-type: uuid, integer, bigint or text/)
@@ -136,11 +136,11 @@ test('migrate applies, tells, takes back and prints', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const missing = await cli(['migrate', '--status'], { env })
   t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_server_key {2}missing\n/ })
-  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to take back: no migration is applied\n', err: '' })
+  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to revert: no migration is applied\n', err: '' })
   t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', err: '' })
   t.same(await cli(['migrate'], { env }), { code: 0, out: 'Nothing to do: every migration is applied\n', err: '' })
   t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}applied \d{4}-/)
-  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Took back 0003_token_auth_server_key\n', err: '' })
+  t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Reverted 0003_token_auth_server_key\n', err: '' })
   t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}missing/)
 })
 
@@ -214,16 +214,16 @@ test('users are made, get passwords and lose sessions', async (t) => {
     const asked = start(['create-user', 'carl'], { env: SERVERS, isTTY: true })
     await until(() => asked.err().includes('Password: '), 'the question')
     asked.type(`${PASSWORD}x\x7f\n`)
-    await until(() => asked.err().includes('The same again: '), 'the second question')
+    await until(() => asked.err().includes('Repeat the password: '), 'the second question')
     asked.type(`${PASSWORD}\n`)
-    t.match(await asked.result, { code: 0, out: /^Created carl/, err: 'Password: \nThe same again: \n' })
+    t.match(await asked.result, { code: 0, out: /^Created carl/, err: 'Password: \nRepeat the password: \n' })
     t.ok(await login(app, 'carl'))
   })
 
   await t.test('create-user makes nobody when the passwords differ or at Ctrl-C', async (t) => {
     const pasted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
     pasted.type(`${PASSWORD}\n${NEW_PASSWORD}\n`)
-    t.match(await pasted.result, { code: 1, err: /not the same: nothing was changed/ })
+    t.match(await pasted.result, { code: 1, err: /two passwords differ: nothing was changed/ })
     const interrupted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
     await until(() => interrupted.err().includes('Password: '), 'the question')
     interrupted.type('secr\x03')

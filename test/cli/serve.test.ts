@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
-import { createDemoUser } from '../../lib/cli/demo-user.js'
+import { createDemoUser } from '../../lib/cli/banner.js'
 import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
@@ -23,10 +23,10 @@ t.teardown(async () => {
 })
 
 const SERVERS = { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl() }
-const LAST_LINE = 'Ctrl-C ends it'
+const LAST_LINE = 'Press Ctrl-C to stop'
 
 const urlOf = (out: string) => /Listening on (\S+)/.exec(out)?.[1] as string
-const demoOf = (out: string) => /shown this once: (\S+), password (\S+)/.exec(out)?.slice(1)
+const demoOf = (out: string) => /shown only once\): (\S+), password (\S+)/.exec(out)?.slice(1)
 
 /** A server in this process, ended with the test. */
 async function serve (t: Test, args: string[], env: Record<string, string>) {
@@ -61,9 +61,9 @@ test('serve runs on PostgreSQL and Redis, and reads its variables', async (t) =>
   await t.test('and again makes no second demo user, nor in production', async (t) => {
     const again = await serve(t, [], { DATABASE_URL: url, TRUST_PROXY: 'true', RECAPTCHA_KEY: 'a-secret-key' })
     t.equal(demoOf(again.out()), undefined)
-    t.match(again.out(), 'in this process: right for one process only, set REDIS_URL')
+    t.match(again.out(), 'in this process, for one process only: set REDIS_URL')
     t.match(again.out(), 'RECAPTCHA_KEY is set')
-    t.match(again.err(), 'TRUST_PROXY=true: whoever connects is believed')
+    t.match(again.err(), 'TRUST_PROXY=true: every client can claim any address')
     t.equal((await post(again.url, '/auth/login', { username, password })).status, 400, 'the captcha is asked for')
   })
 })
@@ -173,7 +173,7 @@ test('serve tells in one line that it cannot listen', async (t) => {
     t.match(err, message)
     t.match(err, /^[^\n]+\n$/)
   }
-  await refused(['--port', String(port)], /cannot listen on 127\.0\.0\.1 port \d+: something else listens there/)
+  await refused(['--port', String(port)], /cannot listen on 127\.0\.0\.1 port \d+: the port is in use/)
   await refused(['--port', '0', '--host', '192.0.2.1'], /cannot listen on 192\.0\.2\.1.*no such address/)
   await refused(['--port', '0', '--host', 'no.such.host.invalid'], /no\.such\.host\.invalid/)
 })

@@ -349,7 +349,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
       ['429', solved(), 429, /answered 429/],
       ['a hang', () => {}, 200, /too long/],
       ['a hang amidst the answer', (response) => { response.writeHead(200, json).write('{"success": tr') }, 200, /too long/],
-      ['a reset', (response) => { response.destroy() }, 200, /cannot be asked/],
+      ['a reset', (response) => { response.destroy() }, 200, /cannot be reached/],
       ['HTML', (response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<title>Sorry</title>'), 200, /something else than/],
       ['JSON that is not called so', (response) => response.writeHead(200, { 'content-type': 'text/plain' }).end(JSON.stringify(solved())), 200, /something else than/],
       ['HTML that is called JSON', '<title>Sorry</title>', 200, /JSON object/],

@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { ask } from '../../lib/tools/bounded-fetch.js'
+import { boundedFetch } from '../../lib/tools/bounded-fetch.js'
 import { haveIBeenPwned } from '../../lib/passwords/have-i-been-pwned.js'
 import type { HaveIBeenPwnedOptions } from '../../lib/passwords/have-i-been-pwned.js'
 import { createCommonPasswords, isCommon } from '../../lib/passwords/common-passwords.js'
@@ -305,9 +305,9 @@ test('haveIBeenPwned rejects where there is no clear answer, and asks once', asy
   await refuses('garbage among lines', plain(`${FILLER}\r\nzzz`), /something else than hashes/)
   await refuses('a count that is none', plain(`${HASH.slice(5)}:many`), /something else than hashes/)
   await refuses('a redirect', (response) => { response.writeHead(302, { location: '/elsewhere' }).end() }, /answered 302/)
-  await refuses('a reset', (response) => { response.socket?.resetAndDestroy() }, /cannot be asked: .*(ECONNRESET|UND_ERR_SOCKET)/)
-  await refuses('an end too soon', (response) => { response.writeHead(200, { 'content-type': 'text/plain', 'content-length': 999 }).write(hit, () => response.destroy()) }, /cannot be asked: .*UND_ERR_SOCKET/)
-  await refuses('no HTTP', (response) => { response.socket?.end(`garbage ${HASH.slice(0, 5)}\r\n\r\n`) }, /cannot be asked: .*HPE_/)
+  await refuses('a reset', (response) => { response.socket?.resetAndDestroy() }, /cannot be reached: .*(ECONNRESET|UND_ERR_SOCKET)/)
+  await refuses('an end too soon', (response) => { response.writeHead(200, { 'content-type': 'text/plain', 'content-length': 999 }).write(hit, () => response.destroy()) }, /cannot be reached: .*UND_ERR_SOCKET/)
+  await refuses('no HTTP', (response) => { response.socket?.end(`garbage ${HASH.slice(0, 5)}\r\n\r\n`) }, /cannot be reached: .*HPE_/)
 })
 
 test('an answer that is too long is not read to its end', async (t) => {
@@ -344,9 +344,9 @@ test('a refused answer is not read either', { timeout: 60_000 }, async (t) => {
 test('a question ends with its caller', async (t) => {
   const stop = new AbortController()
   const { url, seen } = await peer(t, () => stop.abort())
-  t.match((await failure(haveIBeenPwned({ url }).isBreached(GOOD, stop.signal))).message, /nobody waits for/)
+  t.match((await failure(haveIBeenPwned({ url }).isBreached(GOOD, stop.signal))).message, /was cancelled/)
   t.equal(seen.length, 1)
-  t.match((await failure(haveIBeenPwned({ url }).isBreached(GOOD, AbortSignal.abort()))).message, /nobody waits for/)
+  t.match((await failure(haveIBeenPwned({ url }).isBreached(GOOD, AbortSignal.abort()))).message, /was cancelled/)
   t.equal(seen.length, 1, 'and does not begin without one')
   const { signal } = new AbortController()
   const answering = await peer(t, plain(FILLER))
@@ -355,26 +355,26 @@ test('a question ends with its caller', async (t) => {
 })
 
 test('an error tells neither the query nor the body', async (t) => {
-  const question = { peer: 'the peer', body: new URLSearchParams({ secret: 'SESAME' }), mediaType: 'text/plain', maxBytes: 100, timeoutMs: 30_000, signal: waiting() }
+  const question = { service: 'the peer', body: new URLSearchParams({ secret: 'SESAME' }), mediaType: 'text/plain', maxBytes: 100, timeoutMs: 30_000, signal: waiting() }
   const { url } = await peer(t, (response) => { response.writeHead(500).end('SESAME') })
   for (const address of [url, 'http://127.0.0.1:1/', 'http://SESAME:SESAME@127.0.0.1/', 'no address']) {
-    const error = await failure(ask({ ...question, url: `${address}?key=SESAME` }))
-    t.match(error.message, /^the peer (answered 500|cannot be asked: .+)$/)
+    const error = await failure(boundedFetch({ ...question, url: `${address}?key=SESAME` }))
+    t.match(error.message, /^the peer (answered 500|cannot be reached: .+)$/)
     t.notMatch(`${error.stack} ${JSON.stringify(error)} ${error.cause}`, 'SESAME')
   }
 })
 
 test('a body is posted, and the answer has the media type that was asked for, whatever its parameters', async (t) => {
-  const question = { peer: 'the peer', mediaType: 'application/json', maxBytes: 16, timeoutMs: 30_000, signal: waiting() }
+  const question = { service: 'the peer', mediaType: 'application/json', maxBytes: 16, timeoutMs: 30_000, signal: waiting() }
   const form = new URLSearchParams({ a: 'b c' })
   const { url, seen } = await peer(t, plain('{"success":true}', 'Application/JSON; charset=utf-8'))
-  t.same(await ask({ ...question, url, body: form }), { status: 200, text: '{"success":true}' })
-  t.same(await ask({ ...question, url, body: '{}', headers: { 'content-type': 'application/json' } }), { status: 200, text: '{"success":true}' })
+  t.same(await boundedFetch({ ...question, url, body: form }), { status: 200, text: '{"success":true}' })
+  t.same(await boundedFetch({ ...question, url, body: '{}', headers: { 'content-type': 'application/json' } }), { status: 200, text: '{"success":true}' })
   t.match(seen[0], { method: 'POST', url: '/range', body: 'a=b+c', headers: { 'content-type': /^application\/x-www-form-urlencoded/ } })
   t.match(seen[1], { method: 'POST', url: '/range', body: '{}', headers: { 'content-type': 'application/json' } })
   for (const other of ['text/html', 'application/jsonp']) {
     const { url } = await peer(t, plain('{"success":true}', other))
-    t.match((await failure(ask({ ...question, url, body: form }))).message, 'the peer answered something else than application/json')
+    t.match((await failure(boundedFetch({ ...question, url, body: form }))).message, 'the peer answered something else than application/json')
   }
 })
 

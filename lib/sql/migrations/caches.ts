@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import { cachesId } from '../tables.js'
-import type { TableMap } from '../tables.js'
+import type { TableMap } from '../../options/table-map.js'
 
 /** How long the servers' caches keep tokens: what must be remembered of revocations, and for how long, depends on the longest. */
 export async function createCachesTable (db: Kysely<any>, { tokens }: TableMap): Promise<void> {

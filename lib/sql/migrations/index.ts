@@ -1,6 +1,6 @@
 import { DummyDriver, Kysely, Migrator, PostgresDialect } from 'kysely'
 import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
-import type { TableMap } from '../tables.js'
+import type { TableMap } from '../../options/table-map.js'
 import { createServerKeyMigration } from './server-key.js'
 import { createTokensMigration } from './tokens.js'
 import { createUsersMigration } from './users.js'

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { Migration } from 'kysely'
 import { serverKeyId } from '../tables.js'
-import type { TableMap } from '../tables.js'
+import type { TableMap } from '../../options/table-map.js'
 
 /** One row with 32 random bytes, made by the database: the key that every server shares, of pseudonyms and of the seal of cache entries. */
 export function createServerKeyMigration ({ tokens }: TableMap): Migration {

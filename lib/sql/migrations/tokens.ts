@@ -4,7 +4,7 @@ import { MISSING_TABLES } from '../../errors.js'
 import { codeOf, redactValues } from '../errors.js'
 import { quoteTable } from '../quote.js'
 import { cachesId, tableId } from '../tables.js'
-import type { TableMap } from '../tables.js'
+import type { TableMap } from '../../options/table-map.js'
 import { createCachesTable } from './caches.js'
 import { createSchema } from './schema.js'
 

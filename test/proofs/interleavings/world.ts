@@ -104,6 +104,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
       verify: async (password: string, stored: string | null) => await verify(password, stored) ? 'right' as const : 'wrong' as const,
       needsUpgrade: () => false,
       reserve: () => () => {},
+      prepare () {},
       isBusy: false,
       close: async () => {}
     },

@@ -1,4 +1,4 @@
-import { createRandom as createNumbers } from '../../../lib/testing/random.js'
+import { createRandom as createNumbers } from '../../../lib/testing/plans.js'
 
 /** A source of numbers that a seed repeats. */
 export interface Random {

@@ -1,6 +1,10 @@
+import { createRequire } from 'node:module'
 import { COMMAND_FAILED } from '../errors.js'
 
-/** What the commands need and the plugin doesn't: peers of the package, which a host may have left out. */
+/** The version of this package. */
+export const { version } = createRequire(import.meta.url)('fastify-token-auth/package.json') as { version: string }
+
+/** Imports an optional peer dependency, or one that the host may not have installed. @throws `FST_TOKEN_AUTH_COMMAND_FAILED` */
 export async function importPeer<Module> (name: string, instead = ''): Promise<Module> {
   try {
     return await import(name) as Module

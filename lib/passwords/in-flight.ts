@@ -5,7 +5,7 @@ export interface InFlight {
   settled (): Promise<void>
 }
 
-/** Knows what has begun and not ended, so that a close can wait for it. */
+/** Knows the work that has begun and not settled, so that a close can wait for it. */
 export function createInFlight (): InFlight {
   const works = new Set<Promise<unknown>>()
 

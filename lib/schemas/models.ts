@@ -1,0 +1,85 @@
+import { Type } from '@sinclair/typebox'
+import type { TObject } from '@sinclair/typebox'
+
+/** Text without NUL, lone surrogates and U+FFFD: a database refuses or changes these, so two texts could become one. */
+const CLEAN_TEXT = '^[^\\u0000\\uD800-\\uDFFF\\uFFFD]*$'
+
+const STRICT = { additionalProperties: false }
+
+const password = (description: string) => Type.String({ minLength: 1, maxLength: 1024, pattern: CLEAN_TEXT, description })
+
+const credentials = {
+  username: Type.String({ minLength: 1, maxLength: 254, pattern: CLEAN_TEXT }),
+  password: password('Compared exactly, including spaces')
+}
+
+const captchaToken = Type.String({ minLength: 1, maxLength: 8192, pattern: CLEAN_TEXT, description: 'The answer from the captcha widget' })
+
+/** The body of a login, by when a captcha is needed. */
+export const LOGIN_BODIES = {
+  never: Type.Object(credentials, STRICT),
+  always: Type.Object({ ...credentials, captchaToken }, STRICT),
+  'after-failures': Type.Object({ ...credentials, captchaToken: Type.Optional(captchaToken) }, STRICT)
+}
+
+export const ChangePasswordBody = Type.Object({
+  currentPassword: password('The current password'),
+  newPassword: password('The new password')
+}, STRICT)
+
+export const Instant = (description: string) => Type.String({ format: 'date-time', description })
+
+/** An id as PostgreSQL's driver returns it: an integer, or text for `bigint` and `uuid`. */
+const Id = Type.Unsafe<string | number>({ type: ['string', 'integer'], description: 'The user\'s id' })
+
+export const User = Type.Object({
+  id: Id,
+  username: Type.String()
+}, { additionalProperties: true, description: 'The user, with the additional columns that the host has selected' })
+
+export const Grant = Type.Object({
+  token: Type.String({ description: 'Returned only here. Send it as `Authorization: Bearer <token>`' }),
+  expiresAt: Instant('When the token expires at the latest'),
+  user: User
+}, { description: 'A new session' })
+
+export const SessionEntry = Type.Object({
+  id: Type.String({ format: 'uuid' }),
+  createdAt: Instant('When the session began'),
+  lastUsedAt: Instant('When the session was last used, to about a minute'),
+  expiresAt: Instant('When the session ends at the latest'),
+  ip: Type.Union([Type.String(), Type.Null()], { description: 'The client address at the login' }),
+  userAgent: Type.Union([Type.String(), Type.Null()]),
+  current: Type.Boolean({ description: 'Whether the request was made with this session' })
+})
+
+export const NoContent = Type.Null({ description: 'Success, without a body' })
+
+const retryAfter = { 'Retry-After': { type: 'integer', minimum: 1, description: 'Seconds to wait' } }
+const challenge = { 'WWW-Authenticate': { type: 'string', description: 'RFC 6750; with error="invalid_token" if a token was sent' } }
+
+/** Fastify's own shape of an error. */
+function errorReply (description: string, headers: object): TObject {
+  return Type.Object({
+    statusCode: Type.Integer(),
+    code: Type.String({ description: 'FST_TOKEN_AUTH_*, or Fastify\'s own; see docs/errors.md' }),
+    error: Type.String(),
+    message: Type.String()
+  }, { description, headers })
+}
+
+const ERRORS = {
+  400: errorReply('Invalid input', {}),
+  401: errorReply('Missing or invalid token, or wrong credentials', challenge),
+  403: errorReply('Not allowed', {}),
+  404: errorReply('No such session', {}),
+  413: errorReply('The body is too large', {}),
+  415: errorReply('The body is not application/json', {}),
+  429: errorReply('Too many attempts', retryAfter),
+  503: errorReply('Service unavailable', retryAfter)
+}
+
+/** The error replies of a route, by status. */
+export function errorReplies<Status extends keyof typeof ERRORS> (...statuses: Status[]): Pick<typeof ERRORS, Status> {
+  return Object.fromEntries(statuses.map((status) => [status, ERRORS[status]])) as Pick<typeof ERRORS, Status>
+}
