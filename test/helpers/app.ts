@@ -51,8 +51,8 @@ export interface AppOptions {
 /** Options for a test: real Redis under its own keys, a cheap hash, no login limit. */
 export function testOptions (databaseUrl: string, options: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
   return {
-    database: { connectionString: databaseUrl },
-    // A machine that is busy with other tests is no Redis that hangs.
+    // A machine that is busy with other tests is no database and no Redis that hangs.
+    database: { connectionString: databaseUrl, connectionTimeoutMillis: 30_000, statement_timeout: 20_000, lock_timeout: 20_000 },
     redis: { url: redisUrl(), commandTimeout: 5000 },
     autoMigrate: true,
     hasher: fastHasher,
