@@ -133,7 +133,7 @@ test('a failure is told in one line, with its reason', async (t) => {
 test('migrate applies, tells, takes back and prints', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const missing = await cli(['migrate', '--status'], { env })
-  t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_secret {2}missing\n/ })
+  t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_server_key {2}missing\n/ })
   t.same(await cli(['migrate', '--down', '--yes'], { env }), { code: 0, out: 'Nothing to revert: no migration is applied\n', err: '' })
   t.same(await cli(['migrate', '--up'], { env }), { code: 0, out: 'Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', err: '' })
   t.same(await cli(['migrate'], { env }), { code: 0, out: 'Nothing to do: every migration is applied\n', err: '' })
