@@ -106,7 +106,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   }
 
   async function judge (password: string, stored: string | null): Promise<PasswordVerdict> {
-    // Known users wait for it too. Otherwise they could be told from unknown ones while it is being made, or cannot be made.
+    // Known users wait for it as well. Otherwise a guesser could distinguish them from unknown ones while it is not ready.
     const dummy = await dummyHash.get()
     const isUnusable = stored === null || stored.startsWith('!')
     const verifier = isUnusable ? null : choice.find(stored)

@@ -7,7 +7,7 @@ export interface OutageLog<Args extends unknown[]> {
   succeeded (): boolean
 }
 
-/** Logs once an outage: a dependency that is down fails at every request, and whoever guesses passwords must not fill the log. */
+/** Logs once an outage: a dependency that is down fails at every request, and an attacker who guesses passwords must not fill the log. */
 export function onceAnOutage<Args extends unknown[]> (log: (...args: Args) => void): OutageLog<Args> {
   let isDown = false
   return {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { isClient, isKysely, isPool } from '../../lib/options/handles.js'
 import { boolean, entry, integer, readTable } from '../../lib/options/rules.js'
+import type { Place } from '../../lib/options/rules.js'
 
 const TABLE = { count: entry(3, integer({ min: 1, max: 9 })), isOn: entry(undefined, boolean()) }
 const code = 'FST_TOKEN_AUTH_INVALID_OPTION'
@@ -11,7 +12,7 @@ t.test('fills in the defaults, and neither changes nor keeps the given object', 
 })
 
 t.test('names the option that is wrong, missing or unknown', async (t) => {
-  const read = (given: unknown, place: { prefix: string, owner?: string }) => () => readTable(TABLE, given, place)
+  const read = (given: unknown, place: Place) => () => readTable(TABLE, given, place)
   t.throws(read({ isOn: true, count: 0 }, { prefix: 'group.' }), { code, message: 'group.count must be an integer from 1 to 9, got 0' })
   t.throws(read({}, { prefix: 'make: ', owner: 'make()' }), { code, message: 'make: isOn must be true or false, got undefined' })
   t.throws(read({ isOff: true }, { prefix: 'group.' }), { code, message: 'Unknown option "group.isOff"; there are: count, isOn' })
