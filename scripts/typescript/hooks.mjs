@@ -9,12 +9,20 @@ const CACHE = join(ROOT, '.build/typescript')
 const { version } = JSON.parse(readFileSync(join(ROOT, 'node_modules/typescript/package.json'), 'utf8'))
 const SETTINGS = { target: 'ES2022', module: 'ESNext', verbatimModuleSyntax: true, inlineSourceMap: true }
 
-mkdirSync(CACHE, { recursive: true })
-
-/** TypeScript names the files that it imports by what they become. */
 const JS = /\.js(?=[?#]|$)/
+const MOCKING = /\/@tapjs\/mock\/dist\/esm\/import\.mjs$/
+const NOTHING = 'data:text/javascript,'
 
+mkdirSync(CACHE, { recursive: true })
+let isThread = false
+
+export function initialize ({ isMainThread }) {
+  isThread = !isMainThread
+}
+
+/** TypeScript names the files that it imports by what they become. A worker thread mocks nothing: what tap loads for that is most of its start. */
 export async function resolve (specifier, context, nextResolve) {
+  if (isThread && MOCKING.test(specifier)) return { url: NOTHING, format: 'module', shortCircuit: true }
   return await nextResolve(isSource(specifier, context.parentURL) ? specifier.replace(JS, '.ts') : specifier, context)
 }
 

@@ -4,8 +4,7 @@ import { labelOfRedis } from '../../lib/cli/environment.js'
 import { explainFailure } from '../../lib/cli/failure.js'
 import { importPeer } from '../../lib/cli/packages.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, spawnCli, spawnNode, start } from '../helpers/cli.js'
-import { TYPESCRIPT } from '../helpers/processes.js'
+import { cli, spawnCli, spawnSource, start } from '../helpers/cli.js'
 import { createDatabase, freshDatabase, query, redisUrl, uniqueNamespace } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 
@@ -282,7 +281,7 @@ test('a missing peer is told with the line that installs it', async (t) => {
 })
 
 test('a command whose output nobody reads any more ends as it would', async (t) => {
-  const { child, result } = spawnNode(t, [...TYPESCRIPT, 'lib/cli/main.ts', '--help'], { NODE_OPTIONS: process.env['NODE_OPTIONS'] ?? '' })
+  const { child, result } = spawnSource(t, ['--help'])
   child.stdout.destroy()
   t.match(await result, { code: 0, err: '' })
 })

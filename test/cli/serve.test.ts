@@ -12,7 +12,7 @@ import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
 import { createApp, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, post, spawnCli, start, untilPrinted } from '../helpers/cli.js'
+import { cli, post, spawnCli, spawnSource, start, untilPrinted } from '../helpers/cli.js'
 import { createDatabase, freshDatabase, query, redisUrl } from '../helpers/services.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
@@ -139,7 +139,7 @@ test('serve ends at the first signal, and at once at a later one', async (t) => 
 })
 
 test('serve in its own process does not wait for a slow client for ever', async (t) => {
-  const server = spawnCli(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
+  const server = spawnSource(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
   await untilPrinted(server, LAST_LINE)
   const slow = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
   t.teardown(() => { slow.destroy() })
@@ -152,7 +152,7 @@ test('serve in its own process does not wait for a slow client for ever', async 
 })
 
 test('serve cuts a connection that only stands, and ends well', async (t) => {
-  const server = spawnCli(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
+  const server = spawnSource(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
   await untilPrinted(server, LAST_LINE)
   const standing = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
   t.teardown(() => { standing.destroy() })

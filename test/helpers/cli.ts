@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { run } from '../../lib/cli/run.js'
 import type { Io } from '../../lib/cli/io.js'
-import { withoutLoaders } from './processes.js'
+import { TYPESCRIPT, withoutLoaders } from './processes.js'
 import { until } from './until.js'
 
 interface Given {
@@ -76,6 +76,11 @@ export function spawnNode (t: Test, args: string[], env: Record<string, string> 
 
 export function spawnCli (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
   return spawnNode(t, [resolve('dist/lib/cli/main.js'), ...args], env, cwd)
+}
+
+/** The same of the sources, slower: what only a process of its own runs is covered by it. */
+export function spawnSource (t: Test, args: string[], env: Record<string, string> = {}) {
+  return spawnNode(t, [...TYPESCRIPT, resolve('lib/cli/main.ts'), ...args], env)
 }
 
 /** Resolves when the output has the text; rejects if the command ends before. */

@@ -5,8 +5,10 @@ import type { Test } from 'tap'
 import type { AuthPluginOptions, RecaptchaOptions } from '../../lib/index.js'
 
 export const SERVER = fileURLToPath(new URL('server-process.mjs', import.meta.url))
+const LOADER = new URL('../../scripts/typescript/register.mjs', import.meta.url).href
+const COVERAGE = process.execArgv.filter((argument) => argument.includes('/@tapjs/processinfo/'))
 /** For a process that runs sources, and counts for coverage. */
-export const TYPESCRIPT = ['--enable-source-maps', `--import=${new URL('../../scripts/typescript/register.mjs', import.meta.url).href}`]
+export const TYPESCRIPT = ['--enable-source-maps', `--import=${LOADER}`, ...COVERAGE]
 
 /** The environment of a process that runs what was built: what the test runner loads would only make it slow. */
 export function withoutLoaders (): NodeJS.ProcessEnv {

@@ -462,10 +462,12 @@ t.test('examples', async (t) => {
     const directory = t.testdir(Object.fromEntries(blocks.map(([name, block]) => [name, block.includes('import Fastify') ? block : prelude + block])))
     const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)
     const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, ROOT)
-    const program = ts.createProgram(blocks.map(([name]) => join(directory, name)), {
+    const paths = blocks.map(([name]) => join(directory, name))
+    const program = ts.createProgram(paths, {
       ...options, noEmit: true, declaration: false, noUnusedLocals: false, noUnusedParameters: false, paths: { 'fastify-token-auth': [join(ROOT, 'lib/index.ts')] }
     })
-    const faults = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => `${relative(directory, file?.fileName ?? '')}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`)
+    const found = paths.map((path) => program.getSourceFile(path)!).flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])
+    const faults = [...program.getOptionsDiagnostics(), ...found].map(({ file, messageText }) => `${relative(directory, file?.fileName ?? '')}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`)
     t.same(faults, [])
   })
 

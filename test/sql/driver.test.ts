@@ -11,6 +11,8 @@ import { countingPool } from '../helpers/pools.js'
 const database = await createDatabase()
 t.teardown(database.drop)
 const { pool } = countingPool(t, database.url)
+// It makes the tables.
+await createApp(t, testOptions(database.url))
 
 t.test('ids that the host\'s driver reads as BigInt are texts', async (t) => {
   await pool.query('create table people (id bigint primary key, username text, password_hash text, active boolean default true, last_login timestamptz)')
