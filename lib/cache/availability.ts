@@ -1,6 +1,7 @@
 import type { Logger } from '../ports.js'
 import { redactCommand } from '../redis/errors.js'
 import { createBreaker } from '../tools/breaker.js'
+import { atMostEvery } from '../tools/quiet-log.js'
 import type { Now } from '../../types/options.js'
 
 /**
@@ -64,12 +65,10 @@ const QUIET_MS = 10_000
 
 /** Passes failures on without keys and values, and logs at most one in ten seconds: a cache that is away fails at every request. */
 export function createFailureReporter ({ onError, logger, monotonicNow, message }: FailureReporterSettings): ReportFailure {
-  let quietUntil = -Infinity
+  const warn = atMostEvery(QUIET_MS, (operation: string, error: Error) => logger.warn({ err: error, operation }, message), monotonicNow)
   return (operation, failure) => {
     const error = redactCommand(failure)
     onError(operation, error)
-    if (monotonicNow() < quietUntil) return
-    quietUntil = monotonicNow() + QUIET_MS
-    logger.warn({ err: error, operation }, message)
+    warn(operation, error)
   }
 }

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { addressKey } from '../tools/client-address.js'
+import { onceAnOutage } from '../tools/quiet-log.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { setErrorHeaders } from './error-headers.js'
 
@@ -49,18 +50,16 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
   const local = await createCounter(redis === null ? max : localMax, { cache: LOCAL_ADDRESSES })
   const shared = redis === null ? local : await createCounter(max, { redis, nameSpace: `${namespace}l:` })
 
-  let isShared = true
+  const outage = onceAnOutage((error: Error) => logger.warn({ reason: error.name }, 'Redis does not count logins: they are limited in this process'))
 
   async function count (request: FastifyRequest): Promise<Count> {
     if (shared === local) return await local(request)
     try {
       const counted = await shared(request)
-      isShared = true
+      outage.succeeded()
       return counted
     } catch (error) {
-      // Once an outage: whoever guesses passwords may not fill the log.
-      if (isShared) logger.warn({ reason: (error as Error).name }, 'Redis does not count logins: they are limited in this process')
-      isShared = false
+      outage.failed(error as Error)
       return await local(request)
     }
   }

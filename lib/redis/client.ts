@@ -4,6 +4,7 @@ import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isClient } from '../options/handles.js'
+import { onceAnOutage } from '../tools/quiet-log.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
 
 /**
@@ -138,16 +139,11 @@ function duplicate (client: RedisClient): RedisClient {
 
 // ioredis emits an error at every attempt to connect: one warning for an outage, one line for its end.
 function warnOnce (client: RedisClient, logger: Logger, message: string): void {
-  let isDown = false
-  client.on('error', (error: Error & { code?: string }) => {
+  const outage = onceAnOutage(({ code, name }: Error & { code?: string }) => logger.warn({ reason: code ?? name }, message))
+  client.on('error', (error: Error) => {
     // ioredis would go on in database 0, among keys that are not ours.
     if (error.message.includes('DB index')) client.disconnect()
-    if (isDown) return
-    isDown = true
-    logger.warn({ reason: error.code ?? error.name }, message)
+    outage.failed(error)
   })
-  client.on('ready', () => {
-    if (isDown) logger.info({}, 'Redis is back')
-    isDown = false
-  })
+  client.on('ready', () => { if (outage.succeeded()) logger.info({}, 'Redis is back') })
 }

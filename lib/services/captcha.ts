@@ -1,6 +1,7 @@
 import type { Pseudonym } from '../crypto/pseudonym.js'
 import { createBreaker } from '../tools/breaker.js'
 import { withDeadline } from '../tools/deadline.js'
+import { atMostEvery, onceAnOutage } from '../tools/quiet-log.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
@@ -80,7 +81,10 @@ function readPolicy ({ when = 'always', afterFailures = 3, onUnavailable = 'refu
 /** Asks in bounded time, by bounded many at once, and not for a while where nobody has answered. Never rejects. */
 function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3000 }: QuestionSettings) {
   const breaker = createBreaker({ now: monotonicNow })
-  const report = createReport(logger, monotonicNow)
+  const outage = onceAnOutage((reason: string) => logger.warn({ reason }, 'captcha: the provider cannot be reached'))
+  const misconfigured = atMostEvery(QUIET_MS, ({ message }: Error) => {
+    logger.error({ reason: message }, 'captcha: the secret or another option is wrong, so that no captcha can be solved')
+  }, monotonicNow)
   // Who waits longer would leave the provider too little of the time.
   const places = createSemaphore({ concurrency: 32, queue: 64, maxWaitMs: timeoutMs / 3, overloaded: () => new Error('too many captchas are being checked') })
 
@@ -108,18 +112,18 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
 
   function succeeded (): void {
     breaker.succeeded()
-    report.standing()
+    outage.succeeded()
   }
 
   function failed (error: unknown, answer: string): Outcome {
     if (codeOf(error) === 'FST_TOKEN_AUTH_INVALID_OPTION') {
       // It is there: it has answered.
       succeeded()
-      report.misconfigured(error as Error)
+      misconfigured(error as Error)
       return { failure: 'misconfigured', error }
     }
     breaker.failed()
-    report.down(describe(error, answer))
+    outage.failed(describe(error, answer))
     return { failure: 'down', error: redactSecrets(causeOf(error), answer) }
   }
 
@@ -127,24 +131,6 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
     const startedAt = monotonicNow()
     return await places.run(() => askNow(answer, ip, timeoutMs - (monotonicNow() - startedAt)))
       .catch((error) => ({ failure: 'overloaded', error }))
-  }
-}
-
-/** Logs an outage once, at its beginning, and our own mistakes once in ten seconds. */
-function createReport (logger: Logger, monotonicNow: Now) {
-  let isDown = false
-  let quietUntil = -Infinity
-  return {
-    standing () { isDown = false },
-    down (reason: string) {
-      if (!isDown) logger.warn({ reason }, 'captcha: the provider cannot be asked')
-      isDown = true
-    },
-    misconfigured ({ message }: Error) {
-      if (monotonicNow() < quietUntil) return
-      quietUntil = monotonicNow() + QUIET_MS
-      logger.error({ reason: message }, 'captcha: the secret is wrong, or another option of it, so that nobody can solve one')
-    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { createBreaker } from '../tools/breaker.js'
+import { onceAnOutage } from '../tools/quiet-log.js'
 import type { AttemptRules, FailureCounters, Logger } from '../ports.js'
 import type { Now } from '../../types/options.js'
 import { redactCommand } from '../redis/errors.js'
@@ -88,23 +89,22 @@ function createUnsettled () {
 
 interface AskSettings { logger: Logger, monotonicNow: Now, onAnswer: () => void }
 
-/** Sends commands until they fail, then lets one try at times. Logs once an outage: whoever guesses passwords may not fill the log. */
+/** Sends commands until they fail, and then one at times; in between `instead` answers. */
 function createAsk ({ logger, monotonicNow, onAnswer }: AskSettings) {
   const breaker = createBreaker({ now: monotonicNow })
-  let isTold = false
+  const outage = onceAnOutage((error: Error) => logger.warn({ reason: redactCommand(error).message }, 'Redis does not count failed logins: they are counted in this process'))
 
   return async function ask<Result> (command: () => Promise<Result>, instead: () => Promise<Result>): Promise<Result> {
     if (!breaker.allows()) return await instead()
     try {
       const result = await command()
       breaker.succeeded()
-      isTold = false
+      outage.succeeded()
       onAnswer()
       return result
     } catch (error) {
       breaker.failed()
-      if (!isTold) logger.warn({ reason: redactCommand(error as Error).message }, 'Redis does not count failed logins: they are counted in this process')
-      isTold = true
+      outage.failed(error as Error)
       return await instead()
     }
   }

@@ -590,7 +590,7 @@ test('a captcha guard answers 503 in an outage, with the cause, and logs its beg
   const unavailable = { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503, retryAfterSeconds: 5, cause: { message: 'the captcha provider answered 500' } }
   await t.rejects(check(), unavailable)
   await t.rejects(check(), unavailable)
-  t.same(lines, [{ level: 'warn', fields: { reason: 'the captcha provider answered 500' }, message: 'captcha: the provider cannot be asked' }])
+  t.same(lines, [{ level: 'warn', fields: { reason: 'the captcha provider answered 500' }, message: 'captcha: the provider cannot be reached' }])
   isUp = true
   t.equal(await check(), 'solved')
   isUp = false
@@ -700,7 +700,7 @@ test('a captcha guard lets nobody in on our own mistake, and logs it as ours', a
   for (let i = 0; i < 8; i++) await t.rejects(check(0), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { code: 'FST_TOKEN_AUTH_INVALID_OPTION' } })
   t.equal(steps.filter((step) => step === 'ask').length, 8, 'the provider is asked again, as it is there')
   t.same(lines.map(({ level }) => level), ['error'])
-  t.match(lines[0], { fields: { reason: /captcha\.secret is wrong/ }, message: /captcha: the secret is wrong/ })
+  t.match(lines[0], { fields: { reason: /captcha\.secret is wrong/ }, message: /captcha: the secret or another option is wrong/ })
   clock.nowMs += 9_999
   await t.rejects(check())
   t.equal(lines.length, 1)

@@ -473,7 +473,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     for (const name of ['FST_ERR_VALIDATION', 'FST_ERR_CTP_INVALID_JSON_BODY', 'FST_ERR_CTP_INVALID_MEDIA_TYPE', 'FST_ERR_CTP_BODY_TOO_LARGE']) t.ok(codes.has(name), name)
     for (const message of [
       'Redis does not count failed logins', 'Redis does not count logins', 'the token cache does not answer', 'Redis cannot be reached', 'Redis is back',
-      'captcha: the provider cannot be asked', 'captcha: the secret is wrong', 'New passwords are accepted without', 'a password hash could not be upgraded',
+      'captcha: the provider cannot be reached', 'captcha: the secret or another option is wrong', 'New passwords are accepted without', 'a password hash could not be upgraded',
       'an event hook failed', 'an idle database connection broke'
     ]) t.ok(of('stdout').includes(message), message)
     for (const reason of ['Redis answered OOM', 'Redis answered READONLY', 'Redis answered NOPERM']) t.ok(of('events').includes(reason), reason)
