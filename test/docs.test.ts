@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join, relative, resolve } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import fastifyAuth from '@fastify/auth'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
@@ -47,7 +47,7 @@ function sectionsOf (text: string, mark: string): Map<string, string> {
 }
 
 function blocksOf (text: string, language: string): string[] {
-  return [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)].filter(([, name]) => name === language).map(([, , block]) => block!)
+  return [...text.matchAll(/^```(\w*)[^\n]*\n(.*?)^```$/gms)].filter(([, name]) => name === language).map(([, , block]) => block!)
 }
 
 function codesOf (text: string): string[] {
@@ -106,9 +106,11 @@ t.test('options', async (t) => {
     t.ok(rows.every(([, , , meaning]) => meaning !== ''), 'every option has a meaning')
   })
 
-  t.test('the README has every option and its default, and no other', async (t) => {
-    const rows = rowsOf(read('README.md'), 'option', 'default', '')
-    t.same(rows.map(([path, fallback]) => [path, fallback]).sort(), expected.sort())
+  t.test('the README has a few of them, with their defaults', async (t) => {
+    const rows = rowsOf(read('README.md'), 'option', 'default', '').map(([path, fallback]) => `${path} ${fallback}`)
+    const all = expected.map(([path, fallback]) => `${path} ${fallback}`)
+    t.equal(rows.length, 12)
+    t.same(rows.filter((row) => !all.includes(row)), [])
   })
 
   t.test('docs/options.md has the settings that a Redis connection gets', async (t) => {
@@ -413,44 +415,10 @@ t.test('the README has every command, flag of serve and variable, and no other',
   t.same(sorted(rowsOf(text, 'command', '').map(([name]) => codesOf(name!)[0]!)), sorted(first(all, 'Commands')))
   t.same(sorted(rowsOf(text, 'variable', '').flatMap(([names]) => codesOf(names!))), sorted(first(all, 'Environment').flatMap((names) => names.split(', '))))
   const flags = first(await help('serve', '--help'), 'Options').map((flag) => flag.split(' ')[0]!).filter((flag) => flag !== '--help' && flag !== '')
-  t.same(sorted(codesOf(/those of `serve` are(.*?)\./s.exec(text)![1]!)), sorted(flags))
+  t.same(sorted(codesOf(/The flags of `serve` are(.*?)\./s.exec(text)![1]!)), sorted(flags))
 })
 
 t.test('examples', async (t) => {
-  const [example] = blocksOf(read('README.md'), 'ts')
-
-  t.test('the README\'s runs on PostgreSQL and Redis', async (t) => {
-    const { url, drop } = await createDatabase()
-    t.teardown(drop)
-    const directory = t.testdir({ 'example.ts': '' })
-    const library = relative(directory, join(ROOT, 'lib/index.js'))
-    t.testdir({ 'example.ts': example!.replace('\'fastify-token-auth\'', `'${library}'`) })
-    const { DATABASE_URL, PORT, LOG_LEVEL } = process.env
-    Object.assign(process.env, { DATABASE_URL: url, PORT: '0', LOG_LEVEL: 'silent' })
-    const { app } = await import(pathToFileURL(join(directory, 'example.ts')).href) as { app: FastifyInstance }
-    t.teardown(() => app.close())
-    for (const [name, value] of Object.entries({ DATABASE_URL, PORT, LOG_LEVEL })) {
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-    }
-    t.same(await app.tokenAuth.health(), { database: 'up', cache: 'up' })
-    // A slow machine is busy with its first hash.
-    const isMade = async () => await app.tokenAuth.createUser({ username: 'alice', password: PASSWORD }).then(() => true, (error) => {
-      if (error.code !== 'FST_TOKEN_AUTH_OVERLOADED') throw error
-    })
-    while (!await isMade());
-    const address = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
-    const call = async (method: string, path: string, headers: Record<string, string> = {}, body: string | null = null) =>
-      await fetch(address + path, { method, headers, body })
-    t.equal((await call('GET', '/orders')).status, 401)
-    const loggedIn = await call('POST', '/auth/login', { 'content-type': 'application/json' }, JSON.stringify({ username: 'alice', password: PASSWORD }))
-    const { token } = await loggedIn.json() as { token: string }
-    const headers = { authorization: `Bearer ${token}` }
-    t.same(await (await call('GET', '/orders', headers)).json(), { owner: 'alice', orders: [] })
-    t.equal((await call('POST', '/auth/logout', headers)).status, 204)
-    t.equal((await call('GET', '/orders', headers)).status, 401)
-  })
-
   t.test('all TypeScript compiles', async (t) => {
     const prelude = `import type { FastifyInstance, FastifyRequest } from 'fastify'
       import '@fastify/auth'
@@ -474,14 +442,17 @@ t.test('examples', async (t) => {
   })
 })
 
-t.test('every internal link leads to a file and a heading', async (t) => {
+t.test('every internal link leads to a file of the package and a heading', async (t) => {
   const anchorsOf = (text: string) => [...text.replace(/^```.*?^```$/gms, '').matchAll(/^#+ (.*)$/gm)]
     .map(([, heading]) => heading!.toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, '').replaceAll(' ', '-'))
+  // npm publishes these whatever the list says.
+  const published = ['README.md', 'LICENSE', ...JSON.parse(read('package.json')).files as string[]]
   for (const file of FILES) {
     for (const [, link] of read(file).matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^https:/.test(link!)) continue
       const [path = '', anchor] = link!.split('#')
       const target = path === '' ? join(ROOT, file) : resolve(ROOT, dirname(file), path)
+      t.ok(published.some((name) => relative(join(ROOT, name), target).split('/')[0] !== '..'), `${file}: ${link} is in the package`)
       if (t.ok(existsSync(target), `${file}: ${link}`) && anchor !== undefined) t.ok(anchorsOf(readFileSync(target, 'utf8')).includes(anchor), `${file}: ${link}`)
     }
   }
