@@ -128,7 +128,7 @@ t.test('options', async (t) => {
   })
 
   t.test('docs/options.md has the settings that a Cluster gets besides', async (t) => {
-    const sentence = /A Cluster also gets (.*?);/.exec(read('docs/options.md'))![1]!
+    const sentence = /A Cluster also gets (.*?);/s.exec(read('docs/options.md'))![1]!
     const { options } = openRedis(new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true, scaleReads: 'slave', slotsRefreshInterval: 60_000 }), SILENT)
     for (const [name, value] of codesOf(sentence).map((code) => code.split(': ') as [string, string])) {
       t.equal(value, show(name, (options as Record<string, unknown>)[name]).slice(1, -1), name)
@@ -327,7 +327,7 @@ t.test('docs/storage.md', async (t) => {
     for (const password of ['wrong', PASSWORD]) await call('POST', '/auth/login', { body: { username, password } })
     t.same(warnings, [], 'the limits count in Redis')
     for (let i = 0; i < 2; i++) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
-    t.match((await redis.keys(`${namespace}*`)).map((key) => key.slice(namespace.length)).sort(), [/^l:/, /^t:[\w-]{43}$/])
+    t.match((await redis.keys(`${namespace}*`)).map((key) => key.slice(namespace.length)).filter((key) => key !== 't:nobody').sort(), [/^l:/, /^t:[\w-]{43}$/])
     await limited.tokenAuth.refreshUser((await limited.tokenAuth.createUser({ username: 'other', password: null })).id)
     t.equal((await call('POST', '/auth/logout', { token })).statusCode, 204)
     t.same(failures, [])
@@ -341,13 +341,11 @@ t.test('docs/security.md', async (t) => {
   const idsOf = (cell: string) => cell.split(', ')
 
   t.test('names tests that exist', async (t) => {
-    const named = [...text.matchAll(/`(test\/[\w-]+\.test\.ts): "([^`]+)"`/g)]
-    t.not(named.length, 0)
-    t.equal(text.match(/`test\//g)?.length, named.length, 'every test is named in one way')
-    for (const [, file, name] of named) {
-      const source = existsSync(join(ROOT, file!)) ? read(file!).replaceAll('\\\'', '\'') : ''
-      t.ok(['\'', '"'].some((quote) => source.includes(`test(${quote}${name}${quote},`)), `${file}: ${name}`)
-    }
+    const titles = [...text.matchAll(/`"([^`]+)"`/g)].map(([, title]) => title!)
+    t.not(titles.length, 0)
+    const tests = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.test.ts'))
+    const sources = tests.map((name) => read(join('test', name)).replaceAll('\\\'', '\'')).join('\n')
+    for (const title of titles) t.ok(['\'', '"'].some((quote) => sources.includes(`test(${quote}${title}${quote},`)), title)
   })
 
   t.test('has every requirement of its chapters once, and a test where it says that one is met', async (t) => {
@@ -358,7 +356,7 @@ t.test('docs/security.md', async (t) => {
     for (const [ids, level, state, how] of rows) {
       t.match(level, /^[123](, [123]| to 3)?$/, ids!)
       t.match(state, /^(met|partly|host|no)$/, ids!)
-      t.ok(how !== '' && (!['met', 'partly'].includes(state!) || how!.includes('`test/')), ids!)
+      t.ok(how !== '' && (!['met', 'partly'].includes(state!) || how!.includes('`"')), ids!)
     }
   })
 
@@ -375,10 +373,10 @@ t.test('docs/security.md', async (t) => {
     t.ok(rows.every((cells) => cells.length === 5 && cells[4] !== ''), 'of every limit it is told what happens without its store')
   })
 
-  t.test('names every file that uses cryptography, and no other', async (t) => {
+  t.test('names every folder that uses cryptography, and no other', async (t) => {
     const files = readdirSync(join(ROOT, 'lib'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => `lib/${name}`)
-    const using = files.filter((file) => /from '(node:crypto|bcryptjs)'|require\('@node-rs\/argon2'\)/.test(read(file)))
-    t.not(using.length, 0)
+    const using = new Set(files.filter((file) => /from '(node:crypto|bcryptjs)'|require\('@node-rs\/argon2'\)/.test(read(file))).map((file) => `${dirname(file)}/`))
+    t.not(using.size, 0)
     t.same(sorted(codesOf(sectionsOf(text, '##').get('Keys and algorithms')!).filter((code) => code.startsWith('lib/'))), sorted(using))
     const algorithms = new Set(files.flatMap((file) => [...read(file).matchAll(/\b(?:createHash|createHmac|hash)\('([\w-]+)'/g)].map(([, name]) => name!)))
     t.same(sorted(algorithms), ['sha1', 'sha256', 'sha512-256'])
