@@ -1,5 +1,5 @@
-// With the Redis client of @fastify/redis. Its address is used; the plugin makes a connection of its own,
-// because a token's lookup may not wait in a queue until Redis is back.
+// With the Redis client of @fastify/redis. The plugin uses its address, and opens a connection of its own,
+// because token lookups must not wait in a queue until Redis is back.
 //   DATABASE_URL=postgres://... REDIS_URL=redis://... node examples/fastify-redis.mjs
 import fastifyRedis from '@fastify/redis'
 import Fastify from 'fastify'
@@ -17,7 +17,7 @@ await app.register(authPlugin, {
 
 app.get('/visits', { onRequest: app.authenticate }, async ({ user }) => ({ visits: await app.redis.incr(`visits:${user.id}`) }))
 
-// Somebody to log in as. A real application has a route for this.
+// A user to log in as. A real application has a route for this.
 await app.tokenAuth.createUser({ username: 'ann', password: 'correct horse battery' }).catch((error) => {
   if (error.code !== 'FST_TOKEN_AUTH_USERNAME_TAKEN') throw error
 })

@@ -1,8 +1,8 @@
-// A token cache of your own, shown to keep the promise that a revoked token stays dead: node examples/own-cache.mjs
-// The plugin has no option that takes one: this is for a fork, or a proposal.
+// Tests whether a token cache of your own keeps revoked tokens revoked: node examples/own-cache.mjs
+// The plugin has no option for a cache: this is for a fork, or a proposal.
 import { exploreTokenCache, tokenCacheContract } from 'fastify-token-auth/testing'
 
-/** The whole of it: a Map with times. */
+/** The complete cache: a Map with expiry times. */
 function createMapCache () {
   const entries = new Map()
 
@@ -22,7 +22,7 @@ function createMapCache () {
       write(digest, lease, leaseMs)
       return lease
     },
-    // Its time counts from the lease, however late it comes.
+    // The life counts from the lease, however late the fill arrives.
     async fill (digest, lease, value, ttlMs, leaseMs) {
       if (read(digest) === lease) entries.set(digest, { value, until: entries.get(digest).until - leaseMs + ttlMs })
     },
@@ -44,7 +44,7 @@ console.log(`${tokenCacheContract.length} checks of the contract hold`)
 const { schedules, orders, violations } = await exploreTokenCache({ createCache: createMapCache })
 console.log(`${schedules} schedules, for ${orders} orders of their steps: ${violations.length} violations`)
 
-// A mistake that no ordinary test shows: the fill does not look whether its lease still stands.
+// A mistake that no ordinary test shows: the fill does not check whether its lease is still there.
 function createCarelessCache () {
   const cache = createMapCache()
   return {

@@ -9,13 +9,13 @@ const app = Fastify({ logger: { level: 'warn' } })
 await app.register(authPlugin, {
   database: { connectionString: DATABASE_URL },
   redis: { url: REDIS_URL },
-  // Makes the tables `users` and `auth_tokens`. Several servers may start at once.
+  // Creates the tables `users` and `auth_tokens`. Several servers may start at once.
   autoMigrate: true
 })
 
 app.get('/hello', { onRequest: app.authenticate }, async ({ user }) => ({ hello: user.username }))
 
-// Somebody to log in as. A real application has a route for this.
+// A user to log in as. A real application has a route for this.
 await app.tokenAuth.createUser({ username: 'ann', password: 'correct horse battery' }).catch((error) => {
   if (error.code !== 'FST_TOKEN_AUTH_USERNAME_TAKEN') throw error
 })

@@ -1,0 +1,8 @@
+// Stands for psql in the guides, since embedded PostgreSQL comes without it: node run-sql.mjs <file>
+import { readFileSync } from 'node:fs'
+import pg from 'pg'
+
+const client = new pg.Client(process.env.DATABASE_URL)
+await client.connect()
+await client.query(readFileSync(process.argv[2], 'utf8'))
+await client.end()
