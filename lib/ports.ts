@@ -2,14 +2,14 @@ import type { Digest } from '../types/cache.js'
 import type { RevokeReason } from '../types/events.js'
 import type { AuthenticatedUser, Session, UserId } from '../types/user.js'
 
-/** The little a store or a service needs of a logger; pino's methods fit. */
+/** The part of a logger that stores and services need; pino is compatible. */
 export interface Logger {
   info (fields: object, message: string): void
   warn (fields: object, message: string): void
   error (fields: object, message: string): void
 }
 
-/** A live token as SQL tells it and as the cache repeats it. Instants are milliseconds since 1970. */
+/** A live token, as read from SQL and repeated by the cache. Times are milliseconds since 1970. */
 export interface TokenRecord {
   sessionId: string
   user: AuthenticatedUser
@@ -20,13 +20,13 @@ export interface TokenRecord {
   scopes: readonly string[] | null
 }
 
-/** A record, and the instant by the database's clock at which it was true. */
+/** A record, and the time at which it was valid, by the database's clock. */
 export interface FoundToken {
   record: TokenRecord
   asOfMs: number
 }
 
-/** The token, or all tokens of the user, that a call was to end. */
+/** The token, or all tokens of the user, that a call should end. */
 export type RevocationSubject = { digest: Digest } | { userId: UserId }
 
 /** The side of the cache that calls with an unknown outcome are reported to. */
@@ -41,15 +41,15 @@ export interface OutcomeWatcher {
 
 /** A page of cached entries that are void. */
 export interface StalePage {
-  /** Tokens that have ended. */
+  /** Revoked tokens. */
   revoked: Digest[]
   /** Live tokens whose user was refreshed: the entry may be out of date. */
   refreshed: Digest[]
-  /** Where the next page begins; `null` after the last. */
+  /** Start of the next page; `null` after the last. */
   next: string | null
 }
 
-/** Where a new token came from and what it may do. */
+/** The origin of a new token, and what it may do. */
 export interface TokenRequest {
   digest: Digest
   ttlMs: number
@@ -87,13 +87,13 @@ export interface Credentials {
 export interface TokenStore {
   find (digest: Digest): Promise<FoundToken | null>
   list (userId: UserId): Promise<Session[]>
-  /** Tokens whose entry in some server's cache may be void, the latest first; `after` is the `next` of the page before. */
+  /** Tokens whose entry in some server's cache may be invalid, the latest first; `after` is the `next` of the previous page. */
   listStale (after: string | null, limit: number): Promise<StalePage>
   /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */
   touch (sessionIds: string[], agesMs: number[]): Promise<void>
-  /** Whether a session of this user began at this address (IPv6: its /64) within the last 30 days. `false` for unknown names. */
+  /** Whether a session of this user started at this address (IPv6: its /64) within the last 30 days. `false` for unknown names. */
   isKnownAddress (username: string, ip: string): Promise<boolean>
-  /** Deletes at most `limit` rows that ended over `retentionMs` ago; resolves to their number. */
+  /** Deletes at most `limit` rows that ended more than `retentionMs` ago; resolves to their number. */
   prune (retentionMs: number, limit: number): Promise<number>
 }
 
@@ -104,8 +104,8 @@ export interface SessionStore {
   /** `null`: no such active user. */
   issue (userId: UserId, token: TokenRequest): Promise<IssuedToken | null>
   /**
-   * The new token has the label and the scopes of the session. `null`: the hash is no longer the verified one.
-   * @throws `FST_TOKEN_AUTH_INVALID_TOKEN` if the session ended meanwhile.
+   * The new token gets the label and the scopes of the session. `null`: the hash has changed since it was verified.
+   * @throws `FST_TOKEN_AUTH_INVALID_TOKEN` if the session has ended in the meantime.
    */
   changePassword (change: PasswordChange): Promise<IssuedToken | null>
 }
@@ -134,35 +134,35 @@ export interface RevocationStore {
   setActive (userId: UserId, active: boolean): Promise<Revoked>
   deleteUser (userId: UserId): Promise<Revoked>
   /**
-   * What the logout-all that ended this token ended with it, for a client that repeats the call; `null`: it was ended by nothing
-   * of the kind. Ends nothing.
+   * The tokens that the same logout-all ended together with this one, for a client that repeats the call; `null`: it was not ended
+   * by a logout-all. Ends nothing.
    */
   endedTogether (digest: Digest): Promise<{ userId: UserId, digests: Digest[] } | null>
   /**
-   * What was ended of the subject within the last `sinceMs`. Waits for transactions that hold its rows, so the answer is final for
-   * them. Ends nothing.
+   * The tokens of the subject that were ended within the last `sinceMs`. Waits for transactions that hold its rows, so the answer is
+   * final for them. Ends nothing.
    */
   findEnded (subject: RevocationSubject, sinceMs: number): Promise<Digest[]>
-  /** Declares every cached copy of the user's data void, and returns whose: of live tokens, and of those that have ended lately. */
+  /** Marks every cached copy of the user's data as invalid, and returns the digests of live and recently ended tokens. */
   refresh (userId: UserId): Promise<Digest[]>
 }
 
 export interface UserStore {
   findByUsername (username: string): Promise<Credentials | null>
   findById (userId: UserId): Promise<Credentials | null>
-  /** Replaces the hash by another of the same password; `false` if it has changed meanwhile. Ends no session. */
+  /** Replaces the hash by another of the same password; `false` if it has changed in the meantime. Ends no session. */
   rehash (userId: UserId, from: string, to: string): Promise<boolean>
   create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
 }
 
-/** How attempts at one key are slowed down. */
+/** The limits for attempts at one key. */
 export interface AttemptRules {
-  /** So many attempts may be under way or have failed before the first wait. */
+  /** Attempts under way or failed before the first wait. */
   free: number
   /** The first wait; each further failure doubles it. */
   delayMs: number
   maxDelayMs: number
-  /** Failures are forgotten so long after the last attempt. */
+  /** Failures are forgotten this long after the last attempt. */
   forgetMs: number
 }
 
@@ -170,15 +170,15 @@ export interface Attempt {
   isAllowed: boolean
   /** Attempts counted before this one: failed, or under way. */
   failures: number
-  /** Where it is not allowed: when to come back. */
+  /** If it is not allowed: when to try again. */
   waitMs: number
-  /** Names this attempt to what ends it. */
+  /** Identifies this attempt for the call that ends it. */
   id: string
 }
 
 /**
  * Counts attempts and claims, shared between the servers where there is Redis. Keys are pseudonyms. Never rejects.
- * An attempt is under way until one of `giveBack`, `fail` and `succeed` ends it; one that none of them ends fails by itself.
+ * An attempt is under way until `giveBack`, `fail` or `succeed` ends it; an attempt that is never ended fails by itself.
  */
 export interface FailureCounters {
   /**
@@ -186,13 +186,13 @@ export interface FailureCounters {
    * the account it belongs to, as several may share a key.
    */
   take (key: string, rules: AttemptRules, owner?: string): Promise<Attempt>
-  /** Takes an attempt back, as if there had been none, and the wait that it began, if no later attempt has begun another. */
+  /** Takes an attempt back, as if it had not happened, with the wait that it started, unless a later attempt has started another. */
   giveBack (key: string, id: string): Promise<void>
   /** The attempt stays counted, as a failure. */
   fail (key: string, id: string): Promise<void>
   /**
-   * Takes a right attempt back (`null`: it was counted elsewhere), and forgets the failures, if all attempts were of the
-   * same one: who logs in to his own account may not refill another's. Attempts under way stay counted, as they may yet fail.
+   * Takes a successful attempt back (`null`: it was counted elsewhere), and clears the failures if all attempts have the same
+   * `of`: a login to one account must not reset the limit of another. Attempts under way stay counted, because they may fail.
    */
   succeed (key: string, id: string | null, owner?: string): Promise<void>
   /** `true` for the first call with this key within `ttlMs`. */

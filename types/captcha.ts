@@ -2,16 +2,16 @@ export type CaptchaVerdict = { ok: true } | { ok: false, reason: string }
 
 export interface CaptchaContext { ip: string | null, signal: AbortSignal }
 
-/** Checks a captcha answer. A rejection means the provider can't be asked. */
+/** Checks a captcha answer. A rejection means that the provider did not answer. */
 export interface Captcha {
   verify (answer: string, context: CaptchaContext): Promise<CaptchaVerdict | boolean>
-  /** `'always'`, the default, or only for accounts with failed logins. */
+  /** `'always'` (the default), or `'after-failures'`: only for accounts with failed logins. */
   readonly when?: 'always' | 'after-failures'
-  /** With `'after-failures'`: how many; 3 by default. */
+  /** Failed logins before `'after-failures'` applies; 3 by default. */
   readonly afterFailures?: number
-  /** `'refuse'`, the default: 503. `'allow'`: accounts without so many failures log in without it. */
+  /** `'refuse'` (the default): 503 during an outage. `'allow'`: accounts with fewer failures than `afterFailures` log in without a captcha. */
   readonly onUnavailable?: 'refuse' | 'allow'
 }
 
-/** `verify` alone will do. */
+/** A provider, or its function `verify` alone. */
 export type CaptchaOption = Captcha | Captcha['verify']

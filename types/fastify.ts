@@ -3,22 +3,22 @@ import type { AuthenticatedUser, AuthSession } from './user.js'
 import type { TokenAuth } from './token-auth.js'
 
 export interface AuthenticateVariant {
-  /** Requests without a token pass, with `request.user` null. A token that is sent must still be good. */
+  /** Requests without a token pass, with `request.user` null. A token that is sent must be valid. */
   optional?: boolean
-  /** Asks SQL, not the cache: for sensitive routes. */
+  /** Looks the token up in PostgreSQL, not in a cache: for sensitive routes. */
   fresh?: boolean
-  /** Scopes the token must have, else 403 `FST_TOKEN_AUTH_INSUFFICIENT_SCOPE`. */
+  /** Scopes that a token with scopes must have, otherwise 403 `FST_TOKEN_AUTH_INSUFFICIENT_SCOPE`. */
   scopes?: readonly string[]
 }
 
 /**
- * A hook for `onRequest`, `preValidation`, `preHandler` and `@fastify/auth`; or awaited: `await app.authenticate(request, reply)`.
- * Another hook of a route refuses it, by its types and with `FST_TOKEN_AUTH_INVALID_OPTION` when the route is registered; with `addHook` it
- * answers each request with that error.
+ * A hook for `onRequest`, `preValidation` and `preHandler`, and for `@fastify/auth`; or call it: `await app.authenticate(request, reply)`.
+ * In any other hook of a route it is a type error, and throws `FST_TOKEN_AUTH_INVALID_OPTION` when the route is registered. Added to any
+ * other hook with `addHook`, it answers each request with that error.
  */
 export interface Authenticate {
   (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void
-  /** Without `done`; that it is named here keeps hooks with a payload in its place from fitting. */
+  /** Without `done`. The parameter is declared so that hooks with a payload in its place do not match. */
   (request: FastifyRequest, reply: FastifyReply, done?: undefined): Promise<void>
   with (variant: AuthenticateVariant): Authenticate
 }
@@ -29,9 +29,9 @@ declare module 'fastify' {
     tokenAuth: TokenAuth
   }
   interface FastifyRequest {
-    /** Whose token it is; `null` on routes that don't authenticate. Deep-frozen with `cache.near`. */
+    /** The user of the token; `null` on routes that do not authenticate. Deeply frozen with `cache.near`. */
     user: AuthenticatedUser | null
-    /** The token's session; `null` on routes that don't authenticate. */
+    /** The session of the token; `null` on routes that do not authenticate. */
     auth: AuthSession | null
   }
 }

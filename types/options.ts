@@ -5,7 +5,7 @@ import type { AuthHooks } from './events.js'
 import type { CaptchaOption } from './captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from './passwords.js'
 
-/** Milliseconds since 1970. Injected so that tests move a clock instead of sleeping. */
+/** Milliseconds since 1970. Injected so that tests can move the clock instead of sleeping. */
 export type Now = () => number
 
 /** Cryptographically strong random bytes; `node:crypto`'s `randomBytes` by default. */
@@ -15,8 +15,8 @@ export type RandomBytes = (size: number) => Buffer
 export type Duration = string | number
 
 /**
- * A Kysely on PostgreSQL, a `pg.Pool`, a stand-in for one such as `createPGlitePool()`, or a pool's configuration.
- * What the plugin makes itself it also closes; what it is given it leaves open.
+ * A Kysely on PostgreSQL, a `pg.Pool` or a compatible pool such as `createPGlitePool()`, or a pool configuration.
+ * The plugin closes what it creates itself, and leaves open what you pass to it.
  */
 export type DatabaseOption = Kysely<any> | Pool | PostgresPool | PoolConfig
 
@@ -26,7 +26,7 @@ export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string | und
 export interface UsersOptions {
   table?: string
   schema?: string
-  /** The host's column names; `null` for one it doesn't have. */
+  /** Your column names; `null` for a column that does not exist. */
   columns?: {
     id?: string
     username?: string
@@ -36,14 +36,14 @@ export interface UsersOptions {
   }
   /** Further columns that become fields of `request.user`. */
   select?: readonly string[]
-  /** A SQL condition over the users table's columns, in place of an `active` column: `"deleted_at is null"`. */
+  /** A SQL condition over the users table's columns, that replaces the `active` column: `"deleted_at is null"`. */
   activeWhen?: string
   /**
-   * Turns a username as typed into the one to look up and to store: `(name) => name.normalize('NFKC').trim()` for Django's.
-   * Without it names are compared as they are.
+   * Turns a typed username into the one to look up and to store: `(name) => name.normalize('NFKC').trim()` for names of Django.
+   * Without it names are used as typed.
    */
   canonicalize?: (username: string) => string
-  /** The id's type, where migrations are printed without a database; found in the database otherwise. */
+  /** Type of the id, for migrations that are printed without a database; otherwise it is read from the database. */
   idType?: 'uuid' | 'integer' | 'bigint' | 'text'
 }
 
@@ -60,15 +60,15 @@ export interface TokenOptions {
 
 export interface CacheOptions {
   ttl?: Duration
-  /** Patience with Redis when a token is read; then PostgreSQL is asked. */
+  /** How long a token lookup waits for Redis before it goes to PostgreSQL. */
   timeout?: Duration
   namespace?: string
   /** Entries of the in-process cache. */
   max?: number
   /**
-   * Keeps live tokens in the process as well, so that a request costs no round trip to Redis. Off by default: a server
-   * that is not told of a revocation accepts the token for `ttl` more, also with `revocation: 'strict'`.
-   * `request.user` is deep-frozen then. Needs Redis, and not a Cluster.
+   * Also keeps live tokens in the process, so that a request costs no round trip to Redis. Off by default: a server
+   * that misses the invalidation accepts a revoked token for up to `ttl`, also with `revocation: 'strict'`.
+   * `request.user` is then deeply frozen. Needs Redis; a Cluster is not supported.
    */
   near?: null | false | NearCacheOptions
 }
@@ -102,14 +102,14 @@ export interface AccountLimitOptions {
   /** The first wait; each further failure doubles it. */
   delay?: Duration
   maxDelay?: Duration
-  /** Failures are forgotten so long after the last one. */
+  /** Failures are forgotten this long after the last one. */
   forgetAfter?: Duration
 }
 
 export interface HashingOptions {
   /** Passwords hashed at once. */
   concurrency?: number
-  /** How many may wait. */
+  /** Passwords that may wait. */
   queue?: number
   maxWait?: Duration
 }
@@ -117,17 +117,17 @@ export interface HashingOptions {
 export interface PasswordOptions {
   minLength?: number
   maxLength?: number
-  /** Whether common passwords are refused. */
+  /** Refuse common passwords. */
   common?: boolean
-  /** Words that a password may not have in it: the service's name, the company's. */
+  /** Words that no password may contain: the names of the service and the company. */
   contextWords?: readonly string[]
-  /** `haveIBeenPwned()`, or another list. */
+  /** A breach check: `haveIBeenPwned()`, or one of your own. */
   breached?: BreachedPasswords
-  /** A rule of your own: returns what is wrong, or nothing. */
+  /** A rule of your own: returns a message if the password is refused, otherwise nothing. */
   check?: PasswordRule
 }
 
-/** Everything optional but `database`; docs/options.md lists the defaults. */
+/** Only `database` is required. See docs/options.md for the defaults. */
 export interface AuthPluginOptions {
   database: DatabaseOption
   redis?: RedisOption

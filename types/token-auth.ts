@@ -5,13 +5,13 @@ export interface IssueTokenOptions {
   ttl?: Duration
   /** A name for the session list: `'CI deploy key'`. */
   label?: string
-  /** What the token may do; absent: whatever its user may. */
+  /** What the token may do; absent: everything its user may. */
   scopes?: readonly string[]
   ip?: string
   userAgent?: string
 }
 
-/** A new token. It is shown this once: only its digest is kept. */
+/** A new token. It is returned only here: only its digest is stored. */
 export interface TokenGrant {
   token: string
   sessionId: string
@@ -26,14 +26,14 @@ export interface PruneProgress {
 
 export interface Health {
   database: 'up' | 'down'
-  /** `catching-up`: connected, but not read until the latest revocations are written to it again. */
+  /** `catching-up`: connected, but not read until the recent revocations are written to it again. */
   cache: 'up' | 'down' | 'catching-up' | 'in-process'
 }
 
 /**
- * `fastify.tokenAuth`. Whatever ends a token resolves only when no server accepts it any more
- * (with `cache.near`: when no server accepts it for longer than `cache.near.ttl`);
- * where the cache can't confirm that it rejects with `FST_TOKEN_AUTH_REVOCATION_PENDING`
+ * `fastify.tokenAuth`. Functions that revoke tokens resolve when no server accepts the tokens any more
+ * (with `cache.near`: for longer than `cache.near.ttl`).
+ * If the cache does not confirm that, they reject with `FST_TOKEN_AUTH_REVOCATION_PENDING`
  * (the revocation is stored; call again).
  */
 export interface TokenAuth {
@@ -43,18 +43,18 @@ export interface TokenAuth {
   setPassword (userId: UserId, password: string): Promise<void>
   /** Deactivates (and ends every session) or activates. @throws `FST_TOKEN_AUTH_UNSUPPORTED` without an `active` column. */
   setActive (userId: UserId, active: boolean): Promise<void>
-  /** Deletes the user and ends every session; `false` if there is none. */
+  /** Deletes the user and ends every session; `false` if there is no such user. */
   deleteUser (userId: UserId): Promise<boolean>
-  /** @throws `FST_TOKEN_AUTH_USER_NOT_FOUND` for a user who is missing or inactive. */
+  /** Issues a token without a login. @throws `FST_TOKEN_AUTH_USER_NOT_FOUND` if the user does not exist or is inactive. */
   issueToken (userId: UserId, options?: IssueTokenOptions): Promise<TokenGrant>
-  /** Ends one token, such as one found in a public repository; `false` if it isn't one of ours. */
+  /** Ends one token, such as one found in a public repository; `false` if it is not a token of this server. */
   revokeToken (token: string): Promise<boolean>
-  /** Ends every session of a user; resolves to how many there were. */
+  /** Ends every session of a user; resolves to their number. */
   revokeUser (userId: UserId): Promise<number>
   listSessions (userId: UserId): Promise<Session[]>
-  /** After a change of a selected column: requests that start later see it (with `cache.near`, on other servers, within its `ttl`); `false`: the cache has not acknowledged it yet; the server goes on, and they see it within `cache.ttl` at the latest. */
+  /** Call it after a change of a selected column: requests that start later see the change (with `cache.near`, on other servers, within its `ttl`). `false`: the cache has not acknowledged it yet; the server goes on by itself, and requests see the change within `cache.ttl`. */
   refreshUser (userId: UserId): Promise<boolean>
-  /** Deletes rows that ended over `token.retention` ago, in batches; resolves to their number. */
+  /** Deletes rows that ended more than `token.retention` ago, in batches; resolves to their number. */
   pruneExpired (options?: { batchSize?: number, onProgress?: (progress: PruneProgress) => void }): Promise<number>
   health (): Promise<Health>
   /** Security schemes and tags to merge into `@fastify/swagger`'s `openapi` option. */

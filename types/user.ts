@@ -1,5 +1,5 @@
 /**
- * What a host adds to `request.user`, by declaration merging:
+ * The fields that your application adds to `request.user`, by declaration merging:
  *
  * ```ts
  * declare module 'fastify-token-auth' {
@@ -13,10 +13,10 @@ export namespace FastifyTokenAuth {
   export interface User {}
 }
 
-/** Ids as PostgreSQL's driver hands them over: `integer` is a number, `bigint` and `uuid` are strings. */
+/** Ids as PostgreSQL's driver returns them: `integer` is a number, `bigint` and `uuid` are strings. */
 export type UserId = string | number
 
-/** The fields every user has; a host may narrow them in `FastifyTokenAuth.User`. */
+/** The fields of every user; narrow them in `FastifyTokenAuth.User`. */
 export interface BaseUser {
   id: UserId
   username: string
@@ -25,12 +25,12 @@ export interface BaseUser {
 /** The value of `request.user`: the base fields and whatever `FastifyTokenAuth.User` adds. */
 export type AuthenticatedUser = Omit<BaseUser, keyof FastifyTokenAuth.User> & FastifyTokenAuth.User
 
-/** The value of `request.auth`: facts of the session, never the token. */
+/** The value of `request.auth`: the session, without the token. */
 export interface AuthSession {
   sessionId: string
   createdAt: Date
   expiresAt: Date
-  /** `null`: a login's token, which may do whatever its user may. */
+  /** `null`: a token from a login, which may do everything its user may. */
   scopes: readonly string[] | null
 }
 

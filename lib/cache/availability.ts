@@ -9,7 +9,7 @@ import type { Now } from '../../types/options.js'
  * Otherwise tokens are looked up in SQL.
  */
 export interface CacheAvailability {
-  /** Whether a request may read the cache now. When the breaker is half open, one request at a time may. */
+  /** Whether a request may read the cache now. While the breaker is half open, one request at a time. */
   canRead (): boolean
   /** Whether the cache is trusted and answers. */
   isHealthy (): boolean

@@ -6,9 +6,9 @@ import type { TokenCache } from '../../types/cache.js'
 export interface CatchUp {
   /** Starts to follow the cache's connection. */
   start (): void
-  /** Distrusts the cache until everything that it may have forgotten is written again. */
+  /** Distrusts the cache until everything that it may have lost is written again. */
   begin (): void
-  /** Resolves when the first catching-up has succeeded. */
+  /** Resolves when the first catch-up has succeeded. */
   readonly ready: Promise<void>
   close (): Promise<void>
 }
@@ -17,7 +17,7 @@ export interface CatchUpSettings {
   cache: TokenCache
   availability: CacheAvailability
   listStale: TokenStore['listStale']
-  /** Rejects where the database is a standby: what it lists may not be the latest. */
+  /** Rejects if the database is a standby: its list may be out of date. */
   assertPrimary: () => Promise<void>
   /** Life of the tombstones. */
   windowMs: number
@@ -25,14 +25,14 @@ export interface CatchUpSettings {
   onConnection?: () => void
 }
 
-/** Rows of one statement, and commands under way at once. */
+/** Rows of one statement, and concurrent commands. */
 const PAGE = 5000
-/** The tombstone of no token. It is always written, so that a Redis that takes no writes is never trusted. */
+/** The tombstone of no token. It is always written, so that a Redis that accepts no writes is never trusted. */
 const NOBODY = 'nobody'
 
 /**
- * Brings a cache up to date that may have come back empty, or from an old snapshot: before it is trusted again, the tombstones of all tokens that
- * it may contradict are written, and entries of users who were refreshed are dropped; the latest first.
+ * Brings a cache up to date that may have come back empty, or from an old snapshot. Before the cache is trusted again, it writes the tombstones
+ * of all tokens that the cache may contradict, and drops the entries of refreshed users; the latest first.
  */
 export function createCatchUp ({ cache, availability, listStale, assertPrimary, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
   const closing = new AbortController()
@@ -57,7 +57,7 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
     }
   }
 
-  // Done when a round has succeeded that began after the last call of begin(), or when the connection is lost.
+  // Done when a round that started after the last call of begin() has succeeded, or when the connection is lost.
   async function attempt (): Promise<boolean> {
     if (!connection.isUp) return finish()
     const target = wanted
@@ -74,7 +74,7 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
     return finish()
   }
 
-  // At once, so that a begin() of the same turn starts another run.
+  // Synchronously, so that a begin() in the same turn starts another run.
   function finish (): true {
     isRunning = false
     return true

@@ -2,13 +2,13 @@ import type { RevocationSubject } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { UserId } from '../../types/user.js'
 
-/** Tokens that may have ended while the cache does not have it: it is not believed about them. */
+/** Tokens that may have been revoked without the cache knowing: the cache is not trusted about them. */
 export interface Doubts {
-  /** Returns what ends this doubt; another one about the same stays. */
+  /** Returns a function that ends this doubt; other doubts about the same tokens remain. */
   begin (subject: RevocationSubject): () => void
   holdsToken (digest: Digest): boolean
   holdsUser (userId: UserId): boolean
-  /** Calls `listener` where a doubt begins. */
+  /** Calls `listener` when a doubt begins. */
   onBegin (listener: () => void): void
 }
 

@@ -2,15 +2,15 @@ import type { TokenRecord } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { Seal } from '../crypto/seal.js'
 
-/** The terminal value of a revoked token. */
+/** The final value of a revoked token. */
 export const TOMBSTONE = 'R'
 
-/** Raised when the shape changes: an entry of another version is no answer, and SQL is asked. */
+/** Increased when the shape changes: an entry of another version counts as a miss. */
 const VERSION = 2
 
 interface Entry {
   v: number
-  /** The digest the record was made for, so that a crossed reply cannot speak for another token. */
+  /** The digest of the record's token, so that a crossed reply cannot be taken for another token. */
   h: string
   sid: string
   uid: string | number
@@ -21,7 +21,7 @@ interface Entry {
   scopes: string[] | null
 }
 
-/** `null` while there is no seal to put on it. */
+/** `null` while the seal is not available. */
 export function encodeRecord (seal: Seal, digest: Digest, record: TokenRecord): string | null {
   const entry: Entry = {
     v: VERSION,
@@ -38,7 +38,7 @@ export function encodeRecord (seal: Seal, digest: Digest, record: TokenRecord): 
   return sealed === null ? null : `V${sealed}`
 }
 
-/** `null` for whatever isn't a record of this version for this digest, written by a server: Redis may hold anything. */
+/** `null` unless it is a record of this version for this digest, written by a server: Redis may hold anything. */
 export function decodeRecord (seal: Seal, digest: Digest, value: string): TokenRecord | null {
   if (value[0] !== 'V') return null
   const text = seal.open(value.slice(1))

@@ -1,8 +1,8 @@
 import type { Digest } from '../../types/cache.js'
 
-/** How near caches tell each other which entries are void. A message that is lost costs time, never an error. */
+/** Invalidations between near caches. A lost message costs time, never an error. */
 export interface InvalidationChannel {
-  /** Whether every message would arrive now. */
+  /** Whether messages are being received. */
   isSubscribed (): boolean
   start (): void
   /** Never rejects. */
@@ -10,7 +10,7 @@ export interface InvalidationChannel {
   close (): Promise<void>
 }
 
-/** What the channel asks of the ioredis client that is subscribed, and serves nothing else. */
+/** The methods that the channel uses of its ioredis client, which is only subscribed. */
 export interface SubscriberCommands {
   connect (): Promise<void>
   subscribe (name: string): Promise<unknown>
@@ -21,26 +21,26 @@ export interface SubscriberCommands {
 }
 
 export interface InvalidationChannelSettings {
-  /** Does not subscribe again by itself. */
+  /** Does not resubscribe by itself. */
   subscriber: SubscriberCommands
   publisher: { publish (name: string, message: string): Promise<unknown> }
   name: string
   onInvalid: (digests: readonly Digest[]) => void
-  /** The subscription is lost, and with it what was said meanwhile. */
+  /** The subscription is lost, and so are the messages sent meanwhile. */
   onLost: () => void
   report: (operation: string, error: Error) => void
 }
 
-/** A message has so many digests at most: 22 kB. */
+/** Maximum number of digests in a message: 22 kB. */
 const CHUNK = 500
 const RETRY_MS = 1000
 
-/** Redis pub/sub on one channel: digests, joined by commas. Nobody's entry is meant by anything else. */
+/** Redis pub/sub on one channel: digests, joined by commas. Anything else in a message matches no entry. */
 export function createInvalidationChannel ({ subscriber, publisher, name, onInvalid, onLost, report }: InvalidationChannelSettings): InvalidationChannel {
   let isSubscribed = false
   let retry: NodeJS.Timeout | undefined
 
-  // What Redis refuses (an ACL without the channel) or does not answer is tried again; a lost connection subscribes when it is back.
+  // A subscription that Redis refuses (an ACL without the channel) or does not answer is retried; a lost connection subscribes when it is back.
   async function subscribe (): Promise<void> {
     try {
       await subscriber.subscribe(name)

@@ -5,7 +5,7 @@ import { TOMBSTONE } from './entry.js'
 
 /**
  * The in-process cache: the same protocol as Redis for a server of one process.
- * Bounded; what it evicts is asked of SQL again.
+ * Bounded; evicted tokens are looked up in SQL again.
  */
 export function createMemoryCache ({ max, now }: { max: number, now: Now }): TokenCache {
   const entries = new LRUCache<string, string>({ max, ttlResolution: 0, perf: { now } })

@@ -5,19 +5,19 @@ import type { Digest, TokenCache } from '../../types/cache.js'
 import type { TokenLookup } from './read-through.js'
 import type { Asked, DatabaseClock } from '../tools/database-clock.js'
 
-/** A read under way whose answer the near cache may keep. */
+/** A read under way whose result the near cache may keep. */
 export interface NearRead {
   readonly digest: Digest
-  /** When it began, by the clocks of this process. */
+  /** When it started, by the clocks of this process. */
   readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
 }
 
-/** Live tokens in this process, for as long as it would be told that they end. */
+/** Live tokens in this process, kept while invalidations are being received. */
 export interface NearCache {
   get (digest: Digest): TokenRecord | null
-  /** Before a read. `null`: what it finds is not kept. Each read must be settled. */
+  /** Call before a read. `null`: its result is not kept. Every read must be settled. */
   begin (digest: Digest): NearRead | null
-  /** After the read: keeps a live record, unless an invalidation came since `begin`. */
+  /** Call after the read: keeps a live record, unless an invalidation arrived since `begin`. */
   settle (read: NearRead, record: TokenRecord | null): void
   drop (digests: readonly Digest[]): void
   clear (): void
@@ -39,7 +39,7 @@ interface Entry { record: TokenRecord, asked: Asked }
  */
 export function createNearCache ({ max, ttlMs, clock, isSubscribed }: NearCacheSettings): NearCache {
   const entries = new LRUCache<Digest, Entry>({ max })
-  // One read of a token may fill; an invalidation takes it away. No more than there are reads under way.
+  // One read of a token may fill; an invalidation revokes that right. No more entries than reads under way.
   const reads = new Map<Digest, NearRead>()
 
   return {
@@ -77,8 +77,8 @@ export function createNearCache ({ max, ttlMs, clock, isSubscribed }: NearCacheS
 }
 
 /**
- * The store behind a near cache. Requests share an entry's user, so it is frozen; every other record is too,
- * or a handler's write would throw only now and then.
+ * The store behind a near cache. Requests share the user of an entry, so it is frozen. Every other record is frozen too,
+ * otherwise a handler that writes to it would throw only occasionally.
  */
 export function createNearLookup ({ near, store }: { near: NearCache, store: TokenLookup }): TokenLookup {
   return {
@@ -100,7 +100,7 @@ export function createNearLookup ({ near, store }: { near: NearCache, store: Tok
 
 /** The cache, which also drops the near entries of this process and of all others. */
 export function createInvalidatingCache ({ cache, near, channel }: { cache: TokenCache, near: NearCache, channel: InvalidationChannel }): TokenCache {
-  // At once, because the cache may hang; and again, because a read in between has found the old entry.
+  // Before, because the cache may hang; and again afterwards, because a read in between has found the old entry.
   // Other processes drop theirs when the cache has acknowledged: before, they would fill from the old entry again.
   async function invalidating (digests: readonly Digest[], write: Promise<void>): Promise<void> {
     near.drop(digests)

@@ -12,7 +12,7 @@ import type { Seal } from '../crypto/seal.js'
 import { LEASE_MS } from '../tools/stale-window.js'
 
 export interface TokenLookup {
-  /** The live token's record or `null`; by callback, so that a hit costs no promise of ours. */
+  /** The live token's record or `null`; by callback, so that a hit creates no promise here. */
   lookup (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
   /** The same, from SQL. */
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
@@ -21,17 +21,17 @@ export interface TokenLookup {
 export interface ReadThroughSettings {
   cache: TokenCache
   availability: CacheAvailability
-  /** Tokens about which the cache is not believed. */
+  /** Tokens for which the cache is not trusted. */
   doubts: Pick<Doubts, 'holdsToken' | 'holdsUser'>
-  /** Tells entries of servers from those of whoever else can write to the cache. */
+  /** Distinguishes entries of servers from entries of anybody else who can write to the cache. */
   seal: Seal
-  /** Asks SQL, bounded in number and time. */
+  /** Looks tokens up in SQL, bounded in number and time. */
   find: (digest: Digest) => Promise<FoundToken | null>
   /** Total time of a cache miss, including the wait for another request's lookup. Unlimited if omitted. */
   deadline?: DeadlineSettings
   ttlMs: number
   clock: DatabaseClock
-  /** Unique to this process, so that its leases are told from all others. */
+  /** Unique to this process, so that its leases differ from all others. */
   leaseOwner: string
   /** In [0, 1): spreads the expiry of entries that were filled together. */
   jitter: () => number
@@ -51,7 +51,7 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
     return found
   }
 
-  // The clock may be ahead of the database's a little: of an entry that seems over SQL decides.
+  // The clock may be slightly ahead of the database's: if an entry seems expired, SQL decides.
   function liveRecord (digest: Digest, value: string): TokenRecord | null {
     const record = decodeRecord(seal, digest, value)
     if (record === null || endOf(record) <= clock.now() || doubts.holdsUser(record.user.id as UserId)) return null
@@ -68,7 +68,7 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
     }
   }
 
-  // The life that is left was told after the lease was written, and counts from there: the entry is over before the token.
+  // The remaining life was measured after the lease was written, and counts from the lease: the entry ends before the token.
   function fill (digest: Digest, lease: string, { record, asOfMs }: FoundToken): void {
     const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), endOf(record) - asOfMs))
     const value = encodeRecord(seal, digest, record)
@@ -90,7 +90,7 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
 
   return {
     lookup (digest, done) {
-      // Cloned: callers who shared a run must not share the object that becomes their request.user.
+      // Cloned: callers that shared a run must not share the object that becomes request.user.
       const miss = () => { awaitMiss(digest).then((record) => done(null, structuredClone(record)), (error) => done(error, null)) }
       if (doubts.holdsToken(digest) || !availability.canRead()) return miss()
       cache.get(digest, (error, value) => {

@@ -5,7 +5,7 @@ import { TOMBSTONE } from './entry.js'
 import { followConnection } from '../redis/connection.js'
 import type { Connection, ConnectionListener } from '../redis/connection.js'
 
-/** What the cache asks of an ioredis client. */
+/** The methods that the cache uses of an ioredis client. */
 export interface RedisCommands extends Connection {
   get (key: string, done: (error: Error | null | undefined, value?: string | null) => void): unknown
   get (key: string): Promise<string | null>
@@ -14,21 +14,21 @@ export interface RedisCommands extends Connection {
   eval (script: string, keys: 1, key: string, ...args: (string | number)[]): Promise<unknown>
 }
 
-// Sent whole each time (EVAL), so that a SCRIPT FLUSH or a failover cannot make them unknown; misses are rare.
+// Sent in full each time (EVAL), so that a SCRIPT FLUSH or a failover cannot lose them; misses are rare.
 const GET_OR_LEASE = `local value = redis.call('GET', KEYS[1])
 if value then return value end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]`
 
-// The lease's own life tells how long ago it was written.
+// The remaining life of the lease shows how long ago it was written.
 const FILL = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
 local left = ARGV[3] - (ARGV[4] - redis.call('PTTL', KEYS[1]))
 if left < 1 then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))`
 
 /**
- * A server that said nothing for so long may have been replaced by another. When it wakes it is not asked over the old connection:
- * a new one goes to the master of today, and the latest revocations are written before anything is read.
+ * A server that was silent for this long may have been replaced. When it wakes up, the old connection is not used any more:
+ * a new one goes to the current master, and the recent revocations are written before anything is read.
  */
 const SILENCE_MS = 1000
 
@@ -38,7 +38,7 @@ const CHUNK = 500
 export interface RedisCacheSettings {
   client: RedisCommands
   namespace: string
-  /** Patience with a read that a request waits for. Writes have the client's `commandTimeout`. */
+  /** Timeout of a read that a request waits for. Writes have the client's `commandTimeout`. */
   readTimeoutMs: number
   close: () => Promise<void>
 }
@@ -49,7 +49,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
   const silence = createSilenceWatch({ timeoutMs: SILENCE_MS, onSilent: () => renew() })
   const listeners: ConnectionListener[] = []
   let isConnected = false
-  // Counts losses and replacements: what was asked before one may be answered by a server that lacks the latest tombstones.
+  // Counts losses and replacements: a command sent before one may be answered by a server without the latest tombstones.
   let epoch = 0
 
   const { moved, renew } = followConnection(client, (connected) => {
@@ -109,7 +109,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
           else finish(null, value == null ? null : read(digest, value))
         })
       } catch (error) {
-        // ioredis throws where a Cluster has no node for the slot.
+        // ioredis throws if a Cluster has no node for the slot.
         finish(error as Error, null)
       }
     },
@@ -141,10 +141,10 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
   }
 }
 
-/** What stands for a key that holds no text at all, or another token's tombstone: garbage, from a Redis that answers well. */
+/** Stands for a key that does not hold a string, or holds another token's tombstone: garbage, but Redis works. */
 const FOREIGN = ''
 
-/** Names the token, as an entry does: a crossed reply must refuse no other. */
+/** Contains the digest, like an entry: a crossed reply must not refuse another token. */
 function tombstoneOf (digest: Digest): string {
   return TOMBSTONE + digest
 }
@@ -158,17 +158,17 @@ function isForeign (error: Error | null | undefined): boolean {
   return error?.message.includes('WRONGTYPE') === true
 }
 
-/** A Cluster's answer that another server has the key's slot. Our client does not go there: see redis-client.ts. */
+/** A Cluster's answer that another server has the key's slot. The client does not follow it: see redis/client.ts. */
 function isElsewhere (error: Error): boolean {
   return /\b(MOVED|ASK) /.test(error.message)
 }
 
-/** ioredis' own, after `commandTimeout`. */
+/** The error of ioredis after `commandTimeout`. */
 function isTimeout (error: Error): boolean {
   return error.message === 'Command timed out'
 }
 
-/** An error that Redis itself has answered. */
+/** An error reply of Redis itself. */
 function isReply (error: Error): boolean {
   return error.name === 'ReplyError'
 }

@@ -5,29 +5,29 @@ import type { Digest } from '../../types/cache.js'
 import type { Doubts } from './doubts.js'
 
 export interface RetriedWrites {
-  /** Resolves to whether the cache has acknowledged all; what it has not is written in the background until it does. Never rejects. */
+  /** Resolves to whether the cache has acknowledged all writes; the others are repeated in the background until it has. Never rejects. */
   write (digests: readonly Digest[]): Promise<boolean>
-  /** Forgets what was acknowledged: the cache may have lost it. */
+  /** Forgets acknowledged writes: the cache may have lost them. */
   forget (): void
   close (): Promise<void>
 }
 
 export interface RetriedWritesSettings {
   operation: string
-  /** Whether nothing undoes the write but a loss of the cache: what was acknowledged is not sent again. */
+  /** Whether only a loss of the cache can undo the write: an acknowledged write is then not sent again. */
   isTerminal: boolean
   send: (digests: readonly Digest[]) => Promise<void>
   availability: CacheAvailability
   /** These tokens are in doubt until their write is acknowledged. */
   doubts: Doubts
-  /** Called where there is too much to keep. */
+  /** Called if there are too many writes to keep. */
   overflowed: () => void
 }
 
-/** Writes that are repeated; with more, the cache as a whole is brought up to date from SQL. */
+/** Maximum number of writes that are repeated; with more, the whole cache is brought up to date from SQL. */
 const MOST = 10_000
 
-/** Writes that a cache must take: repeated until it has acknowledged them. */
+/** Writes that must reach the cache: repeated until it has acknowledged them. */
 export function createRetriedWrites ({ operation, isTerminal, send, availability, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
   const acknowledged = new LRUCache<Digest, true>({ max: MOST })
   const pending = new Map<Digest, () => void>()

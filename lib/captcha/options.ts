@@ -67,9 +67,9 @@ export function readCaptchaOptions<Values extends { maxAge: number | null }> (ta
 export function secretKey (expected: string, published: readonly string[] = []): Rule<string> {
   return (value, path) => {
     if (typeof value !== 'string') return refuse(path, expected, value, `a value of type ${typeof value}`)
-    if (!/^[!-~]{1,200}$/.test(value)) return refuse(path, expected, value, 'another text')
+    if (!/^[!-~]{1,200}$/.test(value)) return refuse(path, expected, value, 'another string')
     const isPublic = published.includes(value) && process.env['NODE_ENV'] === 'production'
-    return isPublic ? refuse(path, `${expected} where NODE_ENV is production`, value, 'a public one for tests') : value
+    return isPublic ? refuse(path, `${expected} where NODE_ENV is production`, value, 'a public test key') : value
   }
 }
 

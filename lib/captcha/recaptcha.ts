@@ -45,7 +45,7 @@ export function recaptcha (options: RecaptchaOptions): Captcha {
 // Version 2 would ignore them, and the host would believe that they are checked.
 function refuseScoring (options: RecaptchaOptions): void {
   for (const name of ['action', 'minScore'] as const) {
-    if (options[name] !== undefined) throw new INVALID_OPTION(`captcha.${name} needs version: 3, as version 2 knows no scores`)
+    if (options[name] !== undefined) throw new INVALID_OPTION(`captcha.${name} needs version: 3, because version 2 has no scores`)
   }
 }
 

@@ -46,13 +46,13 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
 function asReply (error: Error, name: string): JsonObject {
   const status = statusOf(error)
   if (status === 400) return { success: false, 'error-codes': ['bad-request'] }
-  if (isMisconfigured(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered ${status}`)
+  if (isMisconfigured(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered with status ${status}`)
   throw error
 }
 
 function codesOf ({ 'error-codes': given }: JsonObject, name: string): unknown[] {
   const codes = Array.isArray(given) ? given : [given ?? []].flat()
-  if (codes.some((code) => MISCONFIGURED.includes(code))) throw new INVALID_OPTION(`captcha.secret is wrong: ${name} does not know it`)
+  if (codes.some((code) => MISCONFIGURED.includes(code))) throw new INVALID_OPTION(`captcha.secret is wrong: ${name} rejected it`)
   if (codes.includes('internal-error')) throw new CAPTCHA_UNAVAILABLE({ cause: new Error('the captcha provider had an internal error') })
   return codes
 }

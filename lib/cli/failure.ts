@@ -3,7 +3,7 @@ const USAGE = 'FST_TOKEN_AUTH_INVALID_OPTION'
 const LISTENING: Record<string, string> = {
   EADDRINUSE: 'the port is in use; choose another one with PORT or --port',
   EACCES: 'permission denied; choose a port of at least 1024 with PORT or --port',
-  EADDRNOTAVAIL: 'this machine has no such address; choose another with HOST or --host'
+  EADDRNOTAVAIL: 'this machine has no such address; choose another one with HOST or --host'
 }
 
 interface Failure extends Error {

@@ -26,7 +26,7 @@ export const migrate = defineCommand({
   name: 'migrate',
   summary: 'create the tables, or drop them again',
   details: [
-    'Safe to run twice, and from several processes at once.',
+    'Safe to repeat, and to run from several processes at once.',
     'Migrations applied by hand from the output of --sql are not recorded: do not use --up afterwards.'
   ],
   flags: FLAGS,
@@ -46,7 +46,7 @@ export const migrate = defineCommand({
 function readVerb (values: Values): typeof VERBS[number] {
   const [verb = 'up', other] = VERBS.filter((name) => values[name] === true)
   if (other !== undefined) throw new INVALID_OPTION(`--${verb} and --${other} exclude each other`)
-  if (values.sql === true && verb === 'status') throw new INVALID_OPTION('--sql goes with --up or --down')
+  if (values.sql === true && verb === 'status') throw new INVALID_OPTION('--sql can only be combined with --up or --down')
   if (verb !== 'down' || values.sql === true || values.yes === true) return verb
   throw new INVALID_OPTION('--down drops a table and everything in it: add --yes to confirm')
 }
@@ -54,7 +54,7 @@ function readVerb (values: Values): typeof VERBS[number] {
 // Statements are printed unchanged: an escaped name would create another table.
 function refuseUnprintable (values: Values): void {
   const [flag] = Object.entries(values).find(([, value]) => printable(String(value)) !== String(value)) ?? []
-  if (flag !== undefined) throw new INVALID_OPTION(`--sql prints no control characters, and --${flag} has one`)
+  if (flag !== undefined) throw new INVALID_OPTION(`--sql cannot print control characters, and --${flag} contains one`)
 }
 
 async function toSql (verb: 'up' | 'down' | 'status', map: TableMap): Promise<string> {

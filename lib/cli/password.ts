@@ -29,7 +29,7 @@ function readerOf (lines: Interface): () => Promise<string> {
   const iterator = lines[Symbol.asyncIterator]()
   return async () => {
     const { value, done } = await iterator.next()
-    if (done === true) throw new COMMAND_FAILED('No password was given: nothing was changed')
+    if (done === true) throw new COMMAND_FAILED('No password given: nothing was changed')
     return value
   }
 }

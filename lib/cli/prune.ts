@@ -23,7 +23,7 @@ export const prune = defineCommand({
     const retention = readRetention(values.retention ?? '7d', '--retention')
     const onProgress = ({ deleted }: { deleted: number }) => print(io.stdout, `${deleted} rows deleted`)
     const deleted = await withAdmin(io, values, ({ tokenAuth }) => tokenAuth.pruneExpired({ batchSize, onProgress }), { token: { retention } })
-    print(io.stdout, `Done: ${deleted} in all`)
+    print(io.stdout, `Done: ${deleted} rows in total`)
     return 0
   }
 })

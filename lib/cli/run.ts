@@ -49,7 +49,7 @@ async function dispatch ([name, ...rest]: string[], io: Io): Promise<number> {
   if (command !== undefined) return await command.run(io, rest)
   if (name === '--help' || name === 'help') return show(io, HELP)
   if (name === '--version') return show(io, `${version}\n`)
-  throw new INVALID_OPTION(`${name === undefined ? 'No command' : `Unknown command ${JSON.stringify(name)}`}; there are: ${COMMANDS.map(({ name }) => name).join(', ')} (and --help, --version)`)
+  throw new INVALID_OPTION(`${name === undefined ? 'No command' : `Unknown command ${JSON.stringify(name)}`}; commands are: ${COMMANDS.map(({ name }) => name).join(', ')} (and --help, --version)`)
 }
 
 function show ({ stdout }: Io, text: string): number {

@@ -25,7 +25,7 @@ const HEALTH_SCHEMA = {
   summary: 'Whether the server can serve requests',
   tags: ['service'],
   security: [],
-  response: { 200: Health('It can'), '4xx': BadRequest, 503: Health('It cannot: the database is down') }
+  response: { 200: Health('The server works'), '4xx': BadRequest, 503: Health('It cannot: the database is down') }
 }
 
 export interface ServerSettings {

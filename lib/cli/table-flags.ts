@@ -12,9 +12,9 @@ export const MAPPING_FLAGS = {
   'id-type': { type: 'string', value: '<type>', about: 'the type of the key: uuid, integer, bigint or text (default: read from the database)' },
   'username-column': { type: 'string', value: '<name>', about: 'the username (default username)' },
   'password-column': { type: 'string', value: '<name>', about: 'the password hash (default password_hash)' },
-  'active-column': { type: 'string', value: '<name>', about: 'whether the user may log in (default active), "none" without one' },
+  'active-column': { type: 'string', value: '<name>', about: 'boolean column for active users (default active); "none" if there is none' },
   'last-login-column': { type: 'string', value: '<name>', about: 'the time of the last login (default last_login), "none" without one' },
-  'tokens-table': { type: 'string', value: '<name>', about: 'the table of tokens (default auth_tokens)' },
+  'tokens-table': { type: 'string', value: '<name>', about: 'tokens table (default auth_tokens)' },
   'tokens-schema': { type: 'string', value: '<name>', about: 'the schema of that table' }
 } as const
 

@@ -8,28 +8,28 @@ export interface ServerKey {
   load (): Promise<Uint8Array>
 }
 
-/** Marks texts as written by a server that has the shared key. */
+/** Marks strings as written by a server that has the server key. */
 export interface Seal {
-  /** The tag, and the text after it; `null` while the key is not known. */
+  /** The tag, followed by the string; `null` while the key is not available. */
   close (text: string): string | null
-  /** The text; `null` if the tag is not its own, or while the key is not known. */
+  /** The string; `null` if the tag does not match, or while the key is not available. */
   open (sealed: string): string | null
 }
 
-/** Where nobody else can write, in this process: nothing is added and all is believed. */
+/** For the cache in this process, to which nobody else can write: adds nothing and accepts everything. */
 export const UNSEALED: Seal = { close: (text) => text, open: (text) => text }
 
 /** 32 bytes in base64url. */
 const TAG_LENGTH = 43
 
-/** No purpose of a pseudonym begins like this. */
+/** Differs from the purpose of every pseudonym. */
 const PURPOSE = 'cache entry\0'
 
-/** Seals under the shared key. Neither call waits: where the key is missing, it is read in the background. */
+/** Seals under the server key. Neither call waits: if the key is missing, it is read in the background. */
 export function createSeal (serverKey: ServerKey): Seal {
   let derived: string | null = null
 
-  // A key of its own, since the shared one has other uses; as text of a fixed length, which is cheap to put before another.
+  // A derived key, because the server key has other uses; a string of fixed length, which is cheap to prepend.
   function key (): string | null {
     if (derived !== null) return derived
     const shared = serverKey.current()
@@ -52,14 +52,14 @@ export function createSeal (serverKey: ServerKey): Seal {
   }
 }
 
-// The key and then the text, hashed, is a MAC only where the digest hides half of the state. That of SHA-256 is the state, so
-// whoever has a tag can go on to a longer text; SHA-512/256 (FIPS 180-4, 6.7) shows 256 of 512 bits. Coron, Dodis, Malinaud and
+// hash(key + string) is a MAC only if the digest hides half of the state. The digest of SHA-256 is the state, so
+// an attacker with a tag can extend the string; SHA-512/256 (FIPS 180-4, 6.7) shows 256 of 512 bits. Coron, Dodis, Malinaud and
 // Puniya, "Merkle-Damgard Revisited" (2005), prove this "chop" construction sound. It takes half the time of an HMAC.
 function tagOf (key: string, text: string): string {
   return hash('sha512-256', key + text, 'base64url')
 }
 
-// One byte for each character, so both have the same length.
+// latin1: one byte per character, so both have the same length.
 function isSame (one: string, other: string): boolean {
   return timingSafeEqual(Buffer.from(one, 'latin1'), Buffer.from(other, 'latin1'))
 }

@@ -11,9 +11,9 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const BODY = /^[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}$/
 
 export interface TokenFormat {
-  /** Makes a new token: `<prefix>_<43 characters base64url><6 characters checksum>`. */
+  /** Creates a new token: `<prefix>_<43 characters base64url><6 characters checksum>`. */
   create (): string
-  /** Whether the text has the shape and the checksum of a token. A filter before any I/O, not authentication. */
+  /** Whether the string has the form and the checksum of a token. A filter before any I/O, not authentication. */
   isWellFormed (text: string): boolean
 }
 
@@ -49,7 +49,7 @@ export function digestOf (token: string): Digest {
   return hash('sha256', token, 'base64url')
 }
 
-/** A regular expression for secret scanners that finds this prefix's tokens in any text. */
+/** A regular expression for secret scanners that finds tokens with this prefix in any text. */
 export function scanningPattern (prefix: string): string {
   return `\\b${prefix}_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}\\b`
 }

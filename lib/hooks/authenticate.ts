@@ -31,7 +31,7 @@ export function isAuthenticate (value: unknown): boolean {
 }
 
 /**
- * Makes the hook. It answers by callback, so that a cached token costs no promise of ours;
+ * Creates the hook. It answers by callback, so that a cached token creates no promise here;
  * called without a callback it returns a promise.
  */
 export function createAuthenticate (settings: AuthenticateSettings): Authenticate {

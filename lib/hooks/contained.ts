@@ -5,8 +5,8 @@ export type Done = (error?: Error) => void
 const answered = new WeakSet<FastifyReply>()
 
 /**
- * Calls back with what the work returns or throws. It runs in a callback of Redis or the database, where nobody catches:
- * an error that left it would end the process. So would an error of the callback; it becomes the request's answer.
+ * Calls back with what the work returns or throws. It runs in a callback of Redis or the database, where nothing catches:
+ * an escaping error would end the process. So would an error in the callback; it becomes the answer of the request.
  */
 export function contained (reply: FastifyReply, work: () => Error | undefined, done: Done): void {
   const error = attempt(work)
@@ -25,9 +25,9 @@ function attempt (work: () => Error | undefined): Error | undefined {
   }
 }
 
-// Once: the answer itself may come here again, by a hook that Fastify calls as it sends.
+// Once: sending the answer may lead here again, through a hook that Fastify calls while it sends.
 function answer (reply: FastifyReply, error: Error): void {
-  reply.log.error({ err: error }, 'what authenticate called back threw an error')
+  reply.log.error({ err: error }, 'a callback of authenticate threw an error')
   if (reply.sent) return
   try {
     if (answered.has(reply)) throw error

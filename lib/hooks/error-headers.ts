@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 
-/** An error of the register with what its headers say. */
+/** An error of the register, with the values of its headers. */
 export interface AnswerError extends Error {
   statusCode?: number
   code?: string
@@ -19,7 +19,7 @@ export function challengeOf ({ schemes, realm }: { schemes: readonly string[], r
 }
 
 /**
- * Sets the headers that go with an error, before whatever handler the host has answers it:
+ * Sets the headers of an error, before the application's error handler answers it:
  * a challenge with every 401 (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503.
  */
 export function setErrorHeaders (reply: FastifyReply, error: AnswerError, challenge: string): void {

@@ -10,10 +10,10 @@ import { setErrorHeaders } from './error-headers.js'
 
 export interface IpLimitSettings {
   max: number
-  /** In place of `max`, in each process, while Redis does not count. */
+  /** Replaces `max`, in each process, while Redis does not count. */
   localMax: number
   timeWindowMs: number
-  /** Where the counts are shared; `null`: in this process. An ioredis client; @fastify/rate-limit types it so, too. */
+  /** The ioredis client that holds the common counts; `null`: counts of this process. Typed like the option of @fastify/rate-limit. */
   redis: any
   namespace: string
   challenge: string
@@ -29,13 +29,13 @@ export interface IpLimit {
 interface Count { isExceeded: boolean, ttlInSeconds: number }
 type Counter = (request: FastifyRequest) => Promise<Count>
 
-/** In-process counts are kept for so many addresses; then the least recently seen is forgotten. */
+/** Maximum number of addresses with in-process counts; then the least recently seen one is dropped. */
 const LOCAL_ADDRESSES = 50_000
 
 /**
  * Limits the logins of one client address (`request.ip`; IPv6 by /64) with @fastify/rate-limit.
- * It is registered on an instance of our own: on the host's, a registration of the host would
- * replace the store, or count a second time.
+ * It is registered on an instance of our own: on the application's instance, a registration of the application
+ * would replace the store or count a second time.
  */
 export async function createIpLimit ({ max, localMax, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
   const scopes: FastifyInstance[] = []
@@ -50,7 +50,7 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
   const local = await createCounter(redis === null ? max : localMax, { cache: LOCAL_ADDRESSES })
   const shared = redis === null ? local : await createCounter(max, { redis, nameSpace: `${namespace}l:` })
 
-  const outage = onceAnOutage((error: Error) => logger.warn({ reason: error.name }, 'Redis does not count logins: they are limited in this process'))
+  const outage = onceAnOutage((error: Error) => logger.warn({ reason: error.name }, 'Redis does not count logins: they are counted in this process'))
 
   async function count (request: FastifyRequest): Promise<Count> {
     if (shared === local) return await local(request)

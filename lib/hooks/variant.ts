@@ -8,10 +8,10 @@ const RULES = {
   scopes: list(text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/), { min: 1 })
 }
 
-/** Checks the argument of `authenticate.with()`: a typo may not leave a route less guarded than it reads. */
+/** Checks the argument of `authenticate.with()`: a typo must not leave a route less protected than it looks. */
 export function readVariant (options: AuthenticateVariant): AuthenticateVariant {
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(RULES, name)) throw new INVALID_OPTION(`Unknown option "${name}" of authenticate.with(); there are: ${Object.keys(RULES).join(', ')}`)
+    if (!Object.hasOwn(RULES, name)) throw new INVALID_OPTION(`Unknown option "${name}" of authenticate.with(); known options: ${Object.keys(RULES).join(', ')}`)
     RULES[name as keyof typeof RULES](value, name)
   }
   return options

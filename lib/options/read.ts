@@ -17,7 +17,7 @@ const GROUPS: Record<string, unknown[]> = {
 export type Settings = Readonly<ReturnType<typeof readOptions>>
 
 /**
- * Checks the host's options and fills in the defaults. The host's objects are neither changed nor kept.
+ * Checks the options and fills in the defaults. The caller's objects are neither changed nor kept.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, naming the option
  */
 export function readOptions (options: AuthPluginOptions) {
@@ -92,7 +92,7 @@ function checked (canonicalize: (username: string) => unknown): (username: strin
     } catch {}
     if (typeof name === 'string') return name
     Promise.resolve(name).catch(() => {})
-    throw new UNAVAILABLE({ cause: new Error('users.canonicalize failed, or returned something else than a text') })
+    throw new UNAVAILABLE({ cause: new Error('users.canonicalize failed, or did not return a string') })
   }
 }
 
@@ -105,7 +105,7 @@ function refuseUnknown (group: object, at: string): void {
   for (const [key, value] of Object.entries(group)) {
     const path = at + key
     if (Object.hasOwn(OPTIONS, path) || (at === '' && FASTIFY_OPTIONS.includes(key))) continue
-    if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; there are: ${siblings(at).join(', ')}`)
+    if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; known options: ${siblings(at).join(', ')}`)
     if (value === undefined || GROUPS[path]!.includes(value)) continue
     // A string in its place, as in `password: '...'`, may be a secret.
     if (!isPlainObject(value)) refuse(path, 'an object', value, typeof value === 'string' ? 'a string' : undefined)
@@ -146,7 +146,7 @@ function localMax (values: Values, limit: 'rateLimit' | 'accountLimit'): number 
 
 function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: number, max: number } | null {
   if (!cache?.near) return null
-  if (values.redis === null) throw new INVALID_OPTION('cache.near must be off without redis: the in-process cache is near already')
+  if (values.redis === null) throw new INVALID_OPTION('cache.near must be off without redis: the in-process cache is local already')
   return { ttlMs: values['cache.near.ttl'], max: values['cache.near.max'] }
 }
 

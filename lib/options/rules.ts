@@ -101,9 +101,9 @@ export function text (expected: string, pattern: RegExp): Rule<string> {
 export function httpsUrl (value: unknown, path: string): string {
   const { protocol, hostname, username, password } = typeof value === 'string' && URL.canParse(value) ? new URL(value) : NO_URL
   // fetch refuses credentials in a URL. They are not shown.
-  if (username !== '' || password !== '') return refuse(path, 'an https URL', value, 'one with a name or a password in it')
+  if (username !== '' || password !== '') return refuse(path, 'an https URL', value, 'one with credentials')
   const isLocal = protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname)
-  return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value, typeof value === 'string' ? 'another text' : undefined)
+  return protocol === 'https:' || isLocal ? value as string : refuse(path, 'an https URL', value, typeof value === 'string' ? 'another string' : undefined)
 }
 
 export function boolean (): Rule<boolean> {
@@ -116,7 +116,7 @@ export function callable<Fn> (): Rule<Fn> {
 
 export function list<Item> (item: Rule<Item>, { min }: { min: number }): Rule<readonly Item[]> {
   return (value, path) => {
-    if (!Array.isArray(value) || value.length < min) return refuse(path, min === 0 ? 'an array' : 'an array that is not empty', value)
+    if (!Array.isArray(value) || value.length < min) return refuse(path, min === 0 ? 'an array' : 'a non-empty array', value)
     return Object.freeze(value.map((entry, index) => item(entry, `${path}[${index}]`)))
   }
 }

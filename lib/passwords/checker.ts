@@ -27,7 +27,7 @@ export interface PasswordChecker {
    * fails (11.2.5) or does not settle in time
    */
   verify (password: string, stored: string | null): Promise<PasswordVerdict>
-  /** @throws as `verify` does */
+  /** @throws the errors of `verify` */
   hash (password: string): Promise<string>
   /**
    * Whether a hash that verified as right should be replaced by a new one of the same password. Never if bcrypt may have ignored

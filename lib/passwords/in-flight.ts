@@ -1,7 +1,7 @@
 export interface InFlight {
-  /** Counts the work until it settles, and settles as it does. */
+  /** Tracks the work until it settles, and settles with its result. */
   track<Result> (work: Promise<Result>): Promise<Result>
-  /** Resolves when all work counted so far has settled. */
+  /** Resolves when all work tracked so far has settled. */
   settled (): Promise<void>
 }
 

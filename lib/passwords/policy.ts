@@ -15,7 +15,7 @@ export interface PasswordPolicySettings {
   minLength: number
   /** Code points. */
   maxLength: number
-  /** Whether common passwords are refused. */
+  /** Refuse common passwords. */
   common: boolean
   contextWords: readonly string[]
   breached: BreachedPasswords | null

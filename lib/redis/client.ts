@@ -8,8 +8,8 @@ import { onceAnOutage } from '../tools/quiet-log.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
 
 /**
- * ioredis' defaults break the promises: a GET waits for seconds in the offline queue of a server that
- * is away, and a SET that was queued is replayed into the one that comes back empty.
+ * The defaults of ioredis break the guarantees: a GET waits for seconds in the offline queue while the server
+ * is down, and a queued SET is replayed into a server that comes back empty.
  */
 const SAFE = {
   enableOfflineQueue: false,
@@ -18,15 +18,15 @@ const SAFE = {
 } satisfies RedisOptions
 
 const DEFAULTS = {
-  // Reads of tokens have less, see redis-cache.ts.
+  // Token lookups have a shorter timeout: see cache/redis-cache.ts.
   commandTimeout: 500,
   connectTimeout: 1000,
   enableAutoPipelining: true,
   lazyConnect: true,
-  // A server that hangs closes no connection: after so long without an answer it is connected anew, to another where there is one.
+  // A server that hangs does not close connections: reconnect after this long without an answer, to another server if there is one.
   socketTimeout: 5000,
   sentinelCommandTimeout: 1000,
-  // A server that loads its snapshot guesses how long that takes; its guess is not waited for.
+  // A server that loads its snapshot estimates how long that takes; the estimate is ignored.
   maxLoadingRetryTime: 1000,
   connectionName: 'fastify-token-auth',
   retryStrategy: (attempt: number) => Math.min(50 * 2 ** attempt, 2000) * (0.75 + 0.5 * Math.random()),
@@ -35,8 +35,8 @@ const DEFAULTS = {
 const REPEATED_MS = 100
 
 /**
- * After a failover the old master answers READONLY until the client looks for the new one. One of the answers that arrive
- * together is enough: for each that says so ioredis would add a listener to the connection, and Node.js warn of a leak.
+ * After a failover the old master answers READONLY until the client looks for the new one. Of several answers that arrive
+ * together one is enough: for each of them ioredis would add a listener to the connection, and Node.js would warn of a leak.
  */
 function onceReadOnly (): (error: Error) => boolean {
   let lastAt = -Infinity
@@ -48,8 +48,8 @@ function onceReadOnly (): (error: Error) => boolean {
 }
 
 /**
- * What a Cluster gets besides. A redirected read would be answered by a server that is not known to have the latest
- * tombstones, and a replica may lack them at any time. The map is asked for at times, as a master that hangs says nothing.
+ * Additional settings for a Cluster. A redirected read would be answered by a server that is not known to have the latest
+ * tombstones, and a replica may lack them at any time. The slot map is refreshed regularly, because a hanging master reports nothing.
  */
 const CLUSTER = {
   maxRedirections: 0,
@@ -72,17 +72,17 @@ export function openCacheClient (option: RedisOption | null, { redis, log }: { r
   if (option === null) return null
   if (option !== true) return openRedis(option, log)
   if (isClient(redis)) return openRedis(redis, log)
-  throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces give the client: fastify.redis.<namespace>')
+  throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces pass the client: fastify.redis.<namespace>')
 }
 
-/** Opens a connection of our own, with safe settings: to the given address, or where the given client goes. */
+/** Opens a separate connection with safe settings, to the given address or to that of the given client. */
 export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): RedisClient {
   const client = isClient(option) ? duplicate(option) : connect(option)
   warnOnce(client, logger, 'Redis cannot be reached: tokens are looked up in the database until it is back')
   return client
 }
 
-/** Nobody waits for a subscription, so it may take longer than a look-up. */
+/** No request waits for a subscription, so it may take longer than a lookup. */
 const SUBSCRIBE_TIMEOUT_MS = 5000
 
 /**
@@ -90,7 +90,7 @@ const SUBSCRIBE_TIMEOUT_MS = 5000
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION` for a Cluster
  */
 export function openSubscriber (client: RedisClient, logger: Logger): Redis {
-  if (client.isCluster) throw new INVALID_OPTION('cache.near must be off with a Redis Cluster: its client does not tell when a subscription is lost')
+  if (client.isCluster) throw new INVALID_OPTION('cache.near must be off with a Redis Cluster: its client does not report when a subscription is lost')
   const single = client as Redis
   const connectionName = [single.options.connectionName, 'near'].filter(Boolean).join('-')
   const subscriber = single.duplicate({ connectionName, lazyConnect: true, autoResubscribe: false, commandTimeout: SUBSCRIBE_TIMEOUT_MS })
@@ -98,7 +98,7 @@ export function openSubscriber (client: RedisClient, logger: Logger): Redis {
   return subscriber
 }
 
-// Read back from the client: ioredis lets the URL's query win over the options.
+// Read back from the client: in ioredis the query of the URL overrides the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
   const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE, ...connectorFor(options) }
   const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
@@ -106,7 +106,7 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
     const given = options[name] === undefined ? client.options[name] : options[name]
     if (given === value) continue
     client.disconnect()
-    throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise a write that was queued while Redis was away is replayed later`)
+    throw new INVALID_OPTION(`redis.${name} must be ${value}: otherwise writes queued while Redis was down are replayed later`)
   }
   if (client.options.role !== 'master') {
     client.disconnect()
@@ -129,19 +129,19 @@ function duplicate (client: RedisClient): RedisClient {
   const { retryStrategy, ...redisOptions } = settings
   const { enableAutoPipelining, enableOfflineQueue, lazyConnect } = settings
   const cluster = client.duplicate([], { ...CLUSTER, clusterRetryStrategy: retryStrategy, enableAutoPipelining, enableOfflineQueue, lazyConnect, redisOptions })
-  // ioredis begins the next round when one has ended, also where the client was closed meanwhile: it would never stop.
+  // ioredis starts the next round when one has ended, even if the client was closed meanwhile: it would never stop.
   const refresh = cluster.refreshSlotsCache.bind(cluster)
   cluster.refreshSlotsCache = (done) => refresh((error) => { if (!OVER.includes(cluster.status)) done?.(error) })
-  // Until it has seen the slots ioredis lets commands wait, whatever `enableOfflineQueue` says.
+  // Until ioredis has the slot map, commands wait, whatever `enableOfflineQueue` is.
   cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
   return cluster
 }
 
-// ioredis emits an error at every attempt to connect: one warning for an outage, one line for its end.
+// ioredis emits an error with every connection attempt: log one warning per outage, and one line at its end.
 function warnOnce (client: RedisClient, logger: Logger, message: string): void {
   const outage = onceAnOutage(({ code, name }: Error & { code?: string }) => logger.warn({ reason: code ?? name }, message))
   client.on('error', (error: Error) => {
-    // ioredis would go on in database 0, among keys that are not ours.
+    // ioredis would continue in database 0, among foreign keys.
     if (error.message.includes('DB index')) client.disconnect()
     outage.failed(error)
   })

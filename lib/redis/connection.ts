@@ -1,4 +1,4 @@
-/** What is asked of an ioredis client to follow its connection. */
+/** The members of an ioredis client that are used to follow its connection. */
 export interface Connection {
   on (event: 'ready' | 'close', listener: () => void): unknown
   readonly status: string
@@ -20,17 +20,17 @@ interface ClusterConnection extends Connection {
   refreshSlotsCache (): void
 }
 
-/** Told of every (re)connection and every loss. */
+/** Called at every (re)connection and every loss. */
 export type ConnectionListener = (connected: boolean) => void
 
 export interface FollowedConnection {
-  /** To be called when a command was answered that its slot is elsewhere. */
+  /** Call it when a reply says that the slot is on another server. */
   moved (): void
-  /** To be called when the server is silent: breaks the connection, so that another is made. */
+  /** Call it when the server is silent: drops the connection, so that a new one is made. */
   renew (): void
 }
 
-/** Follows a client: at once if its connection stands, then at every loss and every return. */
+/** Follows a client: calls back at once if it is connected, then at every loss and every reconnection. */
 export function followConnection (client: Connection, tell: ConnectionListener): FollowedConnection {
   if (client.isCluster === true) return followCluster(client as ClusterConnection, tell)
   client.on('ready', () => tell(true))
@@ -44,16 +44,16 @@ function breakOff ({ stream }: Pick<Connection, 'stream'>): void {
   stream?.destroy(Object.assign(new Error('Redis is silent'), { code: 'ETIMEDOUT' }))
 }
 
-/** How long after a loss the map of the slots is asked for: at most so often while a master is away. */
+/** Delay after a loss before the slot map is refreshed; also the shortest interval while a master is down. */
 const REMAP_MS = 250
 
 /**
- * A Cluster's own 'ready' and 'close' don't tell that one master was replaced, maybe by a replica that lacks the last writes.
- * So it counts as connected while every master's connection stands, and as reconnected when there is another master than before.
+ * A Cluster's 'ready' and 'close' do not report that a master was replaced, possibly by a replica without the last writes.
+ * So the Cluster counts as connected while every master is connected, and as reconnected when its masters have changed.
  */
 function followCluster (cluster: ClusterConnection, tell: ConnectionListener): FollowedConnection {
   let isUp = false
-  // Whether each slot's master is among the nodes: one that is lost is no longer.
+  // Whether the master of each slot is among the nodes: a lost master is not.
   let isMapped = cluster.status === 'ready'
   let known = new Set<ClusterNode>()
   let timer: NodeJS.Timeout | undefined
@@ -67,8 +67,8 @@ function followCluster (cluster: ClusterConnection, tell: ConnectionListener): F
     if (isChanged) tell(stands)
   }
 
-  // ioredis connects a node when it has a command for it; a master that is not tried would not be known to be there.
-  // Not before the Cluster is ready, since its check needs a node that nobody has begun to connect.
+  // ioredis connects a node when it has a command for it; without that, the state of a master would stay unknown.
+  // Not before the Cluster is ready, because its check needs a node that is not connecting yet.
   function connectMasters (): void {
     if (cluster.status !== 'ready') return
     for (const master of cluster.nodes('master')) if (master.status === 'wait') master.connect().catch(() => {})
@@ -77,7 +77,7 @@ function followCluster (cluster: ClusterConnection, tell: ConnectionListener): F
   function remap (): void {
     timer ??= setTimeout(() => {
       timer = undefined
-      // While it connects again, the Cluster asks by itself.
+      // While it reconnects, the Cluster refreshes the map by itself.
       if (cluster.status === 'ready') cluster.refreshSlotsCache()
     }, REMAP_MS).unref()
   }

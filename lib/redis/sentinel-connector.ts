@@ -7,18 +7,18 @@ import type { RedisOptions } from 'ioredis'
 import { openSentinels } from './sentinels.js'
 import type { Address, SentinelAnswer, Sentinels } from './sentinels.js'
 
-/** How long the other Sentinels have after the first answer. What one that is slower knows better, is noticed later. */
+/** How long to wait for the other Sentinels after the first answer. A newer answer from a slower one is handled later. */
 const GRACE_MS = 100
 
 /**
- * Connects to the master that the newest answer of the Sentinels names, and breaks the connection when a newer one names another.
- * ioredis' own takes the first answer, and leaves it to the old master to break the connection: one that hung does so about ten
- * seconds after it woke. A class, because ioredis calls it with `new`.
+ * Connects to the master in the newest answer of the Sentinels, and drops the connection when a newer answer names another.
+ * The connector of ioredis takes the first answer, and leaves it to the old master to close the connection: a master that hung does so
+ * about ten seconds after it wakes up. A class, because ioredis calls it with `new`.
  */
 export class NewestMasterConnector extends SentinelConnector {
   readonly #options: RedisOptions
   #sentinels: Sentinels | undefined
-  /** Those that the last answer knew: they are asked when none that was given is there. */
+  /** Sentinels from the last answer: used if none of the configured ones answers. */
   #others: Address[] = []
 
   constructor (options: unknown) {

@@ -3,11 +3,11 @@ import type { RedisOptions } from 'ioredis'
 
 export interface Address { host: string, port: number }
 
-/** What a Sentinel says. Of two answers, the one with the higher epoch is the newer. */
+/** The answer of a Sentinel. Of two answers, the one with the higher epoch is newer. */
 export interface SentinelAnswer {
   master: Address
   epoch: number
-  /** The other Sentinels that it knows. */
+  /** The other Sentinels known to it. */
   others: Address[]
 }
 
@@ -31,7 +31,7 @@ export function openSentinels (options: RedisOptions): Sentinels {
   const opened = new Map<string, Redis>()
   const timers = new Map<Redis, NodeJS.Timeout>()
 
-  // Each by itself: one that hangs must not delay the others, nor be asked again before its time is over.
+  // Each separately: one that hangs must not delay the others, and must not be asked again before its timeout.
   function repeat (client: Redis, hear: Hear): void {
     timers.set(client, setTimeout(async () => {
       await question(client, options).then(hear).catch(() => {})
@@ -78,14 +78,14 @@ function connect (address: Address & { family?: number }, options: RedisOptions)
     maxRetriesPerRequest: 0,
     retryStrategy: () => WATCH_MS
   })
-  // The questions fail with it.
+  // Pending commands fail with it.
   client.on('error', () => {})
   return client
 }
 
 /**
- * An answer with an old epoch and a new address is set right by the next one; with a new epoch and an old address it would not be.
- * So the epoch is asked for first. "MASTER" has an address too: the old one, until the failover is complete.
+ * The next answer corrects one with an old epoch and a new address, but not one with a new epoch and an old address.
+ * So the epoch is read first. "MASTER" has an address too: the old one, until the failover is complete.
  */
 async function question (client: Redis, { name, updateSentinels, natMap }: RedisOptions): Promise<SentinelAnswer> {
   const call = (what: string) => client.call('SENTINEL', what, name!)
@@ -104,7 +104,7 @@ async function question (client: Redis, { name, updateSentinels, natMap }: Redis
   }
 }
 
-/** Names and values, by turns. */
+/** Alternating names and values. */
 function fieldOf (fields: string[], name: string): string {
   return fields[fields.indexOf(name) + 1]!
 }

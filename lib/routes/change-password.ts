@@ -8,7 +8,7 @@ import type { RouteSettings } from './request.js'
 export function changePasswordRoute (scope: FastifyInstance, { passwords, manage }: RouteSettings): void {
   scope.post<{ Body: Static<typeof ChangePasswordBody> }>('/change-password', {
     onRequest: manage.with({ fresh: true }),
-    schema: documented('changePassword', 'Change the password, end every session and begin a new one', {
+    schema: documented('changePassword', 'Change the password, end every session and start a new one', {
       body: ChangePasswordBody,
       response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }
     })

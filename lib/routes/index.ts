@@ -14,7 +14,7 @@ import { sessionsRoutes } from './sessions.js'
 export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {
   strictBodies(scope)
   scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
-  // Rethrown, so that the host's own error handler answers.
+  // Rethrown, so that the application's error handler answers.
   scope.addHook('onRoute', (route) => {
     route.errorHandler = (error, _request, reply) => {
       setErrorHeaders(reply, error, settings.challenge)

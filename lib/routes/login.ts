@@ -4,11 +4,11 @@ import { errorReplies, Grant, LOGIN_BODIES } from '../schemas/models.js'
 import { documented, originOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
-/** POST /login. It never authenticates: a token in the header changes nothing. */
+/** POST /login. It never authenticates: a token in the header has no effect. */
 export function loginRoute (scope: FastifyInstance, { login, ipLimit, captcha }: RouteSettings): void {
   scope.post<{ Body: Static<typeof LOGIN_BODIES['after-failures']> }>('/login', {
     ...(ipLimit === null ? {} : { onRequest: ipLimit }),
-    schema: documented('login', 'Begin a session with username and password', {
+    schema: documented('login', 'Start a session with username and password', {
       security: [],
       body: LOGIN_BODIES[captcha],
       response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }

@@ -6,7 +6,7 @@ import type { RouteSettings } from './request.js'
 /** POST /logout-all. */
 export function logoutAllRoute (scope: FastifyInstance, { sessions, requireDigest }: RouteSettings): void {
   scope.post('/logout-all', {
-    schema: documented('logoutAll', 'End every session of the user, this one included', {
+    schema: documented('logoutAll', 'End every session of the user, including this one', {
       response: { 204: NoContent, ...errorReplies(400, 401, 403, 413, 415, 503) }
     })
   }, async (request, reply) => {

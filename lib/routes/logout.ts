@@ -3,7 +3,7 @@ import { errorReplies, NoContent } from '../schemas/models.js'
 import { documented, eventOriginOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
-/** POST /logout. A token that is already revoked is answered alike, so that a retry is safe (RFC 7009 2.2). */
+/** POST /logout. A token that is already revoked gets the same answer, so that a retry is safe (RFC 7009 2.2). */
 export function logoutRoute (scope: FastifyInstance, { sessions, requireDigest }: RouteSettings): void {
   scope.post('/logout', {
     schema: documented('logout', 'End this session', {

@@ -9,10 +9,10 @@ const Me = Type.Object({
   session: Type.Object({
     id: Type.String({ format: 'uuid' }),
     createdAt: Instant('When the session began'),
-    expiresAt: Instant('When it ends at the latest'),
-    scopes: Type.Union([Type.Array(Type.String()), Type.Null()], { description: 'null: whatever the user may do' })
+    expiresAt: Instant('When the session expires'),
+    scopes: Type.Union([Type.Array(Type.String()), Type.Null()], { description: 'null: the token may do everything that its user may' })
   })
-}, { description: 'Who is asking' })
+}, { description: 'The current user and session' })
 
 /** GET /me. */
 export function meRoute (scope: FastifyInstance, { authenticate }: RouteSettings): void {

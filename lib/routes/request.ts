@@ -23,16 +23,16 @@ export interface RouteSettings {
   sessions: SessionService
 }
 
-/** A route's schema with what @fastify/swagger reads of it; its types are not needed to compile. */
+/** A route's schema with the fields that @fastify/swagger reads; its types are not needed to compile. */
 export function documented (operationId: string, summary: string, { security = [{ bearerToken: [] as string[] }], ...schema }: FastifySchema & { security?: object[] }): FastifySchema {
   return { operationId, summary, tags: ['auth'], security, ...schema } as FastifySchema
 }
 
 const USER_AGENT_LENGTH = 512
-/** What a header may have, but not every database's encoding has a place for. */
+/** Characters that a header may contain, but that some database encodings cannot store. */
 const NOT_ASCII = /[^ -~]/g
 
-/** Where the request came from, as it is kept with a session. */
+/** The origin of the request, as it is stored with a session. */
 export function originOf (request: FastifyRequest): Origin {
   return {
     ip: clientAddress(request.ip),

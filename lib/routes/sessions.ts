@@ -5,7 +5,7 @@ import { errorReplies, NoContent, SessionEntry } from '../schemas/models.js'
 import { callerOf, documented } from './request.js'
 import type { RouteSettings } from './request.js'
 
-const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the latest used first' })
+const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the most recently used first' })
 const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })
 
 /** GET /sessions and DELETE /sessions/:id. */
@@ -21,7 +21,7 @@ export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: Ro
     return { sessions: list.map((session) => ({ ...session, current: session.id === auth.sessionId })) }
   })
 
-  // What ends things asks SQL, and believes no cache.
+  // Revoking routes look the token up in SQL, not in a cache.
   scope.delete<{ Params: Static<typeof SessionParams> }>('/sessions/:id', {
     onRequest: manage.with({ fresh: true }),
     schema: documented('deleteSession', 'End one session of the user', {

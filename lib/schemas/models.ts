@@ -45,7 +45,7 @@ export const Grant = Type.Object({
 
 export const SessionEntry = Type.Object({
   id: Type.String({ format: 'uuid' }),
-  createdAt: Instant('When the session began'),
+  createdAt: Instant('When the session started'),
   lastUsedAt: Instant('When the session was last used, to about a minute'),
   expiresAt: Instant('When the session ends at the latest'),
   ip: Type.Union([Type.String(), Type.Null()], { description: 'The client address at the login' }),

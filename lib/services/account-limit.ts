@@ -5,7 +5,7 @@ import { withRetryAfter } from '../tools/retry-after.js'
 import type { CaptchaCheck } from './captcha.js'
 
 export interface AccountAttempt {
-  /** As it is looked up. */
+  /** In the form that is looked up. */
   username: string
   ip: string | null
   /** The captcha's answer; absent on routes that take none. */
@@ -36,7 +36,7 @@ export interface AccountLimitSettings {
   pseudonym: Pseudonym
   captcha: CaptchaCheck
   isKnownAddress: TokenStore['isKnownAddress']
-  /** The network that an address stands for. */
+  /** The network of an address. */
   networkOf: (ip: string | null) => string
 }
 

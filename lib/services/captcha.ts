@@ -12,10 +12,10 @@ import type { Captcha } from '../../types/captcha.js'
 import type { Now } from '../../types/options.js'
 
 export interface CaptchaCheck {
-  /** Whether an account with so many failures needs a captcha. */
+  /** Whether an account with this number of failures needs a captcha. */
   isWanted (failures: number): boolean
   /**
-   * Resolves to `'waived'` where the provider cannot be asked and the options let such an account in without it.
+   * Resolves to `'waived'` if the provider does not answer and the options admit the account without a captcha.
    * @throws `FST_TOKEN_AUTH_CAPTCHA_REQUIRED`, `FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE`, and `FST_TOKEN_AUTH_CAPTCHA_REFUSED`
    * with the provider's reason as its `detail`
    */
@@ -26,7 +26,7 @@ interface QuestionSettings {
   logger: Logger
   /** A monotonic clock, in milliseconds. */
   monotonicNow: Now
-  /** From the wait for a place to the verdict; 3000 by default. */
+  /** Total time, from waiting for a slot to the verdict; 3000 by default. */
   timeoutMs?: number
 }
 
@@ -38,16 +38,16 @@ export interface CaptchaCheckSettings extends QuestionSettings {
 
 type Outcome = { failure: null, verdict: unknown } | { failure: 'misconfigured' | 'overloaded' | 'down', error: unknown }
 
-/** Longer than any provider's answers are good for; Turnstile's are for 5 minutes. */
+/** Longer than the answers of any provider are valid; those of Turnstile are for 5 minutes. */
 const CLAIM_MS = 10 * 60_000
 const QUIET_MS = 10_000
 const RETRY_AFTER_SECONDS = 5
 const CODE = /^[\w .:/-]{1,64}$/
 
 /**
- * Has each answer checked once. An outage of the provider is told from a refusal, and from a mistake in our own options,
- * which lets nobody in.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION` where a provider's `when`, `afterFailures` or `onUnavailable` is bad
+ * Checks each answer once. Distinguishes an outage of the provider from a refusal, and from a mistake in the options,
+ * with which no login is accepted.
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION` if a provider's `when`, `afterFailures` or `onUnavailable` is invalid
  */
 export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
   if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
@@ -58,7 +58,7 @@ export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }
     isWanted: (failures) => when === 'always' || failures >= afterFailures,
     async check (answer = '', { ip, failures }) {
       if (answer === '') throw new CAPTCHA_REQUIRED()
-      // Before the provider is asked: of two requests with one answer, to whichever servers, one gets through.
+      // Before the provider is called: of two requests with the same answer, on whichever servers, one succeeds.
       if (!await useOnce(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
       const outcome = await ask(answer, ip)
       if (outcome.failure === 'down' && onUnavailable === 'allow' && failures < afterFailures) return 'waived'
@@ -69,7 +69,7 @@ export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }
   }
 }
 
-// Factories have read them already; an object of the host's own has not been looked at.
+// The factories have checked these options already; a provider object of the application has not been checked.
 function readPolicy ({ when = 'always', afterFailures = 3, onUnavailable = 'refuse' }: Captcha) {
   return {
     when: oneOf('always', 'after-failures')(when, 'captcha.when'),
@@ -78,17 +78,17 @@ function readPolicy ({ when = 'always', afterFailures = 3, onUnavailable = 'refu
   }
 }
 
-/** Asks in bounded time, by bounded many at once, and not for a while where nobody has answered. Never rejects. */
+/** Calls the provider with a timeout, a concurrency limit and a circuit breaker. Never rejects. */
 function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3000 }: QuestionSettings) {
   const breaker = createBreaker({ now: monotonicNow })
   const outage = onceAnOutage((reason: string) => logger.warn({ reason }, 'captcha: the provider cannot be reached'))
   const misconfigured = atMostEvery(QUIET_MS, ({ message }: Error) => {
     logger.error({ reason: message }, 'captcha: the secret or another option is wrong, so that no captcha can be solved')
   }, monotonicNow)
-  // Who waits longer would leave the provider too little of the time.
+  // A longer wait would leave the provider too little time.
   const places = createSemaphore({ concurrency: 32, queue: 64, maxWaitMs: timeoutMs / 3, overloaded: () => new Error('too many captchas are being checked') })
 
-  // What the provider does, even nothing, ends here: a place that is never given back would be lost for good.
+  // The call ends here even if the provider never answers: otherwise its slot would be lost.
   async function verify (answer: string, ip: string | null, leftMs: number): Promise<unknown> {
     const stop = new AbortController()
     const verdict = (async () => await captcha.verify(answer, { ip, signal: stop.signal }))()
@@ -117,7 +117,7 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
 
   function failed (error: unknown, answer: string): Outcome {
     if (codeOf(error) === 'FST_TOKEN_AUTH_INVALID_OPTION') {
-      // It is there: it has answered.
+      // The provider is up: it has answered.
       succeeded()
       misconfigured(error as Error)
       return { failure: 'misconfigured', error }
@@ -134,14 +134,14 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
   }
 }
 
-// Only our own messages are known to hold no body, and a host may put anything into one of our errors.
+// Only the plugin's own messages are known to contain no body; an application may put anything into such an error.
 function describe (error: unknown, answer: string): string {
   const cause = causeOf(error)
   const text = cause === error ? codeOf(error) ?? (error as Error | null | undefined)?.name ?? 'unknown' : cause
   return redactSecrets(text, answer).message
 }
 
-/** What our own providers wrap, and else the error itself. */
+/** The cause of an error of the built-in providers, otherwise the error itself. */
 function causeOf (error: unknown): unknown {
   const isWrapped = codeOf(error) === 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' && (error as Error).cause instanceof Error
   return isWrapped ? (error as Error).cause : error
@@ -155,13 +155,13 @@ function isSolved (verdict: unknown): boolean {
   return verdict === true || (verdict as { ok?: unknown } | null | undefined)?.ok === true
 }
 
-// A function of the host's own may give any text as its reason, and a provider may say the answer back.
+// A function of the application may return any string as reason, and a provider may echo the answer.
 function refused (reason: unknown, answer: string): Error {
   const detail = typeof reason === 'string' && CODE.test(reason) && !fold(reason).includes(fold(answer)) ? reason : 'refused'
   return Object.assign(new CAPTCHA_REFUSED(), { detail })
 }
 
-/** Codes come in either spelling. */
+/** Providers spell codes in two ways. */
 function fold (text: string): string {
   return text.toLowerCase().replaceAll('_', '-')
 }

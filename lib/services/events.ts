@@ -6,15 +6,15 @@ import type { HookCalls, Later } from './hook-calls.js'
 
 export type Emit = <Name extends AuthEventName>(name: Name, event: AuthEvents[Name]) => void
 
-/** Calls of one hook that have not returned: with more, its events are dropped. A hook that hangs may not fill the memory. */
+/** Maximum number of pending calls of one hook; further events are dropped, so that a hanging hook does not fill the memory. */
 const MOST_CALLS = 1000
-/** The same for what a stranger can cause as often as he likes. */
+/** The same for events that strangers can cause without limit. */
 const MOST_REFUSALS = 200
 const REFUSALS: ReadonlySet<string> = new Set<AuthEventName>(['tokenRefused', 'loginFailed', 'passwordChangeFailed'])
 
 /**
- * Tells hooks and `diagnostics_channel` (`fastify-token-auth:<name>`) what happened, detached from the request.
- * Each hook has calls of its own: a flood of refusals makes no other hook deaf.
+ * Emits events to hooks and `diagnostics_channel` (`fastify-token-auth:<name>`), detached from the request.
+ * Each hook has its own limit: a flood of refusals does not affect other hooks.
  */
 export function createEvents ({ hooks, logger, later }: { hooks: AuthHooks, logger: Logger, later?: Later }): Emit {
   const calls = new Map<AuthEventName, HookCalls>()
@@ -26,7 +26,7 @@ export function createEvents ({ hooks, logger, later }: { hooks: AuthHooks, logg
 
   return (name, event) => {
     const hook = calls.get(name)
-    // Counted when it begins: a hook that returns at once drops nothing, however many events one turn brings.
+    // Counted when the call starts: a hook that returns at once drops nothing, however many events a turn has.
     if (hook !== undefined) setImmediate(hook.call, event)
     channel(`fastify-token-auth:${name}`).publish(event)
   }

@@ -1,6 +1,6 @@
 import type { Logger } from '../ports.js'
 
-/** Calls back so much later, without keeping the process running. */
+/** Calls back after this time, without keeping the process alive. */
 export type Later = (callback: () => void, ms: number) => void
 
 export interface HookCalls {
@@ -10,20 +10,20 @@ export interface HookCalls {
 
 export interface HookCallsSettings {
   hook: (event: unknown) => unknown
-  /** The event's, for the log. */
+  /** Name of the event, for the log. */
   name: string
-  /** Calls that have not returned; with so many, events are dropped. */
+  /** Maximum number of pending calls; further events are dropped. */
   most: number
   logger: Logger
   later?: Later | undefined
 }
 
-/** The log has a line when events begin to be dropped, and while they are one in so many milliseconds. */
+/** Shortest time between two log lines about dropped events, in milliseconds. */
 const REPORT_MS = 10_000
 
 const unrefTimeout: Later = (callback, ms) => { setTimeout(callback, ms).unref() }
 
-/** Calls one hook, whatever it does: so many times at once, and its errors are logged. */
+/** Calls one hook, with a limit on pending calls; its errors are logged. */
 export function createHookCalls ({ hook, name, most, logger, later = unrefTimeout }: HookCallsSettings): HookCalls {
   let calls = 0
   let dropped = 0
@@ -34,7 +34,7 @@ export function createHookCalls ({ hook, name, most, logger, later = unrefTimeou
     if (!isWaiting) reportDropped()
   }
 
-  // The line that follows has the number of those that came after this one.
+  // The next line has the number of events dropped after this one.
   function reportDropped (): void {
     isWaiting = dropped > 0
     if (!isWaiting) return
@@ -43,7 +43,7 @@ export function createHookCalls ({ hook, name, most, logger, later = unrefTimeou
     later(reportDropped, REPORT_MS)
   }
 
-  // Whoever is called to log a foreign error may fail at it: its message may be a getter that throws.
+  // Logging a foreign error may fail: its message may be a getter that throws.
   function reportError (error: unknown): void {
     try {
       logger.error({ err: error, event: name }, 'an event hook failed')
@@ -52,7 +52,7 @@ export function createHookCalls ({ hook, name, most, logger, later = unrefTimeou
     }
   }
 
-  // A logger that is broken itself is no reason to end the process.
+  // A broken logger is no reason to end the process.
   function logQuietly (fields: object, message: string): void {
     try {
       logger.error(fields, message)

@@ -5,19 +5,19 @@ export interface IdleHurry {
   forget (sessionId: string): void
 }
 
-/** A write may have to wait for another, and be tried again: so much is left for it, whatever the interval. */
+/** Minimum time left for a write, with any interval: it may wait for another write and be retried. */
 const LEAST_MS = 10_000
 
 /**
- * Knows which sessions come so close to their idle limit that the interval's end would be too late for their use.
- * One that was written within an interval needs no hurry, however old the record that says how it stands: it is far from its limit.
+ * Finds sessions so close to their idle limit that writing their use at the end of the interval would be too late.
+ * A session that was written within an interval is far from its limit, however old its cached record is.
  */
 export function createIdleHurry ({ intervalMs, most }: { intervalMs: number, most: number }): IdleHurry {
   const closeMs = 2 * Math.max(intervalMs, LEAST_MS)
-  /** When a session was hurried last, the oldest first. */
+  /** When the use of a session was last written at once, the oldest first. */
   const hurried = new Map<string, number>()
 
-  // Also where the clock was set back.
+  // Also if the clock was set back.
   const isRecent = (since: number | undefined, at: number) => since !== undefined && since <= at && at - since < intervalMs
 
   function forgetOld (at: number): void {

@@ -3,11 +3,11 @@ import type { Now } from '../../types/options.js'
 import { createIdleHurry } from './idle-hurry.js'
 
 export interface LastUsed {
-  /** Notes a use, without I/O. */
+  /** Records a use, without I/O. */
   note (record: TokenRecord): void
-  /** Writes what was noted. */
+  /** Writes the recorded uses. */
   flush (): Promise<void>
-  /** Waits for what is being written, and writes the rest: once, whether that succeeds or not. */
+  /** Waits for the write under way, and writes the rest once, successful or not. */
   close (): Promise<void>
 }
 
@@ -18,14 +18,14 @@ export interface LastUsedSettings {
   logger: Logger
 }
 
-/** So many uses are written at once, and at most twice as many are kept while the database is away. */
+/** Maximum number of uses in a write; twice as many are kept while the database is down. */
 const BATCH = 10_000
-/** After a failure the next try comes sooner: meanwhile sessions come closer to their idle limit. */
+/** Delay of the next attempt after a failure; shorter, because sessions approach their idle limit meanwhile. */
 const RETRY_MS = 1000
 
 /**
- * Collects last uses and writes them in one statement an interval, off the request path. A session close to its
- * idle limit is written at once: whoever asks SQL next must not find it unused.
+ * Collects last uses and writes them in one statement per interval, off the request path. A session close to its
+ * idle limit is written at once: the next SQL lookup must not find it unused.
  */
 export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSettings): LastUsed {
   const hurry = createIdleHurry({ intervalMs, most: 2 * BATCH })
@@ -47,8 +47,8 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
       await touch([...batch.keys()], [...batch.values()].map((usedAt) => Math.max(0, at - usedAt)))
       isFailing = false
     } catch (error) {
-      // Once an outage: each try would be a line.
-      if (!isFailing) logger.warn({ err: error }, 'last uses could not be written, they are tried again')
+      // Once per outage: otherwise each attempt would log a line.
+      if (!isFailing) logger.warn({ err: error }, 'last uses could not be written, retrying')
       isFailing = true
       keep(batch)
     }
@@ -81,7 +81,7 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
     return writing
   }
 
-  // Whoever asks meanwhile shares the next one: with a database that hangs, each of them costs its deadline.
+  // Calls during a write share the next one: with a database that hangs, each write takes its full deadline.
   function follow (writing: Promise<void>): Promise<void> {
     following ??= writing.then(() => { following = null; return flush() })
     return following
@@ -94,7 +94,7 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
       if (isNew && uses.size >= 2 * BATCH) return
       uses.set(sessionId, at)
       const isUrgent = hurry.isDue(sessionId, idleAtMs, at) || (isNew && uses.size === BATCH)
-      // While writing fails, the next try is soon, and is not hastened by those who come.
+      // While writes fail, the next attempt is soon, and further uses do not bring it forward.
       if (isUrgent && !isFailing) flush()
       else schedule()
     },

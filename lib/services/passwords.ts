@@ -21,7 +21,7 @@ export interface ChangePasswordInput {
 
 export interface PasswordService {
   /**
-   * Ends every session of the user, and begins one. A wrong current password and a refused new one count like a failed login.
+   * Ends every session of the user, and starts one. A wrong current password and a refused new one count like a failed login.
    * @throws `FST_TOKEN_AUTH_WRONG_PASSWORD`, `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_PASSWORD_*`
    */
   change (input: ChangePasswordInput): Promise<TokenGrant>

@@ -5,7 +5,7 @@ import type { PasswordChecker } from '../passwords/checker.js'
 export interface Rehasher {
   /** Replaces an old or weak hash by one of the same password, later and only if there is time for it. */
   offer (upgrade: Upgrade): void
-  /** Waits for what is under way. */
+  /** Waits for the rehash under way. */
   close (): Promise<void>
 }
 
@@ -23,8 +23,8 @@ export interface RehasherSettings {
 }
 
 /**
- * Rehasher hashes at login, off the answer's path (ASVS 5.0 11.2.2): one at a time, and none while logins wait for their turn
- * to hash. What is dropped is offered again at the next login.
+ * Upgrades hashes after a login, off the response path (ASVS 5.0 11.2.2): one at a time, and none while logins wait for a slot
+ * to hash. A dropped upgrade is tried again at the next login.
  */
 export function createRehasher ({ checker, rehash, logger }: RehasherSettings): Rehasher {
   let running: Promise<void> | null = null
@@ -33,7 +33,7 @@ export function createRehasher ({ checker, rehash, logger }: RehasherSettings): 
     try {
       await rehash(userId, stored, await checker.hash(password))
     } catch (error) {
-      logger.warn({ err: error, userId }, 'a password hash could not be upgraded, the old one stays')
+      logger.warn({ err: error, userId }, 'a password hash could not be upgraded, keeping the old one')
     }
   }
 

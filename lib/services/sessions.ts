@@ -15,7 +15,7 @@ export interface SessionService {
   list (userId: UserId): Promise<Session[]>
   /** @throws `FST_TOKEN_AUTH_SESSION_NOT_FOUND` */
   end (userId: UserId, sessionId: string, requestId: string): Promise<void>
-  /** Ends all of a user's sessions; resolves to how many there were. */
+  /** Ends all sessions of a user; resolves to their number. */
   revokeUser (userId: UserId): Promise<number>
   /** Ends one token; `false` if there is none. */
   revokeToken (digest: Digest): Promise<boolean>
@@ -54,7 +54,7 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
     throw new INVALID_TOKEN()
   }
 
-  // A call that is repeated after 503 comes with a token that the first one ended. It may finish that, and end nothing newer.
+  // A call repeated after a 503 has a token that the first call ended. It may complete that call, and must end nothing newer.
   async function finishLogoutAll (digest: Digest, origin: EventOrigin): Promise<void> {
     const ended = await revocations.endedTogether(digest)
     if (ended === null) return refuse(origin)

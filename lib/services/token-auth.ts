@@ -21,7 +21,7 @@ export function createTokenAuth ({ users, passwords, sessions, format, health }:
     ...users,
     async issueToken (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) {
       const life = ttl === undefined ? {} : { ttlMs: duration({ min: 1000 })(ttl, 'ttl') }
-      // What is no address is left for the database to refuse.
+      // A string that is not an address is left for the database to reject.
       return await users.issueToken(userId, { label, scopes, ip: clientAddress(ip) ?? ip, userAgent, ...life })
     },
     pruneExpired: ({ batchSize = 1000, onProgress = () => {} } = {}) => users.pruneExpired({ batchSize, onProgress }),

@@ -3,7 +3,7 @@ import type { TokenFormat } from '../crypto/token.js'
 import type { IssuedToken, TokenRequest } from '../ports.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 
-/** Where a request came from, as it is kept with the session. */
+/** The origin of a request, as it is stored with the session. */
 export interface Origin {
   ip: string | null
   userAgent: string | null

@@ -3,8 +3,8 @@ import { createSemaphore } from '../tools/semaphore.js'
 import type { Semaphore } from '../tools/semaphore.js'
 
 /**
- * How many connections may serve requests that have shown neither a live token nor a right password. The other connections are left for
- * requests that have.
+ * How many connections may serve requests without a proven token or password. The other connections are reserved for
+ * requests that have one.
  */
 export interface Bounds {
   /** Statements that a token causes, whether it is live or made up. */

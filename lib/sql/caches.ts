@@ -17,9 +17,9 @@ export interface CacheRegistrySettings {
   ttlMs: number
   clock: DatabaseClock
   logger: Logger
-  /** Between two writes; ten minutes by default. */
+  /** Interval of the writes; ten minutes by default. */
   intervalMs?: number
-  /** After one that failed; ten seconds by default. */
+  /** Delay after a failed write; ten seconds by default. */
   retryMs?: number
 }
 

@@ -10,26 +10,26 @@ type Name = keyof TableMap['users']['columns']
 interface Column { name: string, type: string, category: string }
 interface Expected { category: string, words: string, instead: string }
 
-const TEXT = { category: 'S', words: 'text, varchar or another type of text', instead: '' }
+const TEXT = { category: 'S', words: 'text, varchar or another string type', instead: '' }
 
-/** The categories that PostgreSQL has its types in; a domain is in that of its base. What can stand in for a column of another type. */
+/** PostgreSQL's type categories; a domain has that of its base type. Also what to use instead of a column of another type. */
 const EXPECTED: Partial<Record<Name, Expected>> = {
   username: TEXT,
   passwordHash: TEXT,
-  active: { category: 'B', words: 'boolean', instead: '; or set users.columns.active: null, and users.activeWhen to a condition over it' },
+  active: { category: 'B', words: 'boolean', instead: '; or set users.columns.active: null, and users.activeWhen to a condition on it' },
   lastLogin: { category: 'D', words: 'a timestamp with time zone, a timestamp or a date', instead: '; or set users.columns.lastLogin: null' }
 }
 
 /**
- * Compares the columns' types with what a login does with them, and asks for the users of tokens, without reading a row:
- * with columns of other types the server would start, and answer every login 503.
+ * Checks that the columns' types work in a login and in the join with tokens, without reading a row:
+ * with other types the server would start, and answer every login 503.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
  */
 export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<void> {
   const columns = await check<Column>(db, sql`select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typcategory as category
     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
     where a.attrelid = to_regclass(${quoteTable(users)}) and a.attnum > 0 and not a.attisdropped`, 'users')
-  // With a condition the flag's column is not used.
+  // With users.activeWhen the flag column is not used.
   const used = users.activeWhen === null ? users.columns : { ...users.columns, active: null }
   for (const [option, expected] of Object.entries(EXPECTED)) {
     const column = columns.find(({ name }) => name === used[option as Name])
@@ -39,5 +39,5 @@ export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, u
 }
 
 function refuse (users: TableMap['users'], option: string, { name, type }: Column, { words, instead }: Expected): never {
-  throw new MISSING_TABLES(`The column "${name}" of the users table ${quoteTable(users)} (users.columns.${option}) must be ${words}, and is ${type}: change its type${instead}`)
+  throw new MISSING_TABLES(`The column "${name}" of the users table ${quoteTable(users)} (users.columns.${option}) must be ${words}, but is ${type}: change its type${instead}`)
 }

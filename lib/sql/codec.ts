@@ -12,7 +12,7 @@ export function toDigest ({ digest }: { digest: Uint8Array }): Digest {
   return Buffer.from(digest).toString('base64url')
 }
 
-/** The instant `ms` milliseconds before now, by the database's clock. */
+/** The time `ms` milliseconds before now, by the database's clock. */
 export function ago (ms: number): RawBuilder<Date> {
   return sql`now() - ${sql.lit(ms)} * interval '1 millisecond'`
 }

@@ -13,9 +13,9 @@ import { POOL_LISTENERS } from './unusable-clients.js'
 
 export interface OpenDatabase {
   db: Kysely<any>
-  /** Connections there may be; 10, pg's default, where the host's Kysely doesn't tell. */
+  /** Maximum number of connections; 10, the default of pg, for a Kysely, whose pool is not visible. */
   poolSize: number
-  /** Closes what was opened here; does nothing to what the host gave. A connection that hangs is cut after the time. */
+  /** Closes what was opened here, and leaves handles of the application open. A connection that hangs is destroyed after the time. */
   close: (timeoutMs?: number) => Promise<void>
 }
 
@@ -47,12 +47,12 @@ function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: n
   return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: 'options' in pool ? prepare(pool) : 1 }
 }
 
-// A stand-in has one connection and none of this.
+// A compatible pool other than pg's has one connection and none of this.
 function prepare (pool: pg.Pool): number {
   refuseQueryTimeout(pool.options)
   listenOnce(pool, 'acquire', surviveLoss)
   for (const [event, listener] of Object.entries(POOL_LISTENERS)) listenOnce(pool, event, listener)
-  // An idle one that the server ends is the pool's own error. It has forgotten it, and connects anew when it must.
+  // The loss of an idle connection is an error of the pool, which drops the client and connects again when needed.
   listenOnce(pool, 'error', ignore)
   return pool.options.max
 }
@@ -64,7 +64,7 @@ function refuseQueryTimeout (config: PoolConfig): void {
   throw new INVALID_OPTION('database.query_timeout is unsafe with transactions: use statement_timeout, which the server enforces')
 }
 
-// As pg itself reads it: it may also stand in the connection string or in pg.defaults.
+// As pg itself reads it: also from the connection string or pg.defaults.
 function queryTimeoutOf (config: PoolConfig): unknown {
   try {
     const { connectionParameters } = new pg.Client(config) as unknown as { connectionParameters: PoolConfig }

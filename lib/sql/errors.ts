@@ -1,20 +1,20 @@
 import { DATABASE_UNREACHABLE, INVALID_INPUT, STANDBY_DATABASE, UNAVAILABLE } from '../errors.js'
 
-/** Serialization failure and deadlock: the transaction did nothing and may be run again. */
+/** Serialization failure and deadlock: the transaction had no effect and can be retried. */
 const RETRYABLE = new Set(['40001', '40P01'])
 /** The administrator, a crash, or idle_session_timeout ended the server's process; the connection failed. */
 const LOST = new Set(['57P01', '57P02', '57P05', '08003', '08006', 'ECONNRESET', 'EPIPE'])
-/** The classes of values that are malformed or out of range, and of those that a constraint or a view refuses: the input's fault. */
+/** Classes of malformed or out-of-range values, and of values that a constraint or a view rejects: errors of the input. */
 const BAD_INPUT = new Set(['22', '23', '44'])
-/** Ours, of a connection to a standby. */
+/** The plugin's own code for a connection to a standby. */
 export const STANDBY = 'STANDBY'
 const UNIQUE_VIOLATION = '23505'
-/** Classes whose messages speak of the server and the schema, never of values. */
+/** Classes whose messages are about the server and the schema, and never contain values. */
 const SAFE_CLASSES = new Set(['08', '25', '40', '42', '53', '55', '57', '58'])
 
 interface Failure { code?: unknown, message?: unknown, constraint?: unknown, table?: unknown, column?: unknown, statusCode?: unknown }
 
-/** What can be said of a refused value without saying it. */
+/** A description of a rejected value without the value. */
 const REFUSED: Record<string, (failure: Failure) => string> = {
   22001: () => 'a value is too long for its column',
   '22P05': () => 'a character is not in the database\'s encoding',
@@ -32,12 +32,12 @@ export function isRetryable (error: unknown): boolean {
   return RETRYABLE.has(codeOf(error))
 }
 
-/** Whether the connection broke under a statement, which may have been run or not. A failure to connect is none. */
+/** Whether the connection broke during a statement, which may or may not have run. A failure to connect does not count. */
 export function isLost (error: unknown): boolean {
   return LOST.has(codeOf(error)) || /^Connection terminated( unexpectedly)?$|is not queryable$/.test(String((error as Failure)?.message))
 }
 
-/** Whether the client had been ended before it was given the statement, which therefore did nothing. */
+/** Whether the client had already ended before it got the statement, which therefore had no effect. */
 export function isClosed (error: unknown): boolean {
   return (error as Failure | null)?.message === 'Client was closed and is not queryable'
 }
@@ -51,14 +51,14 @@ export function codeOf (error: unknown): string {
   return typeof code === 'string' ? code : ''
 }
 
-/** Whether the database could not be asked, as against having refused what it was asked. */
+/** Whether the database could not be reached, as opposed to having rejected the statement. */
 export function isUnreachable (error: unknown): boolean {
   const code = codeOf(error)
   if (code === '') return /timeout exceeded|terminated/.test(String((error as Failure)?.message))
   return code.length !== 5 || !['22', '23', '42'].includes(code.slice(0, 2))
 }
 
-/** The driver's error without what may be a secret: its detail, where, parameters and, if it quotes values, its message. */
+/** The driver's error without parts that may be secret: detail, where, parameters and, if it quotes values, the message. */
 export function redactValues (error: unknown): Error {
   const { message, constraint, table, column } = (error ?? {}) as Failure
   const code = codeOf(error)
@@ -68,7 +68,7 @@ export function redactValues (error: unknown): Error {
   return Object.assign(new Error(text), { name: 'DatabaseError', code, constraint, table, column })
 }
 
-/** One of our own errors, with the driver's as a cause that has no values in it. */
+/** An error of the plugin, with the driver's error as cause, without values. */
 export function toOwnError (error: unknown): Error {
   if (typeof (error as Failure)?.statusCode === 'number') return error as Error
   if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: redactValues(error) })

@@ -28,8 +28,8 @@ export interface Sql {
   /** One statement. */
   run<Result> (work: Work<Kysely<any>, Result>, options?: CallOptions): Promise<Result>
   /**
-   * A transaction of read committed, whatever the host's default: the stores lock a row first, and the statements after it
-   * must see what was committed while they waited for it.
+   * A read committed transaction, whatever the default is: the stores lock a row first, and later statements
+   * must see what was committed during the wait.
    */
   transaction<Result> (work: Work<Transaction<any>, Result>, options?: CallOptions): Promise<Result>
 }
@@ -65,7 +65,7 @@ export function createSql (db: Kysely<any>, { timeoutMs = TIMEOUT_MS, connection
     return withDeadline(bounded(), { timeoutMs, expired: () => new UNAVAILABLE() })
   }
 
-  // Alone a statement has the host's default isolation. Where that makes it fail for others' commits, it could fail for ever.
+  // A single statement has the default isolation. If it fails because of other commits under that, it could fail forever.
   const alone = <Result>(work: Work<Kysely<any>, Result>) => (conflicts: number) => conflicts === 0 ? work(db) : readCommitted(work)
 
   return {

@@ -25,8 +25,8 @@ export interface OutcomesSettings {
 interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: number }
 
 /**
- * A statement whose connection breaks may reach the database late: it may be on its way, and its locks are not held yet. So long after, its end
- * has come: the server's own time limits are shorter.
+ * A statement whose connection breaks may reach the database late: it may be on its way, without holding its locks yet. After this time it has
+ * ended: the server's time limits are shorter.
  */
 const SETTLE_MS = 10_000
 const MOST = 1000
@@ -50,7 +50,7 @@ export function createOutcomes ({ timeoutMs, findEnded, monotonicNow }: Outcomes
     }, closing.signal)
   }
 
-  // Before it is answered: what is promised then is remembered for a time that counts from the instant of the revocation.
+  // Before the answer: from then on the guarantee relies on a memory whose time counts from the revocation.
   async function dateAgain (subject: RevocationSubject, startedAtMs: number): Promise<void> {
     const tookMs = monotonicNow() - startedAtMs
     if (tookMs > DATE_AGAIN_MS) await findEnded(subject, tookMs)

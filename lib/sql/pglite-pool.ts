@@ -1,12 +1,12 @@
 import type { PostgresPool } from 'kysely'
 
-/** What is asked of a PGlite. */
+/** The methods of a PGlite that are used. */
 export interface PGliteLike {
   query (text: string, values: unknown[], options: { parsers: Record<number, (value: string) => unknown> }): Promise<{ rows: any[], affectedRows?: number }>
   close (): Promise<void>
 }
 
-/** bigint as text, like pg. */
+/** bigint as a string, like pg. */
 const PARSERS = { 20: (value: string) => value }
 
 /**

@@ -6,16 +6,16 @@ import { createStatementNames } from './statement-names.js'
 import type { StatementNames } from './statement-names.js'
 import { isUseless, watchClient } from './unusable-clients.js'
 
-/** Statements that start so are prepared once a connection under that name. */
+/** Statements with this prefix are prepared under that name, once per connection. */
 const NAMED = /^\/\*(fta_[0-9a-f]{16})\*\//
 
-/** A pool gives all of its clients one object. */
+/** All clients of a pool have the same configuration object. */
 const namesOfPools = new WeakMap<object, StatementNames>()
 
 /**
- * A `pg.Client` that prepares the plugin's hot statement by name, once a connection: it is planned once, not at every miss.
- * Where a name is no good the statement is sent without one. A client that is connected to a standby refuses every statement. (PostgreSQL
- * tells that since version 14.) A host that makes its own pool passes it: `new pg.Pool({ ..., Client: PreparedClient })`.
+ * A `pg.Client` that prepares the token lookup by name, once per connection: it is planned once, not at every miss.
+ * If named statements do not work, it is sent without a name. A client that is connected to a standby refuses every statement. (PostgreSQL
+ * reports that since version 14.) Pass it to a pool of your own: `new pg.Pool({ ..., Client: PreparedClient })`.
  */
 export class PreparedClient extends pg.Client {
   readonly #names: StatementNames
@@ -33,17 +33,17 @@ export class PreparedClient extends pg.Client {
     })
   }
 
-  // pg's query() has eight overloads; only the one that Kysely calls, with a text and values, is changed.
+  // pg's query() has eight overloads; only the one that Kysely calls, with a string and values, is changed.
   override query (...args: any[]): any {
     if (this.#isStandby) return this.#refuse(args)
-    // The end of its last statement has not arrived yet, and somebody has it already.
+    // The end of its last statement has not arrived yet, but the pool has already lent it again.
     if (isUseless(this)) this.end()
     const name = args.length === 2 && typeof args[0] === 'string' ? NAMED.exec(args[0])?.[1] : undefined
     if (name === undefined) return (super.query as any)(...args)
     return this.#queryNamed(name, args)
   }
 
-  // Neither name nor statement did anything where the name is no good.
+  // If the name was rejected, neither the name nor the statement had an effect.
   #queryNamed (base: string, [text, values]: any[]): any {
     const { generation } = this.#names
     const name = this.#names.of(base)
@@ -54,7 +54,7 @@ export class PreparedClient extends pg.Client {
     })
   }
 
-  // A client that has ended is no longer the pool's: the next one may reach the primary. pg answers those who call otherwise.
+  // The pool drops a client that has ended: the next one may reach the primary. For callers with a callback, pg itself reports the error.
   #refuse (args: any[]): any {
     this.end()
     if (typeof args.at(-1) === 'function') return (super.query as any)(...args)
@@ -62,8 +62,8 @@ export class PreparedClient extends pg.Client {
   }
 }
 
-// While a client is lent, neither the pool nor Kysely listens: a connection that the server ends would end the process.
-// The statement that was under way rejects all the same.
+// While a client is lent, neither the pool nor Kysely listens to its errors: a lost connection would end the process.
+// The statement under way still rejects.
 export function surviveLoss (client: pg.ClientBase): void {
   listenOnce(client, 'error', ignore)
 }

@@ -1,16 +1,16 @@
-/** The name of a table as SQL writes it. */
+/** The quoted name of a table. */
 export function quoteTable ({ schema, table }: { schema: string | null, table: string }): string {
   return schema === null ? quoteName(table) : `${quoteName(schema)}.${quoteName(table)}`
 }
 
-/** A name as SQL writes it. */
+/** A quoted identifier. */
 export function quoteName (name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
 /**
- * A text as SQL writes it, between dollar quotes whose tag the text does not have. Not between single quotes: what a backslash
- * means there depends on `standard_conforming_strings` of the connection that runs a printed statement.
+ * A string literal in dollar quotes, with a tag that the string does not contain. Not in single quotes: the meaning of a backslash
+ * there depends on `standard_conforming_strings` of the connection that runs a printed statement.
  */
 export function quoteText (text: string): string {
   let tag = '$fta'

@@ -3,23 +3,23 @@ import { isClosed, isLost, isRetryable } from './errors.js'
 import { isGivenUp } from './unusable-clients.js'
 
 export interface RetrySettings {
-  /** After it nothing is tried again: the request has been answered. */
+  /** No retries after this time: the request has been answered. */
   timeoutMs: number
-  /** How many the pool may have: each of them may have to be given up before there is a good one. */
+  /** Maximum number of connections of the pool: each of them may have to be dropped before a usable one is found. */
   connections: number
   pause?: (ms: number) => Promise<unknown>
-  /** In [0, 1): spreads those that have met. */
+  /** In [0, 1): spreads transactions that have collided. */
   jitter?: () => number
   monotonicNow?: () => number
 }
 
-/** `conflicts`: how often it has met others so far. `isRead`: it changes nothing, so that a connection that breaks under it does no harm. */
+/** `conflicts`: number of collisions so far. `isRead`: it changes nothing, so it can be repeated after a broken connection. */
 export type Retry = <Result>(work: (conflicts: number) => Promise<Result>, isRead: boolean) => Promise<Result>
 
 const MOST_CONFLICTS = 5
 const FIRST_PAUSE_MS = 5
 
-/** Runs again what surely did nothing: at once, or after a pause where it met somebody who may be still there. */
+/** Retries statements that certainly had no effect: at once, or after a pause if they collided with another transaction. */
 export function createRetry ({ timeoutMs, connections, pause = sleep, jitter = Math.random, monotonicNow = () => performance.now() }: RetrySettings): Retry {
   return async function retry (work, isRead) {
     const endsAt = monotonicNow() + timeoutMs

@@ -13,10 +13,10 @@ import type { Tables } from './tables.js'
 
 const NOTHING: Revoked = { found: false, userId: null, count: 0, digests: [] }
 
-/** How far back a call about one token that is repeated finds what the first one ended. */
+/** How far back a repeated call about one token finds what the first call ended. */
 const REPEAT_MS = 86_400_000
 
-/** Between the instants of a revocation and of the call that asked for it, besides the time that the call has taken. */
+/** Margin between the time of a revocation and the start of its call, in addition to the duration of the call. */
 const MARGIN_MS = 1000
 
 interface EndedRow {
@@ -29,8 +29,8 @@ interface EndedRow {
 }
 
 /**
- * Every way to end tokens. What was ended before, within the time that a cache may still contradict it, is returned again: a call that is
- * repeated writes the tombstones that the first one could not.
+ * All ways to end tokens. Tokens that were ended earlier, and that a cache may still contradict, are returned again: a repeated
+ * call writes the tombstones that the first one could not.
  */
 export function createRevocationStore ({ run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationStore {
   const { tokens, users, column } = tables
@@ -48,8 +48,8 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
     return rows[0]
   }
 
-  // The list is read last. Where another call was ending a token at the same time, revokeAll has waited for its commit and
-  // found nothing to end; that call may never come to write the tombstone.
+  // The list is read last. If another call ended a token at the same time, revokeAll has waited for its commit and
+  // found nothing to end; the other call may never write the tombstone.
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
     const ended = await revokeAll(db, tables, userId, reason)
     return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
@@ -60,8 +60,8 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
     return rows.length > 0
   }
 
-  // Rows that are held by a transaction under way are waited for; those that it ended are then found by their new instant. A user who is
-  // being deleted loses the rows' user_id in between.
+  // Waits for rows that a transaction under way holds; those that it ended are then found by their new time. Rows of a user
+  // who is being deleted lose their user_id in between.
   async function datedAgain<Row> (condition: RawBuilder<unknown>, columns: RawBuilder<unknown>, options?: CallOptions): Promise<Row[]> {
     const { rows } = await run((db) => sql<Row>`with held as (
         select * from ${tokens} t where ${condition} order by id for no key update
@@ -96,7 +96,7 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
         : NOTHING, { ends: { userId } }),
     setActive: async (userId, active) => {
       if (tables.map.users.activeWhen !== null || tables.map.users.columns.active === null) {
-        throw new UNSUPPORTED('setActive needs users.columns.active; with users.activeWhen change the row yourself, then call revokeUser')
+        throw new UNSUPPORTED('setActive needs users.columns.active; with users.activeWhen, change the row yourself and call revokeUser')
       }
       return await transaction(async (db) => {
         const found = await updateUser(db, userId, sql`${column('active')} = ${active}`)
@@ -104,8 +104,8 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
         return await endUser(db, userId, 'deactivated')
       }, { ends: { userId } })
     },
-    // The row is locked first: a login that got in between would leave a token that nobody has a tombstone for.
-    // Rows without a user are of users that were deleted: for a call that is repeated.
+    // The row is locked first: a login in between would leave a token without a tombstone.
+    // Rows without a user belong to deleted users: for a repeated call.
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
       const ended = await endUser(db, userId, 'user_deleted')
@@ -123,7 +123,7 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
   }
 }
 
-/** A revocation that took long to commit, or that is repeated: what counts from its instant must count from now. */
+/** A revocation that took long to commit, or that is repeated: times that count from it must count from now. */
 function isDatedAgain (row: RawBuilder<unknown>): RawBuilder<boolean> {
   return sql<boolean>`${row}.stale_at < clock_timestamp() - ${sql.lit(DATE_AGAIN_MS)} * interval '1 millisecond'`
 }
@@ -138,8 +138,8 @@ function toRevoked (row: EndedRow | undefined): Revoked {
 }
 
 /**
- * Revokes those whose ids are selected. Their rows are locked before the clock is read, once for all of them: a lock that somebody else holds
- * for long must not make the revocation seem older than its commit, and what ended together can be told by its instant.
+ * Revokes the tokens whose ids are selected. Locks all rows before it reads the clock once: a long wait for a lock
+ * must not make the revocation seem older than its commit, and tokens that ended together have the same time.
  */
 export async function revokeSelected (db: Kysely<any>, { tokens }: Tables, ids: RawBuilder<unknown>, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
   const { rows } = await sql<{ id: string, digest: Buffer }>`with held as materialized (select array(${ids} for no key update) as ids),
@@ -155,7 +155,7 @@ export async function revokeAll (db: Kysely<any>, tables: Tables, userId: UserId
     where user_id = ${userId} and revoked_at is null and expires_at > now() order by id`, reason)
 }
 
-/** Digests of tokens that were ended within the time that a cache may still contradict it, by whichever call. */
+/** Digests of tokens that any call has ended recently enough for a cache to still contradict it. */
 export async function recentlyEnded (db: Kysely<any>, { tokens }: Tables, condition: RawBuilder<unknown>, since: RawBuilder<unknown>): Promise<Digest[]> {
   const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
     where ${condition} and revoked_at is not null and stale_at > ${since}`.execute(db)

@@ -12,7 +12,7 @@ export function createServerKey ({ read }: Sql, tables: Tables): ServerKey {
   async function readKey (): Promise<Uint8Array> {
     try {
       const { rows: [row] } = await read((db) => sql<{ value: Uint8Array }>`select value from ${tables.serverKey}`.execute(db), { bound: 'logins' })
-      if (row === undefined) throw new MISSING_TABLES('The server key table has no row: take the migration 0003_token_auth_server_key back and apply it again')
+      if (row === undefined) throw new MISSING_TABLES('The server key table has no row: revert the migration 0003_token_auth_server_key and apply it again')
       key = row.value
       return key
     } catch (error) {

@@ -11,8 +11,8 @@ import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 /**
- * Every transaction that issues a token. It takes the user's row first, with the verified hash as a condition:
- * a plain INSERT lets a login with the old password outlive the change of the password.
+ * All transactions that issue a token. They lock the user's row first, with the verified hash as a condition:
+ * with a plain INSERT, a login with the old password could outlive the password change.
  */
 export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxPerUser, cacheTtlMs }: { maxPerUser: number, cacheTtlMs: number }): SessionStore {
   const claim = createClaim(tables)
@@ -37,9 +37,9 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
       const user = await claim.withNewHash(db, userId, verifiedHash, newHash)
       if (user === null) return null
       const ended = await revokeAll(db, tables, userId, 'password_changed')
-      // Thrown, so that the transaction rolls back: who was logged out meanwhile changes nothing.
+      // Thrown, so that the transaction rolls back: a session that has ended in the meantime changes nothing.
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
-      // Also what other calls have ended: they may never come to tell the cache, and this one says that every session is over.
+      // Includes tokens that other calls have ended: those may never reach the cache, and this call confirms that every session has ended.
       const digests = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
       const heir = { ...token, ...await limitsOf(db, tables, sessionId) }
       return { ...await issueTo(db, user, heir), displaced: { count: ended.length, digests } }
@@ -47,7 +47,7 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
   }
 }
 
-/** Statements that lock an active user's row and return the user, or nobody. */
+/** Statements that lock an active user's row and return the user, or no row. */
 function createClaim (tables: Tables) {
   const { users, userColumns, isActive, column } = tables
   const { lastLogin } = tables.map.users.columns
@@ -73,7 +73,7 @@ function createClaim (tables: Tables) {
   }
 }
 
-// What its successor keeps: a token that is limited to scopes must not get an unlimited one by changing the password.
+// The new token keeps these: a token with scopes must not get an unlimited one by changing the password.
 async function limitsOf (db: Kysely<any>, { tokens }: Tables, sessionId: string): Promise<Pick<TokenRequest, 'label' | 'scopes'>> {
   const { rows } = await sql<Pick<TokenRequest, 'label' | 'scopes'>>`select label, scopes from ${tokens} where id = ${sessionId}`.execute(db)
   return rows[0]!
@@ -89,7 +89,7 @@ async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId,
   return rows[0]!
 }
 
-// The new token is never its own victim, even where its transaction began before another's that committed first.
+// The new token never displaces itself, even if its transaction started before one that committed first.
 async function trim (db: Kysely<any>, tables: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
   const { tokens } = tables
   const rows = await revokeSelected(db, tables, sql`select id from ${tokens} where revoked_at is null and id in (

@@ -1,19 +1,19 @@
 import { codeOf } from './errors.js'
 
-/** Names of prepared statements, of all clients of a pool. */
+/** Names of prepared statements, common to all clients of a pool. */
 export interface StatementNames {
-  /** The name to prepare it under now; `undefined`: none. */
+  /** The current name of the statement; `undefined`: send it without a name. */
   of (name: string): string | undefined
-  /** Whether the error says that the name is no good, so that another is tried. */
+  /** Whether the error means that the name is unusable, so that another is tried. */
   areVoidedBy (error: unknown, generation: number): boolean
   readonly generation: number
 }
 
-/** There is no such statement on the connection, there is already, or there is another: a pooler is in between, or somebody has dropped it. */
+/** The statement does not exist on the connection, exists already, or is another one: because of a pooler, or because it was deallocated. */
 const NAME_IS_LOST = new Set(['26000', '42P05', '08P01'])
 const UNSUPPORTED = '0A000'
 
-/** Finds no name again once one was lost. After a change of a column's type, all are prepared anew, under other names. */
+/** Uses no names any more once one was lost. After a change of a column's type, all statements are prepared again under other names. */
 export function createStatementNames (): StatementNames {
   let isLost = false
   let generation = 0

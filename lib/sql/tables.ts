@@ -8,15 +8,15 @@ export interface Tables {
   map: TableMap
   users: RawBuilder<unknown>
   tokens: RawBuilder<unknown>
-  /** The key that all servers share: of pseudonyms, and of the seal of cache entries. */
+  /** The server key, for pseudonyms and for the seal of cache entries. */
   serverKey: RawBuilder<unknown>
   /** The `cache.ttl` of every server. */
   caches: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>
-  /** The columns that make a user, of that view. */
+  /** The columns of a user, from that view. */
   viewColumns: RawBuilder<unknown>
-  /** The same of the table itself, for RETURNING. */
+  /** The same from the table itself, for RETURNING. */
   userColumns: RawBuilder<unknown>
   isActive: RawBuilder<boolean>
   column (name: keyof TableMap['users']['columns']): RawBuilder<unknown>
@@ -49,7 +49,7 @@ export function tableId ({ schema, table }: { schema: string | null, table: stri
   return schema === null ? sql.id(table) : sql.id(schema, table)
 }
 
-/** Named after the tokens table, so that two sets of tables in one schema have a key each. */
+/** Named after the tokens table, so that two sets of tables in one schema have separate keys. */
 export function serverKeyId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
   return tableId({ schema, table: `${table}_server_key` })
 }
@@ -68,7 +68,7 @@ function named (select: readonly string[], row: Record<string, unknown>): Record
   return Object.fromEntries(select.map((name, index) => [name, row[`f${index}`]]))
 }
 
-// As JSON has it, so that a user from SQL and the same user from the cache are equal.
+// As in JSON, so that a user from SQL equals the same user from the cache.
 function plain (user: Record<string, unknown>): AuthenticatedUser {
   return JSON.parse(JSON.stringify(user, (_key, value) => typeof value === 'bigint' ? value.toString() : value))
 }

@@ -22,7 +22,7 @@ interface TokenRow {
 interface StaleRow { digest: Buffer, revoked: boolean, position: string }
 
 const KNOWN_MS = 30 * 86_400_000
-/** Ends of sessions that say nothing against their address; the others are how an intruder is thrown out. */
+/** Revocation reasons that do not count against the session's address; the others are used against intruders. */
 const HARMLESS: RevokeReason[] = ['logout', 'logout_all', 'too_many']
 
 export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idleTtlMs, cacheTtlMs }: { idleTtlMs: number | null, cacheTtlMs: number }): TokenStore {
@@ -46,7 +46,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
       return rows
     },
-    // What has expired is in no cache: entries end with their token.
+    // Expired tokens are in no cache: entries end with their token.
     async listStale (after, limit) {
       const { rows } = await read((db) => sql<StaleRow>`select digest, revoked_at is not null as revoked, ${position} as position
         from ${tokens} where stale_at > ${since} and expires_at > now() and ${after === null ? sql`true` : isAfter(after)}
@@ -54,15 +54,15 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
       const digestsOf = (isRevoked: boolean) => rows.filter(({ revoked }) => revoked === isRevoked).map(toDigest)
       return { revoked: digestsOf(true), refreshed: digestsOf(false), next: rows.length < limit ? null : rows[limit - 1]!.position }
     },
-    // SKIP LOCKED: a row that is being revoked, or touched by another process, needs no touch, and nobody waits.
+    // SKIP LOCKED: a row that is being revoked or touched by another process needs no touch, and nothing waits.
     async touch (sessionIds, agesMs) {
       await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
         from (select id from ${tokens} where id = any(${sessionIds}::uuid[]) and revoked_at is null for no key update skip locked) free
         join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
         where t.id = free.id`.execute(db))
     },
-    // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: the time would
-    // else tell names. Addresses are in the order of their family, then of their bits.
+    // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: otherwise the time would
+    // reveal names. Addresses are in the order of their family, then of their bits.
     async isKnownAddress (username, ip) {
       const network = networkOf(ip)
       if (network === null) return false
@@ -98,10 +98,10 @@ function toFound (row: TokenRow, tables: Tables): FoundToken {
   }
 }
 
-// Spelled out, since how an instant is cast to text depends on the session's settings.
+// Explicit, because the cast of a timestamp to text depends on settings of the session.
 const position = sql<string>`to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
 
-/** What follows a position, from the latest back. */
+/** Rows after a position, from the latest backwards. */
 function isAfter (position: string): RawBuilder<boolean> {
   const [instant, id] = position.split(' ')
   return sql<boolean>`(stale_at, id) < (${instant}::timestamptz, ${id}::uuid)`
@@ -116,7 +116,7 @@ function idleAt (idleTtlMs: number): RawBuilder<Date> {
   return sql`t.last_used_at + ${sql.lit(idleTtlMs)} * interval '1 millisecond'`
 }
 
-// The name is the text's hash: two plugins with other tables on one pool don't collide.
+// The name is a hash of the statement, so that two registrations with different tables on one pool do not collide.
 function named (text: string): string {
   return `/*fta_${createHash('sha256').update(text).digest('hex').slice(0, 16)}*/ ${text}`
 }

@@ -6,8 +6,8 @@ import { UNAVAILABLE } from '../errors.js'
 export interface TrackedClients {
   Client: typeof pg.Client
   /**
-   * Calls `end`, the pool's own, and resolves when every connection is closed. One that isn't within the time is cut, and what
-   * was asked over it rejects: a server that hangs answers no farewell, and would keep the process running.
+   * Calls `end` of the pool, and resolves when every connection is closed. A connection that does not close in time is destroyed, and its
+   * statements reject: a server that hangs does not answer the goodbye, and would keep the process alive.
    */
   close (end: () => Promise<void>, timeoutMs: number): Promise<void>
 }
@@ -31,7 +31,7 @@ export function trackClients (Client: typeof pg.Client): TrackedClients {
       // The pool forgets an idle client before its connection is closed.
       const closed = end().then(() => Promise.all(open.values()))
       await Promise.allSettled([withDeadline(closed, { timeoutMs, expired: () => new UNAVAILABLE() })])
-      // pg-native's clients have none that could be cut.
+      // Clients of pg-native have no connection that could be destroyed.
       for (const { connection } of open.keys() as Iterable<Partial<pg.Client>>) connection?.stream.destroy()
     }
   }

@@ -6,7 +6,7 @@ import type { CallOptions, Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
-  // Two rows for one name are an ambiguity that no login may resolve: refused like an unknown name.
+  // Two rows for one name are ambiguous: refused like an unknown name.
   async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
     const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
       from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows), options)

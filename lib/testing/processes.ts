@@ -14,7 +14,7 @@ export type Starts<World> = Record<string, { after: string | null, run: Process<
 
 /** Refuses processes that could never start: they would find no violation, and nobody would notice. */
 export function readProcesses<World> (value: unknown, path: string): Starts<World> {
-  if (!isPlainObject(value) || Object.keys(value).length === 0) return refuse(path, 'an object with a process or more', value)
+  if (!isPlainObject(value) || Object.keys(value).length === 0) return refuse(path, 'an object with at least one process', value)
   const names = Object.keys(value)
   const starts = Object.fromEntries(names.map((name) => [name, readProcess<World>(value[name], `${path}.${name}`, names.filter((other) => other !== name))]))
   for (const name of names) {

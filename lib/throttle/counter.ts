@@ -1,13 +1,13 @@
 import type { AttemptRules } from '../ports.js'
 
-/** What is counted under one key. */
+/** The state of one key. */
 export interface Counter {
   /** Attempts that have failed. */
   failures: number
-  /** The ids of the attempts under way, the oldest first, with the instant at which each counts as failed. */
+  /** The ids of the attempts under way, the oldest first, with the time at which each counts as failed. */
   underWay: Map<string, number>
   untilMs: number
-  /** The attempt that began the wait. */
+  /** The attempt that started the wait. */
   startedBy: string
   /** Whose the attempts are. */
   owner: string
@@ -15,11 +15,11 @@ export interface Counter {
 }
 
 /**
- * An attempt that is not over by then has failed: its server may have died. Far above what a login or a change of password
- * takes, with every wait at its longest.
+ * An attempt that has not ended by then has failed: its server may have died. Far longer than a login or a password change
+ * takes, with every wait at its maximum.
  */
 export const LEASE_MS = 600_000
-/** More attempts under way than that count as failed, the oldest first: where nothing is limited, strangers could fill the memory. */
+/** Beyond this number of attempts under way, the oldest count as failed: without a limit, strangers could fill the memory. */
 export const MOST_UNDER_WAY = 128
 
 const SEVERAL = '*'
@@ -33,7 +33,7 @@ export function countOf ({ failures, underWay }: Counter): number {
   return failures + underWay.size
 }
 
-/** Takes the attempts whose time is over for failed. */
+/** Marks attempts whose time is over as failed. */
 export function expire (counter: Counter, at: number): void {
   for (const [id, overMs] of counter.underWay) {
     if (overMs > at && counter.underWay.size <= MOST_UNDER_WAY) return
@@ -41,7 +41,7 @@ export function expire (counter: Counter, at: number): void {
   }
 }
 
-/** Counts an attempt as under way, and begins the wait for the next one where there are too many. */
+/** Counts an attempt as under way, and starts the wait for the next one if there are too many. */
 export function begin (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, owner }: { at: number, id: string, owner: string }): void {
   counter.underWay.set(id, at + LEASE_MS)
   expire(counter, at)
@@ -52,17 +52,17 @@ export function begin (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }
   counter.forgetAtMs = at + Math.max(forgetMs, waitMs + 1000)
 }
 
-/** What is not under way, such as an attempt whose time was over, changes nothing. */
+/** An attempt that is not under way, for instance because its time is over, changes nothing. */
 export function fail (counter: Counter, id: string): void {
   if (counter.underWay.delete(id)) counter.failures++
 }
 
-/** Takes an attempt back, and the wait that it began. */
+/** Takes an attempt back, with the wait that it started. */
 export function giveBack (counter: Counter, id: string): void {
   if (counter.underWay.delete(id) && counter.startedBy === id) counter.untilMs = 0
 }
 
-/** Takes a right attempt back, and forgets what has failed. What is under way stays: it may yet fail. */
+/** Takes a successful attempt back, and clears the failures. Attempts under way stay: they may fail. */
 export function succeed (counter: Counter, id: string): void {
   counter.underWay.delete(id)
   Object.assign(counter, { failures: 0, untilMs: 0 })

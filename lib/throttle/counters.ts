@@ -12,18 +12,18 @@ export interface CountersSettings {
   /** `null`: counts are this process's. */
   redis: AttemptCommands | null
   namespace: string
-  /** In place of the rules that an attempt brings, while Redis does not count; `null`: the same. */
+  /** Replaces the rules of an attempt while Redis does not count; `null`: no change. */
   localRules: AttemptRules | null
   logger: Logger
   monotonicNow: Now
 }
 
-/** Begins the ids of attempts that were counted in this process. */
+/** Prefix of the ids of attempts that were counted in this process. */
 const LOCAL = 'local:'
-/** Outcomes that Redis has not taken; more are left to the lease of their attempts. */
+/** Maximum number of outcomes kept for Redis; more are left to the lease of their attempts. */
 const MOST_UNSETTLED = 10_000
 
-/** The counters in Redis; while it does not answer those of this process, by stricter rules: never none. Never rejects. */
+/** The counters in Redis; while it does not answer, those of this process, with stricter rules. Never unlimited. Never rejects. */
 export function createCounters ({ redis, namespace, localRules, logger, monotonicNow }: CountersSettings): FailureCounters {
   const local = createMemoryCounters({ now: monotonicNow })
   if (redis === null) return local
@@ -36,7 +36,7 @@ export function createCounters ({ redis, namespace, localRules, logger, monotoni
     return { ...attempt, id: LOCAL + attempt.id }
   }
 
-  // Whether it was counted is not known where no answer came: then it is taken back later.
+  // Without an answer it is unknown whether the attempt was counted: it is taken back later.
   async function takeShared (key: string, rules: AttemptRules, owner?: string) {
     const id = createAttemptId()
     try {
@@ -58,7 +58,7 @@ export function createCounters ({ redis, namespace, localRules, logger, monotoni
     take: (key, rules, owner) => ask(() => takeShared(key, rules, owner), () => takeLocal(key, rules, owner)),
     giveBack: (key, id) => settle('giveBack', key, id),
     fail: (key, id) => settle('fail', key, id),
-    // Where the attempt was not counted there is nothing of it to take back.
+    // An attempt that was not counted has nothing to take back.
     async succeed (key, id, owner) {
       const localId = localIdOf(id)
       await local.succeed(key, localId, owner)
@@ -66,12 +66,12 @@ export function createCounters ({ redis, namespace, localRules, logger, monotoni
       const send = () => shared.succeed(key, sharedId, owner)
       await ask(send, async () => unsettled.keep(`${key} ${id}`, send))
     },
-    // What was claimed here before Redis went, or while it was away, stays claimed here.
+    // Claims made here before or during an outage of Redis stay claimed here.
     useOnce: async (key, ttlMs) => await local.useOnce(key, ttlMs) && await ask(() => shared.useOnce(key, ttlMs), async () => true)
   }
 }
 
-/** How attempts ended, where Redis was not there to take it: sent again when it answers. Else they would count as under way until their lease ends. */
+/** Outcomes of attempts that Redis did not receive: sent again when it answers. Otherwise they would count as under way until their lease ends. */
 function createUnsettled () {
   const outcomes = new LRUCache<string, () => Promise<void>>({ max: MOST_UNSETTLED })
   const keep = (id: string, send: () => Promise<void>): void => { outcomes.set(id, send) }

@@ -4,11 +4,11 @@ import type { Now } from '../../types/options.js'
 import { begin, countOf, createCounter, expire, fail, giveBack, succeed } from './counter.js'
 import type { Counter } from './counter.js'
 
-/** Counters that keys share once there is no room for more of their own. */
+/** Number of counters that keys share once there is no room for separate ones. */
 const SHARED_COUNTERS = 1024
 
 /**
- * Counters and claims of this process, bounded. Strangers never push a counter out (CVE-2024-21662 was that): over `max`
+ * Counters and claims of this process, bounded. Strangers cannot displace a counter (as in CVE-2024-21662): over `max`
  * keys, new ones share a fixed number of counters by their hash until others are forgotten.
  *
  * @param settings.now a monotonic clock, in milliseconds
@@ -19,7 +19,7 @@ export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: n
   const shared = new Map<string, Counter>()
   const claims = new Map<string, number>()
 
-  // Every attempt moves its counter to the end, so the first are the ones that are forgotten first.
+  // Every attempt moves its counter to the end, so the first ones expire first.
   function forget (): void {
     for (const [key, { forgetAtMs }] of own) {
       if (forgetAtMs > now()) return
@@ -52,7 +52,7 @@ export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: n
       const { counters, name, counter: found } = find(key)
       const counter = found ?? createCounter(owner)
       const failures = countOf(counter)
-      // A wait longer than the longest is by other rules.
+      // A wait longer than the maximum comes from other rules.
       counter.untilMs = Math.min(counter.untilMs, at + rules.maxDelayMs)
       if (counter.untilMs > at) return { isAllowed: false, failures, waitMs: counter.untilMs - at, id }
       begin(counter, rules, { at, id, owner })
@@ -66,7 +66,7 @@ export function createMemoryCounters ({ now, max = 50_000 }: { now: Now, max?: n
     async fail (key, id) {
       change(key, (counter) => fail(counter, id))
     },
-    // In a counter that keys share a success takes back its own attempt only.
+    // In a shared counter a success takes back only its own attempt.
     async succeed (key, id, owner = '') {
       const settle = (counter: Counter, isOwn: boolean) => isOwn && counter.owner === owner ? succeed : giveBack
       change(key, (counter, isOwn) => settle(counter, isOwn)(counter, id ?? ''))

@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto'
 import type { Attempt, AttemptRules, FailureCounters } from '../ports.js'
 import { LEASE_MS, MOST_UNDER_WAY } from './counter.js'
 
-/** What the counters ask of an ioredis client. */
+/** The methods that the counters use of an ioredis client. */
 export interface AttemptCommands {
   eval (script: string, keys: 1, key: string, ...args: (string | number)[]): Promise<unknown>
   set (key: string, value: string, px: 'PX', ttlMs: number, nx: 'NX'): Promise<unknown>
 }
 
 // "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <whose they are, * of several>",
-// then " <id>:<when it counts as failed>" of each attempt under way. Time is Redis' own: a server whose clock is wrong would
-// else end waits early. What is no such text counts as nothing, and is written over.
+// then " <id>:<when it counts as failed>" of each attempt under way. The time is that of Redis: otherwise a server with a wrong clock
+// would end waits early. Any other value counts as empty and is overwritten.
 const READ = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local value = redis.pcall('GET', KEYS[1])
@@ -26,7 +26,7 @@ local function write (...)
   redis.call('SET', KEYS[1], table.concat(parts, ' '), ...)
 end`
 
-// A wait longer than the longest is from before the clock or the rules were set back. The exponent's bound keeps it a number.
+// A wait longer than the maximum is from before the clock or the rules were set back. The bound on the exponent keeps it a number.
 const TAKE = `${READ}
 local free, delay, longest, forget, id, who = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local counted = failures + #underWay
@@ -73,13 +73,13 @@ export function createAttemptId (): string {
 }
 
 export interface RedisCounters extends FailureCounters {
-  /** `id` names the attempt also where the answer does not come. */
+  /** `id` identifies the attempt even if the answer does not arrive. */
   take (key: string, rules: AttemptRules, owner?: string, id?: string): Promise<Attempt>
 }
 
 /**
  * Counters and claims that all servers share, on Redis, Sentinel or Cluster: every verb is one command on one key,
- * and every key has an end. Rejects where Redis does not answer. Scripts are sent whole, as the cache's are.
+ * and every key expires. Rejects if Redis does not answer. Scripts are sent in full, like those of the cache.
  */
 export function createRedisCounters ({ client, namespace }: { client: AttemptCommands, namespace: string }): RedisCounters {
   const counterOf = (key: string) => `${namespace}a:${key}`

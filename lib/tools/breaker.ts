@@ -1,7 +1,7 @@
 import type { Now } from '../../types/options.js'
 
 export interface Breaker {
-  /** Whether the dependency may be asked. When half open it is true once a probe interval. */
+  /** Whether the dependency may be called. When half open, true once per probe interval. */
   allows (): boolean
   succeeded (): void
   failed (): void

@@ -6,9 +6,9 @@ export interface DeadlineSettings {
 }
 
 /**
- * Settles as `work` does, or rejects with `expired()` after `timeoutMs`. The work itself goes on:
- * a statement that was sent may still commit, so nothing it holds is given back early.
- * A busy event loop is no slow peer: what has arrived by then is read first.
+ * Settles like `work`, or rejects with `expired()` after `timeoutMs`. The work itself goes on:
+ * a statement that was sent may still commit, so nothing that it holds is released early.
+ * A busy event loop is not a slow peer: data that has already arrived is read first.
  */
 export function withDeadline<Result> (work: Promise<Result>, { timeoutMs, expired, late }: DeadlineSettings): Promise<Result> {
   return new Promise((resolve, reject) => {
@@ -22,15 +22,15 @@ export function withDeadline<Result> (work: Promise<Result>, { timeoutMs, expire
   })
 }
 
-/** A timer that fires so much too late has waited for this process itself. */
+/** A timer that fires later than this has waited for the process itself. */
 const STALL_MS = 10
-/** What an answer needs at least when the stall is over, and what was asked is only sent now. */
+/** Minimum time for an answer after a stall, because the request is sent only then. */
 const GRACE_MS = 50
 const MOST_EXTENSIONS = 3
 
 /**
- * Calls back after `timeoutMs`, but not for the time that this process was too busy to send, or to read what has arrived:
- * after a stall it waits on for as long as that was, three times at most and never longer than `timeoutMs`. Returns how to cancel it.
+ * Calls back after `timeoutMs`, not counting time in which the process was too busy to send or to read:
+ * after a stall it waits for the length of the stall again, at most three times and never longer than `timeoutMs`. Returns a cancel function.
  */
 export function stallTolerantTimeout (timeoutMs: number, callback: () => void): () => void {
   let timer: NodeJS.Timeout

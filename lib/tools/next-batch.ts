@@ -1,5 +1,5 @@
 /**
- * Shares one run between callers with the same key, but only while it has not started: who comes
+ * Shares one run between callers with the same key, but only while it has not started: a caller
  * during a run waits for the next one. (A run under way may carry an answer from before the caller's
  * request, for instance from before a logout.)
  */

@@ -2,14 +2,14 @@ import type { Now } from '../../types/options.js'
 
 export interface Pace {
   run<Result> (task: () => Promise<Result>): Promise<Result>
-  /** How long a task takes, by the latest ones; 0 before the first has ended. */
+  /** Estimated duration of a task, from the latest ones; 0 before the first has ended. */
   readonly meanMs: number
 }
 
-/** The weight of the latest task: an estimate that is wrong, as by a slow start, is forgotten within some tasks. */
+/** The weight of the latest task: a wrong estimate, for instance after a slow start, is corrected within a few tasks. */
 const WEIGHT = 1 / 4
 
-/** Measures how long tasks take, also those that fail: they keep their place as long. */
+/** Measures the duration of tasks, including failed ones, which hold their slot just as long. */
 export function createPace ({ now }: { now: Now }): Pace {
   let meanMs: number | null = null
 

@@ -1,5 +1,5 @@
 export interface Semaphore {
-  /** Runs `task` when a place is free. Rejects with `overloaded` where the queue is full or the wait too long. */
+  /** Runs `task` when a slot is free. Rejects with `overloaded` if the queue is full or the wait is too long. */
   run<Result> (task: () => Promise<Result>): Promise<Result>
   /**
    * Announces a later call of `run`. It counts as waiting until the returned function is called, so that callers without a chance of a
@@ -14,7 +14,7 @@ export interface SemaphoreSettings {
   concurrency: number
   queue: number
   maxWaitMs: number
-  /** How long a task would wait behind so many others: one that would wait too long is refused at once. */
+  /** Expected wait behind this number of tasks: a task that would wait too long is refused at once. */
   expectWaitMs?: (waiting: number) => number
   /** `waitMs` is the expected wait. */
   overloaded: (waitMs: number) => Error
@@ -22,7 +22,7 @@ export interface SemaphoreSettings {
 
 interface Waiter { enter: () => void, timer: NodeJS.Timeout }
 
-/** Bounds how many tasks run, how many wait, and for how long. First come, first served. */
+/** Limits how many tasks run, how many wait, and for how long. First come, first served. */
 export function createSemaphore ({ concurrency, queue, maxWaitMs, expectWaitMs = () => 0, overloaded }: SemaphoreSettings): Semaphore {
   const waiters = new Set<Waiter>()
   let active = 0

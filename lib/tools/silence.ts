@@ -1,15 +1,15 @@
 import { stallTolerantTimeout } from './deadline.js'
 
 export interface SilenceWatch {
-  /** To be called when an answer did not come in time. */
+  /** Call it when an answer did not arrive in time. */
   missed (): void
-  /** To be called at every answer, in time or late. */
+  /** Call it for every answer, in time or late. */
   heard (): void
 }
 
 /**
- * Calls back when nothing at all is heard for `timeoutMs` after an answer was missed. A peer that is slow answers late, which is no
- * silence, and a busy event loop reads what has arrived first.
+ * Calls back when no answer at all arrives for `timeoutMs` after one was missed. A slow peer answers late, which is not
+ * silence, and a busy event loop reads data that has already arrived first.
  */
 export function createSilenceWatch ({ timeoutMs, onSilent }: { timeoutMs: number, onSilent: () => void }): SilenceWatch {
   let cancel: (() => void) | null = null

@@ -1,4 +1,4 @@
-/** Calls of `run` one at a time: who calls while one is under way gets its result. */
+/** Runs one call at a time: a call during another one gets its result. */
 export function singleFlight<Result> (run: () => Promise<Result>): () => Promise<Result> {
   let running: Promise<Result> | null = null
   return () => {

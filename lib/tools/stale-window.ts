@@ -11,8 +11,8 @@ const TRANSACTION_MS = 30_000
 export const DATE_AGAIN_MS = 10_000
 
 /**
- * How long after a revocation's instant an entry made from a read before its commit can live: the transaction, the lease, the entry.
- * Tombstones last that long, and only revocations that young are rewritten.
+ * How long after a revocation an entry from a read before its commit can live: the transaction, the lease and the entry.
+ * Tombstones live that long, and only revocations younger than that are written again.
  */
 export function staleWindowMs (cacheTtlMs: number): number {
   return cacheTtlMs + LEASE_MS + TRANSACTION_MS

@@ -3,7 +3,7 @@ import type { Kysely } from 'kysely'
 import { cachesId } from '../tables.js'
 import type { TableMap } from '../../options/table-map.js'
 
-/** How long the servers' caches keep tokens: what must be remembered of revocations, and for how long, depends on the longest. */
+/** How long the servers' caches keep tokens: the longest decides how long revocations must be remembered. */
 export async function createCachesTable (db: Kysely<any>, { tokens }: TableMap): Promise<void> {
   await sql`create table ${cachesId(tokens)} (
     namespace text not null,

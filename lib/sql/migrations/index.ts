@@ -14,7 +14,7 @@ export function listMigrations (map: TableMap): Record<string, Migration> {
   }
 }
 
-/** Kysely's Migrator takes an advisory lock, so that two processes may migrate at once. */
+/** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. */
 function createMigrator (db: Kysely<any>, map: TableMap): Migrator {
   return new Migrator({
     db,
@@ -31,7 +31,7 @@ export async function migrateUp (db: Kysely<any>, map: TableMap): Promise<string
   return namesOf(await createMigrator(db, map).migrateToLatest())
 }
 
-/** Takes back the latest migration. */
+/** Reverts the latest migration. */
 export async function migrateDown (db: Kysely<any>, map: TableMap): Promise<string[]> {
   return namesOf(await createMigrator(db, map).migrateDown())
 }
@@ -45,7 +45,7 @@ function namesOf ({ error, results = [] }: MigrationResultSet): string[] {
   return results.map(({ migrationName }) => migrationName)
 }
 
-/** PostgreSQL's statements, sent nowhere. */
+/** Compiles statements for PostgreSQL without sending them. */
 class DisconnectedDialect extends PostgresDialect {
   override createDriver () {
     return new DummyDriver()

@@ -3,8 +3,8 @@ import type { Kysely } from 'kysely'
 import { quoteName, quoteText } from '../quote.js'
 
 /**
- * Makes the schema where it is missing. Not `create schema if not exists`: that asks for the right to make
- * schemas also where there is nothing to make. One statement without parameters, so that it can be printed.
+ * Creates the schema if it is missing. Not with `create schema if not exists`, which requires the privilege to create
+ * schemas even if there is nothing to create. One statement without parameters, so that it can be printed.
  */
 export async function createSchema (db: Kysely<any>, schema: string | null): Promise<void> {
   if (schema === null) return

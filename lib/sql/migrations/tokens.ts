@@ -9,8 +9,8 @@ import { createCachesTable } from './caches.js'
 import { createSchema } from './schema.js'
 
 /**
- * The tokens table, and what goes with it. A user's deletion leaves the rows, without the user: their digests are what
- * tells a returning cache that they are revoked, and an id that is used again finds no old token.
+ * The tokens table and the caches table. Deleting a user keeps the rows, without the user: their digests
+ * tell a returning cache that they are revoked, and a new user with the same id gets no old token.
  */
 export function createTokensMigration (map: TableMap): Migration {
   const { users, tokens } = map
@@ -46,7 +46,7 @@ export function createTokensMigration (map: TableMap): Migration {
   }
 }
 
-/** A type that differs, a relation that is no table, no unique constraint on the column: why a foreign key cannot be made. */
+/** Codes of a failed foreign key: a different type, a relation that is not a table, no unique constraint on the column. */
 const UNREFERENCED = new Set(['42804', '42809', '42830'])
 
 function refuseReference (error: unknown, users: TableMap['users']): never {
@@ -61,5 +61,5 @@ async function findIdType (db: Kysely<any>, { users }: TableMap): Promise<string
     where attrelid = to_regclass(${name}) and attname = ${users.columns.id} and not attisdropped`.execute(db)
   if (rows[0] !== undefined) return rows[0].type
   throw new MISSING_TABLES(`The users table ${name} with a column "${users.columns.id}" is not in the database; ` +
-    'name yours in the option users, or give users.idType where there is no database to ask')
+    'map your own table with the option users, or set users.idType if there is no database to read it from')
 }

@@ -4,7 +4,7 @@ import type { TableMap } from '../../options/table-map.js'
 import { tableId } from '../tables.js'
 import { createSchema } from './schema.js'
 
-/** The users table of hosts that have none. */
+/** The users table of applications that have none. */
 export function createUsersMigration ({ users }: TableMap): Migration {
   const table = tableId(users)
   return {
