@@ -9,8 +9,6 @@ import { createIpLimit } from './hooks/ip-limit.js'
 import { refuseMisplaced } from './hooks/placement.js'
 import { readOptions } from './options/read.js'
 import type { TokenRecord } from './ports.js'
-import { openCacheClient } from './redis/client.js'
-import { routes } from './routes/index.js'
 import { eventOriginOf } from './routes/request.js'
 import { createEvents } from './services/events.js'
 import { createServices } from './services/index.js'
@@ -33,7 +31,8 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const emit = createEvents({ hooks: settings.hooks, logger })
 
   const database = openSql(settings, logger)
-  const redis = openCacheClient(settings.redis, fastify)
+  // Modules that cost time to load are loaded when they are used.
+  const redis = settings.redis === null ? null : (await import('./redis/client.js')).openCacheClient(settings.redis, fastify)
   const cache = openCache({ settings, redis, database, onError: (operation, error) => emit('cacheError', { operation, error }), logger })
   fastify.addHook('onClose', async () => { await cache.close().finally(database.close) })
   await database.start()
@@ -60,6 +59,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   fastify.decorate('tokenAuth', tokenAuth)
   fastify.decorateRequest('user', null)
   fastify.decorateRequest('auth', null)
+  const { routes } = await import('./routes/index.js')
   await fastify.register(routes, {
     ...services,
     prefix: settings.prefix,

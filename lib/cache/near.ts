@@ -1,6 +1,6 @@
 import type { Logger } from '../ports.js'
-import { openSubscriber } from '../redis/client.js'
 import type { RedisClient } from '../redis/client.js'
+import { openSubscriber } from '../redis/subscriber.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
 import type { TokenCache } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'

@@ -1,5 +1,4 @@
 import rateLimit from '@fastify/rate-limit'
-import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../ports.js'
@@ -38,6 +37,7 @@ const LOCAL_ADDRESSES = 50_000
  * would replace the store or count a second time.
  */
 export async function createIpLimit ({ max, localMax, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
+  const { default: Fastify } = await import('fastify')
   const scopes: FastifyInstance[] = []
 
   async function createCounter (max: number, store: object): Promise<Counter> {

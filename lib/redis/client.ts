@@ -4,8 +4,8 @@ import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isClient } from '../options/handles.js'
-import { onceAnOutage } from '../tools/quiet-log.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
+import { warnOnce } from './warnings.js'
 
 /**
  * The defaults of ioredis break the guarantees: a GET waits for seconds in the offline queue while the server
@@ -68,8 +68,7 @@ export type RedisClient = Redis | Cluster
  * Opens the plugin's own client of the option `redis`; `true` is the client of @fastify/redis.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`
  */
-export function openCacheClient (option: RedisOption | null, { redis, log }: { redis?: unknown, log: Logger }): RedisClient | null {
-  if (option === null) return null
+export function openCacheClient (option: RedisOption, { redis, log }: { redis?: unknown, log: Logger }): RedisClient {
   if (option !== true) return openRedis(option, log)
   if (isClient(redis)) return openRedis(redis, log)
   throw new INVALID_OPTION('redis: true needs @fastify/redis to be registered before; with namespaces pass the client: fastify.redis.<namespace>')
@@ -80,22 +79,6 @@ export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): 
   const client = isClient(option) ? duplicate(option) : connect(option)
   warnOnce(client, logger, 'Redis cannot be reached: tokens are looked up in the database until it is back')
   return client
-}
-
-/** No request waits for a subscription, so it may take longer than a lookup. */
-const SUBSCRIBE_TIMEOUT_MS = 5000
-
-/**
- * A second connection with the settings of the first, for subscriptions: a subscribed one serves nothing else.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION` for a Cluster
- */
-export function openSubscriber (client: RedisClient, logger: Logger): Redis {
-  if (client.isCluster) throw new INVALID_OPTION('cache.near must be off with a Redis Cluster: its client does not report when a subscription is lost')
-  const single = client as Redis
-  const connectionName = [single.options.connectionName, 'near'].filter(Boolean).join('-')
-  const subscriber = single.duplicate({ connectionName, lazyConnect: true, autoResubscribe: false, commandTimeout: SUBSCRIBE_TIMEOUT_MS })
-  warnOnce(subscriber, logger, 'Redis cannot be reached: the near cache is not used until it is back')
-  return subscriber
 }
 
 // Read back from the client: in ioredis the query of the URL overrides the options.
@@ -135,15 +118,4 @@ function duplicate (client: RedisClient): RedisClient {
   // Until ioredis has the slot map, commands wait, whatever `enableOfflineQueue` is.
   cluster.delayUntilReady = (done) => { process.nextTick(done, new Error('The Redis Cluster cannot be reached')) }
   return cluster
-}
-
-// ioredis emits an error with every connection attempt: log one warning per outage, and one line at its end.
-function warnOnce (client: RedisClient, logger: Logger, message: string): void {
-  const outage = onceAnOutage(({ code, name }: Error & { code?: string }) => logger.warn({ reason: code ?? name }, message))
-  client.on('error', (error: Error) => {
-    // ioredis would continue in database 0, among foreign keys.
-    if (error.message.includes('DB index')) client.disconnect()
-    outage.failed(error)
-  })
-  client.on('ready', () => { if (outage.succeeded()) logger.info({}, 'Redis is back') })
 }
