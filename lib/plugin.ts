@@ -64,7 +64,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     ...services,
     prefix: settings.prefix,
     challenge,
-    captcha: settings.captcha === null ? 'never' : settings.captcha.when ?? 'always',
+    captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,
     manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
     requireDigest: requireDigest(readDigest),

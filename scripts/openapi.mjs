@@ -13,7 +13,8 @@ if (out === undefined) {
   process.exit(2)
 }
 
-const pglite = new PGlite()
+// Before Fastify counts the 10 s that it gives a plugin.
+const pglite = await PGlite.create()
 const auth = { database: createPGlitePool(pglite), autoMigrate: true }
 const app = await createServer({ auth, trustProxy: false, logLevel: 'warn', logs: process.stderr })
 mkdirSync(dirname(out), { recursive: true })

@@ -49,7 +49,7 @@ function refuseUnknown (table: object, given: object, { prefix, owner }: Place):
   const unknown = Object.keys(given).find((name) => !Object.hasOwn(table, name))
   if (unknown === undefined) return
   const named = owner === undefined ? `"${prefix}${unknown}"` : `"${unknown}" of ${owner}`
-  throw new INVALID_OPTION(`Unknown option ${named}; there are: ${Object.keys(table).join(', ')}`)
+  throw new INVALID_OPTION(`Unknown option ${named}; known options: ${Object.keys(table).join(', ')}`)
 }
 
 const NO_URL = { protocol: '', hostname: '', username: '', password: '' }

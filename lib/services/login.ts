@@ -54,7 +54,8 @@ export function createLoginService (settings: LoginSettings): LoginService {
     try {
       // 3. The limit by account, and 4. the captcha.
       pass = await accountLimit.enter({ username, ip: origin.ip, captcha: { answer: captchaToken } })
-      for (let triesLeft = TRIES; ; triesLeft--) {
+      let replaced: Credentials | null = null
+      for (let tries = 0; tries < TRIES; tries++) {
         // 5. The password, and 6. whether the user is active.
         const user = await verify(username, password)
         if ('reason' in user) return await refuse(user, pass)
@@ -64,8 +65,9 @@ export function createLoginService (settings: LoginSettings): LoginService {
           await pass.succeed()
           return granted
         }
-        if (triesLeft === 1) return await refuse({ reason: 'wrong_password', user }, pass)
+        replaced = user
       }
+      return await refuse({ reason: 'wrong_password', user: replaced }, pass)
     } catch (error) {
       await pass?.giveBack()
       throw error

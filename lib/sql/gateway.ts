@@ -45,6 +45,9 @@ export interface SqlSettings extends Partial<RetrySettings> {
 
 const TIMEOUT_MS = 60_000
 
+/** The error of a call that missed its deadline. */
+export const expired = () => new UNAVAILABLE()
+
 export function createSql (db: Kysely<any>, { timeoutMs = TIMEOUT_MS, connections = 10, bounds, outcomes, isPrimary = () => true, ...settings }: SqlSettings = {}): Sql {
   const retry = createRetry({ timeoutMs, connections, ...settings })
   const readCommitted = <Result>(work: Work<Transaction<any>, Result>) => db.transaction().setIsolationLevel('read committed').execute(work)
@@ -62,7 +65,7 @@ export function createSql (db: Kysely<any>, { timeoutMs = TIMEOUT_MS, connection
     const semaphore = bound && bounds?.[bound]
     const bounded = semaphore === undefined ? task : () => semaphore.run(task)
     if (ends !== undefined && outcomes !== undefined) return outcomes.follow(ends, bounded)
-    return withDeadline(bounded(), { timeoutMs, expired: () => new UNAVAILABLE() })
+    return withDeadline(bounded(), { timeoutMs, expired })
   }
 
   // A single statement has the default isolation. If it fails because of other commits under that, it could fail forever.

@@ -1,5 +1,4 @@
 import { sql } from 'kysely'
-import { UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import type { Settings } from '../options/read.js'
 import { createDatabaseClock } from '../tools/database-clock.js'
@@ -8,7 +7,7 @@ import { singleFlight } from '../tools/single-flight.js'
 import { createBounds } from './bounds.js'
 import { createCacheRegistry } from './caches.js'
 import { openDatabase } from './database.js'
-import { createSql } from './gateway.js'
+import { createSql, expired } from './gateway.js'
 import { createOutcomes } from './outcomes.js'
 import { createPrimary } from './primary.js'
 import { createRevocationStore } from './revocations.js'
@@ -46,7 +45,7 @@ export function openSql (settings: Settings, logger: Logger) {
     clock,
     /** Reports calls with an unknown outcome to the watcher. Returns a function that stops it. */
     watchOutcomes: outcomes.watch,
-    assertPrimary: () => withDeadline(primary.assert(), { timeoutMs, expired: () => new UNAVAILABLE() }),
+    assertPrimary: () => withDeadline(primary.assert(), { timeoutMs, expired }),
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
     start: () => startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal }),
     async close () {

@@ -31,11 +31,9 @@ interface Unknown { subject: RevocationSubject, startedAtMs: number, settleMs: n
 const SETTLE_MS = 10_000
 const MOST = 1000
 
-const NOBODY: OutcomeWatcher = { doubt: () => () => {}, ended: async () => {}, overflowed () {} }
-
-/** Finds out how calls ended whose answer is late or lost. */
+/** Finds out how calls ended whose answer is late or lost. The watcher is set before the first call. */
 export function createOutcomes ({ timeoutMs, findEnded, monotonicNow }: OutcomesSettings): Outcomes {
-  let watcher = NOBODY
+  let watcher!: OutcomeWatcher
   const closing = new AbortController()
   const unknown = new Set<Promise<void>>()
 

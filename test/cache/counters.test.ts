@@ -555,7 +555,7 @@ t.test('a pseudonym', async (t) => {
   await t.test('is never made without a key', async (t) => {
     const pseudonym = open()
     await pool.query('delete from auth_tokens_server_key')
-    await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The server key table has no row: take the migration 0003_token_auth_server_key back/ })
+    await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The server key table has no row: revert the migration 0003_token_auth_server_key/ })
     await pool.query('insert into auth_tokens_server_key (value) values (sha256(\'a\'))')
     t.equal(await pseudonym('account', 'alice'), createHmac('sha256', createHash('sha256').update('a').digest()).update('account\0alice').digest('base64url'))
     await pool.query('drop table auth_tokens_server_key')

@@ -162,7 +162,7 @@ t.test('options that cannot work are refused by name', async (t) => {
     [{ cache: { near: { ttl: '11s' } } }, /^cache\.near\.ttl must be a duration of at most 10 s, got "11s"/],
     [{ cache: { near: { ttl: 49 } } }, /^cache\.near\.ttl must be a duration of at least 50 ms, got 49/],
     [{ cache: { near: { max: 0 } } }, /^cache\.near\.max must be an integer from 1 to 1000000, got 0/],
-    [{ cache: { near: { size: 1 } as never } }, /^Unknown option "cache\.near\.size"; there are: ttl, max/]
+    [{ cache: { near: { size: 1 } as never } }, /^Unknown option "cache\.near\.size"; known options: ttl, max/]
   ]
   for (const [options, message] of bad) t.match(await refusal(options), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
 })

@@ -99,7 +99,7 @@ t.test('Redis at start', async (t) => {
     for (let times = 0; times < 3; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 200)
     const expected = [
       'Redis cannot be reached: tokens are looked up in the database until it is back',
-      'Redis does not count logins: they are limited in this process',
+      'Redis does not count logins: they are counted in this process',
       'Redis does not count failed logins: they are counted in this process'
     ]
     t.same(warnings(), expected)

@@ -40,7 +40,7 @@ test('a command that is called wrongly ends with 2 and a line that names what is
     t.match(err, message)
     t.match(err, /^fastify-token-auth: [^\n]+\n$/, 'it is one line')
   }
-  await refused([], /No command; there are: serve, migrate/)
+  await refused([], /No command; commands are: serve, migrate/)
   await refused(['sevre'], /Unknown command "sevre"/)
   await refused(['serve', '--prot', '1'], /Unknown option --prot of serve/)
   await refused(['serve', '-x'], /Unknown option -x of serve/)
@@ -54,7 +54,7 @@ test('a command that is called wrongly ends with 2 and a line that names what is
   await refused(['serve', '--memory'], /--memory is for the embedded database, but DATABASE_URL is set/, SERVERS)
   await refused(['migrate', '--data', 'x'], /--data is for the embedded database/, SERVERS)
   await refused(['migrate', '--up', '--down'], /--up and --down exclude each other/)
-  await refused(['migrate', '--status', '--sql'], /--sql goes with --up or --down/)
+  await refused(['migrate', '--status', '--sql'], /--sql can only be combined with --up or --down/)
   await refused(['migrate', '--down'], /--yes/, SERVERS)
   await refused(['migrate', '--sql', '--users-table', 'people'], /--id-type: uuid, integer, bigint or text/)
   await refused(['migrate', '--sql', '--id-type', 'int'], /--id-type must be 'uuid' or 'integer' or 'bigint' or 'text', got "int"/)
@@ -114,7 +114,7 @@ test('a database that cannot be reached is told in one line with its address', a
   const missing = new URL(databaseUrl)
   missing.pathname = '/no_such_database'
   await refused(missing.href, /database "no_such_database" does not exist/)
-  const elsewhere = spawnCli(t, ['migrate'], { DATABASE_URL: 'postgres:///shop', PGHOST: '127.0.0.1', PGPORT: '1' })
+  const elsewhere = spawnSource(t, ['migrate'], { DATABASE_URL: 'postgres:///shop', PGHOST: '127.0.0.1', PGPORT: '1' })
   t.match(await elsewhere.result, { code: 1, err: 'PostgreSQL at 127.0.0.1:1/shop cannot be used: connect ECONNREFUSED' })
 })
 
@@ -184,7 +184,7 @@ test('a name cannot speak to the terminal', async (t) => {
   await says(['revoke-user', 'ann', '--users-table', name], `"${shown}"`)
   await says([name], 'Unknown command "eve')
   await says(['migrate'], shown, { env: { DATABASE_URL: new URL(encodeURIComponent(name), url).href } })
-  for (const flag of ['--users-schema', '--tokens-table']) await says(['migrate', '--sql', flag, name], `--sql prints no control characters, and ${flag} has one`)
+  for (const flag of ['--users-schema', '--tokens-table']) await says(['migrate', '--sql', flag, name], `--sql cannot print control characters, and ${flag} contains one`)
 })
 
 test('two processes may migrate at once', async (t) => {
@@ -205,8 +205,8 @@ test('users are made, get passwords and lose sessions', async (t) => {
     t.ok(await login(app, 'ann'))
     t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: 'fastify-token-auth: The username is taken\n' })
     t.match(await cli(['create-user', 'bob'], { env: SERVERS, stdin: 'short' }), { code: 1, err: /at least 8 characters/ })
-    t.match(await cli(['create-user', ''], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: /A username has 1 to 254 characters/ })
-    t.match(await cli(['create-user', 'bob'], { env: SERVERS }), { code: 1, err: /No password was given/ })
+    t.match(await cli(['create-user', ''], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: /A username must have 1 to 254 characters/ })
+    t.match(await cli(['create-user', 'bob'], { env: SERVERS }), { code: 1, err: /No password given/ })
   })
 
   await t.test('create-user asks twice at a terminal, and shows nothing of it', async (t) => {
@@ -226,7 +226,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
     const interrupted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
     await until(() => interrupted.err().includes('Password: '), 'the question')
     interrupted.type('secr\x03')
-    t.match(await interrupted.result, { code: 1, err: /No password was given: nothing was changed/ })
+    t.match(await interrupted.result, { code: 1, err: /No password given: nothing was changed/ })
     t.strictSame(await query("select * from users where username = 'dora'", databaseUrl), [])
   })
 
@@ -252,7 +252,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
   await t.test('revoke-user says so when no server can hear of it', async (t) => {
     await createUser(app, 'eve')
     await login(app, 'eve')
-    t.match(await cli(['revoke-user', 'eve'], { env: { ...SERVERS, REDIS_URL: 'redis://127.0.0.1:1' } }), { code: 1, err: /stored, but not yet known to every server/ })
+    t.match(await cli(['revoke-user', 'eve'], { env: { ...SERVERS, REDIS_URL: 'redis://127.0.0.1:1' } }), { code: 1, err: /stored, but not every server has confirmed it yet/ })
     await login(app, 'eve')
     t.match(await cli(['revoke-user', 'eve'], { env: { DATABASE_URL: databaseUrl } }), { code: 0, out: 'Ended 1 session of eve\n', err: /REDIS_URL is not set: running servers may accept/ })
   })
@@ -261,11 +261,11 @@ test('users are made, get passwords and lose sessions', async (t) => {
     await query("update auth_tokens set revoked_at = now() - interval '2 days', stale_at = now() - interval '2 days' where revoked_at is not null", databaseUrl)
     const [{ ended, live }] = await query('select count(revoked_at)::int as ended, count(*)::int - count(revoked_at)::int as live from auth_tokens', databaseUrl)
     t.ok(ended >= 5)
-    t.match(await cli(['prune'], { env: SERVERS }), { code: 0, out: '0 rows deleted\nDone: 0 in all\n' })
+    t.match(await cli(['prune'], { env: SERVERS }), { code: 0, out: '0 rows deleted\nDone: 0 rows in total\n' })
     const { code, out } = await cli(['prune', '--batch-size', '2', '--retention', '1d'], { env: SERVERS })
     t.equal(code, 0)
     t.match(out, '2 rows deleted\n4 rows deleted\n')
-    t.match(out, `Done: ${ended} in all\n`)
+    t.match(out, `Done: ${ended} rows in total\n`)
     t.strictSame(await query('select count(*)::int as live from auth_tokens', databaseUrl), [{ live }])
   })
 })

@@ -79,8 +79,8 @@ export function spawnCli (t: Test, args: string[], env: Record<string, string> =
 }
 
 /** The same of the sources, slower: what only a process of its own runs is covered by it. */
-export function spawnSource (t: Test, args: string[], env: Record<string, string> = {}) {
-  return spawnNode(t, [...TYPESCRIPT, resolve('lib/cli/main.ts'), ...args], env)
+export function spawnSource (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
+  return spawnNode(t, [...TYPESCRIPT, resolve('lib/cli/main.ts'), ...args], env, cwd)
 }
 
 /** Resolves when the output has the text; rejects if the command ends before. */

@@ -249,6 +249,21 @@ t.test('the upgrade of a hash', async (t) => {
     await until(async () => /^\$2b\$05\$/.test(await storedHash(username) ?? ''), 'the hash is upgraded')
   })
 
+  t.test('twice during one login refuses that login', async (t) => {
+    let username = ''
+    const hasher: Hasher = {
+      ...fastHasher,
+      async verify (password, hash) {
+        const isRight = await fastHasher.verify(password, hash)
+        if (isRight && username !== '') await storeHash(username, await fastHasher.hash(PASSWORD))
+        return isRight
+      }
+    }
+    const app = await createApp(t, options({ hasher }))
+    username = (await createUser(app)).username
+    t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode, 401)
+  })
+
   t.test('between the look at the current password and its change refuses no change', async (t) => {
     let isFirst = true
     let username = ''

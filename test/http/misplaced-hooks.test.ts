@@ -43,7 +43,7 @@ t.test('a route that has authenticate in a hook that does not guard it is refuse
       for (const hook of LATE) {
         for (const hooks of [authenticate, [other, authenticate.with({ fresh: true })]]) {
           t.throws(() => app.get('/wrong', { [hook]: hooks }, async () => ''),
-            { code: CODE, message: `authenticate guards a route as onRequest, preValidation or preHandler, not as ${hook} (GET /wrong)` })
+            { code: CODE, message: `authenticate protects a route as onRequest, preValidation or preHandler, not as ${hook} (GET /wrong)` })
         }
         app.get(`/right/${hook}`, { [hook]: other, onRequest: authenticate, preValidation: [authenticate], preHandler: authenticate }, async () => '')
       }

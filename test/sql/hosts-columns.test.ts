@@ -25,10 +25,10 @@ const refusal = async (t: Test, table: string, users = USERS) => await start(t, 
 
 t.test('a column that no login can use stops the start, which names it, its type and what it must be', async (t) => {
   const CASES: [string, string, string, string, RegExp][] = [
-    ['active', 'smallint', 'smallint', 'active', /must be boolean.*users\.activeWhen to a condition over it$/],
+    ['active', 'smallint', 'smallint', 'active', /must be boolean.*users\.activeWhen to a condition on it$/],
     ['active', 'integer default 1', 'integer', 'active', /must be boolean/],
     ['active', 'char(1)', 'character(1)', 'active', /must be boolean/],
-    ['username', 'integer unique', 'integer', 'username', /must be text, varchar or another type of text/],
+    ['username', 'integer unique', 'integer', 'username', /must be text, varchar or another string type/],
     ['username', 'uuid unique', 'uuid', 'username', /must be text/],
     ['password_hash', 'bytea', 'bytea', 'passwordHash', /must be text/],
     ['password_hash', 'jsonb', 'jsonb', 'passwordHash', /must be text/],

@@ -205,7 +205,7 @@ t.test('printed statements', async (t) => {
 
   t.test('are refused without the type of the host\'s ids', async (t) => {
     const map = readTableMap({ users: { table: 'members' } })
-    await t.rejects(printMigrations(map, 'up'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /give users\.idType where there is no database to ask$/ })
+    await t.rejects(printMigrations(map, 'up'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /set users\.idType if there is no database to read it from$/ })
   })
 
   t.test('make a schema only where it is missing, so that the right to make one is not needed', async (t) => {

@@ -206,7 +206,7 @@ t.test('the database at start', async (t) => {
     t.match(await refusal(t, testOptions(half.url)), { message: 'The tokens table is not as expected: column "scopes" does not exist' })
     await pool.query('alter table auth_tokens add column scopes text')
     await pool.query('delete from auth_tokens_server_key')
-    t.match(await refusal(t, testOptions(half.url)), { message: 'The server key table has no row: take the migration 0003_token_auth_server_key back and apply it again' })
+    t.match(await refusal(t, testOptions(half.url)), { message: 'The server key table has no row: revert the migration 0003_token_auth_server_key and apply it again' })
     await pool.query('drop table auth_tokens')
     t.match(await refusal(t, testOptions(half.url, { autoMigrate: false })), { message: 'The tokens table is not as expected: relation "auth_tokens" does not exist' })
   })
@@ -262,7 +262,7 @@ t.test('a connection that the server ends in the middle of a statement is an err
 t.test('a database that answers each check, but slowly, holds up no degraded start', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
-  await (await createApp(t, testOptions(database.url))).close()
+  await (await createApp(t, testOptions(database.url, { start: 'degraded' }))).close()
   const url = new URL(database.url)
   const way = await createTcpProxy(t, { host: url.hostname, port: Number(url.port) })
   url.host = `127.0.0.1:${way.port}`

@@ -147,7 +147,7 @@ test('recaptcha refuses bad options by name, and never shows the secret', async 
   refuses(SECRET as unknown as object, /^(?!.*6LeSECRET)captcha must be made with an object/)
   refuses({}, /captcha\.secret must be the secret key of the site, got a value of type undefined/)
   refuses({ secret: `${SECRET} ` }, /^(?!.*6LeSECRET)captcha\.secret must be/)
-  refuses({ secret: SECRET, sitekey: 'x' }, /Unknown option "captcha\.sitekey"; there are: secret, version/)
+  refuses({ secret: SECRET, sitekey: 'x' }, /Unknown option "captcha\.sitekey"; known options: secret, version/)
   refuses({ secret: SECRET, version: '3' }, /captcha\.version must be 2 or 3, got "3"/)
   refuses({ secret: SECRET, version: 3, action: 'log in' }, /captcha\.action must be an action/)
   refuses({ secret: SECRET, version: 3, minScore: 1.1 }, /captcha\.minScore must be a number from 0 to 1, got 1\.1/)
@@ -155,7 +155,7 @@ test('recaptcha refuses bad options by name, and never shows the secret', async 
   refuses({ secret: SECRET, version: 3, minScore: '0.5' }, /captcha\.minScore must be/)
   refuses({ secret: SECRET, minScore: 0.9 }, /captcha\.minScore needs version: 3/)
   refuses({ secret: SECRET, action: 'login' }, /captcha\.action needs version: 3/)
-  refuses({ secret: SECRET, hostnames: [] }, /captcha\.hostnames must be an array that is not empty/)
+  refuses({ secret: SECRET, hostnames: [] }, /captcha\.hostnames must be a non-empty array/)
   refuses({ secret: SECRET, hostnames: ['https://example.com'] }, /captcha\.hostnames\[0\] must be a host name/)
   refuses({ secret: SECRET, maxAge: 10 }, /captcha\.maxAge must be a duration of at least 1 s, got 10/)
   refuses({ secret: SECRET, timeoutMs: 0 }, /captcha\.timeoutMs must be an integer/)
@@ -468,7 +468,7 @@ test('providers refuse bad options of their own by name, and show no key', async
   refuses(() => turnstile({ secret: 5 } as never), /captcha\.secret must be the secret key of the widget, got a value of type number/)
   refuses(() => turnstile({ secret: SECRET, action: 'a'.repeat(33) }), /captcha\.action must be an action/)
   refuses(() => recaptchaEnterprise('AIza' as never), /^(?!.*AIza)captcha must be made with an object: recaptchaEnterprise\(/)
-  refuses(enterprise({ apiKey: `${API_KEY} ` }), /^(?!.*AIza)captcha\.apiKey must be an API key of the project, got another text/)
+  refuses(enterprise({ apiKey: `${API_KEY} ` }), /^(?!.*AIza)captcha\.apiKey must be an API key of the project, got another string/)
   refuses(enterprise({ projectId: '../x' }), /captcha\.projectId must be/)
   refuses(enterprise({ siteKey: undefined }), /captcha\.siteKey must be/)
   refuses(enterprise({ action: 'log in' }), /captcha\.action must be/)
@@ -493,7 +493,7 @@ test('the secrets that providers publish for tests are refused in production', a
     process.env['NODE_ENV'] = 'development'
     t.ok(make({ secret }), 'and not elsewhere')
     process.env['NODE_ENV'] = 'production'
-    t.throws(() => make({ secret }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(`^(?!.*${secret})captcha\\.secret must be .* where NODE_ENV is production, got a public one`) })
+    t.throws(() => make({ secret }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(`^(?!.*${secret})captcha\\.secret must be .* where NODE_ENV is production, got a public test key`) })
     t.ok(make({ secret: SECRET }))
   }
 })
@@ -561,7 +561,7 @@ test('a captcha guard claims an answer before the provider is asked, and never a
   const { guard, steps } = guarded(async () => true)
   const who = { ip: '203.0.113.7', failures: 0 }
   t.equal(await guard.check('once', who), 'solved')
-  await t.rejects(guard.check('once', who), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED', detail: 'replayed', message: 'The captcha was not solved' })
+  await t.rejects(guard.check('once', who), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED', detail: 'replayed', message: 'The captcha answer was refused' })
   t.same(steps, ['claim captcha:4:ce 600000', 'ask', 'claim captcha:4:ce 600000'])
 })
 
@@ -579,7 +579,7 @@ test('a captcha guard takes true or { ok: true } for solved, and nothing else', 
   for (const verdict of [false, undefined, null, 1, 'true', {}, [], { ok: 'true' }, { ok: 1 }, { success: true }, new Error('no')]) {
     t.match(await outcome(verdict), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED', detail: 'refused' }, String(verdict))
   }
-  t.match(await outcome({ ok: false, reason: 'too-old' }), { detail: 'too-old', message: 'The captcha was not solved' })
+  t.match(await outcome({ ok: false, reason: 'too-old' }), { detail: 'too-old', message: 'The captcha answer was refused' })
   t.match(await outcome({ ok: false, reason: 'x'.repeat(65) }), { detail: 'refused' }, 'what may be the answer is not repeated')
   t.match(await outcome({ ok: false, reason: 'a\nb' }), { detail: 'refused' })
 })

@@ -34,7 +34,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   ],
   prefix: [['auth', 'a path such as "/auth", without a slash at its end, got "auth"'], ['/auth/', 'a path such as "/auth", without a slash at its end, got "/auth/"']],
   realm: [['my "api"', `${PRINTABLE} without quotes and backslashes, got "my \\"api\\""`], ['', `${PRINTABLE} without quotes and backslashes, got ""`]],
-  schemes: [[[], 'an array that is not empty, got an array'], ['Bearer', 'an array that is not empty, got "Bearer"']],
+  schemes: [[[], 'a non-empty array, got an array'], ['Bearer', 'a non-empty array, got "Bearer"']],
   'token.ttl': [
     ['0', `${MINUTE}, got "0"`], [0, `${MINUTE}, got 0`], ['59s', `${MINUTE}, got "59s"`],
     ['soon', `${MINUTE}, got "soon"`], [Number.NaN, `${MINUTE}, got NaN`], [-1, `${MINUTE}, got -1`],
@@ -152,10 +152,10 @@ t.test('options', async (t) => {
 
   t.test('refuses an option that there is not, with those that there are', async (t) => {
     const unknown = async (options: object) => (await refusal(t, { database: {}, ...options })).message
-    t.match(await unknown({ tokens: {} }), /^Unknown option "tokens"; there are: database, redis, prefix, realm, .*autoMigrate.*hooks$/)
-    t.equal(await unknown({ token: { tll: '1d' } }), 'Unknown option "token.tll"; there are: ttl, idleTtl, touchInterval, prefix, maxPerUser, table, schema, retention')
-    t.equal(await unknown({ users: { columns: { name: 'login' } } }), 'Unknown option "users.columns.name"; there are: id, username, passwordHash, active, lastLogin')
-    t.match(await unknown({ toString: null }), /^Unknown option "toString"; there are: /)
+    t.match(await unknown({ tokens: {} }), /^Unknown option "tokens"; known options: database, redis, prefix, realm, .*autoMigrate.*hooks$/)
+    t.equal(await unknown({ token: { tll: '1d' } }), 'Unknown option "token.tll"; known options: ttl, idleTtl, touchInterval, prefix, maxPerUser, table, schema, retention')
+    t.equal(await unknown({ users: { columns: { name: 'login' } } }), 'Unknown option "users.columns.name"; known options: id, username, passwordHash, active, lastLogin')
+    t.match(await unknown({ toString: null }), /^Unknown option "toString"; known options: /)
   })
 
   t.test('refuses a group that is not an object', async (t) => {
@@ -185,7 +185,7 @@ t.test('options', async (t) => {
   })
 
   t.test('refuses unknown options of hashers', async (t) => {
-    t.throws(() => bcrypt({ rounds: 14 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "rounds" of bcrypt\(\); there are: cost, threads/ })
+    t.throws(() => bcrypt({ rounds: 14 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "rounds" of bcrypt\(\); known options: cost, threads/ })
     t.throws(() => argon2id({ memory: 65536 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "memory" of argon2id/ })
   })
 
@@ -234,7 +234,7 @@ t.test('unsafe client settings', async (t) => {
   const UNSAFE_REDIS: [string, unknown, unknown][] = [['enableOfflineQueue', true, false], ['autoResendUnfulfilledCommands', true, false], ['maxRetriesPerRequest', 20, 0], ['maxRetriesPerRequest', null, 0]]
   for (const [name, value, wanted] of UNSAFE_REDIS) {
     t.test(`refuses redis.${name}: ${value}`, async (t) => {
-      const message = new RegExp(`^redis\\.${name} must be ${wanted}: otherwise a write that was queued`)
+      const message = new RegExp(`^redis\\.${name} must be ${wanted}: otherwise writes queued`)
       t.match(await refusal(t, { database: {}, redis: { url: redisUrl(), [name]: value } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
       t.match(await refusal(t, { database: {}, redis: { url: `${redisUrl()}?${name}=${value}` } }), { message })
     })

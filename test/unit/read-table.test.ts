@@ -15,8 +15,8 @@ t.test('names the option that is wrong, missing or unknown', async (t) => {
   const read = (given: unknown, place: Place) => () => readTable(TABLE, given, place)
   t.throws(read({ isOn: true, count: 0 }, { prefix: 'group.' }), { code, message: 'group.count must be an integer from 1 to 9, got 0' })
   t.throws(read({}, { prefix: 'make: ', owner: 'make()' }), { code, message: 'make: isOn must be true or false, got undefined' })
-  t.throws(read({ isOff: true }, { prefix: 'group.' }), { code, message: 'Unknown option "group.isOff"; there are: count, isOn' })
-  t.throws(read({ isOff: true }, { prefix: 'make: ', owner: 'make()' }), { code, message: 'Unknown option "isOff" of make(); there are: count, isOn' })
+  t.throws(read({ isOff: true }, { prefix: 'group.' }), { code, message: 'Unknown option "group.isOff"; known options: count, isOn' })
+  t.throws(read({ isOff: true }, { prefix: 'make: ', owner: 'make()' }), { code, message: 'Unknown option "isOff" of make(); known options: count, isOn' })
 })
 
 t.test('refuses what is not an object, and does not show it where an example stands in', async (t) => {

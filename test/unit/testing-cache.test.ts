@@ -101,6 +101,6 @@ t.test('options of both are checked', async (t) => {
   await t.rejects(exploreTokenCache(of({})), { message: 'createCache must be a function, got undefined' })
   await t.rejects(exploreTokenCache(of({ createCache, stopAtFirst: 1 })), { message: 'stopAtFirst must be true or false, got 1' })
   await t.rejects(exploreTokenCache(of({ createCache, timeoutMs: 0 })), { message: /^timeoutMs must be an integer from 1 / })
-  await t.rejects(tokenCacheContract[0]!.run(of({ createCache, timeout: 5 })), { message: 'Unknown option "timeout"; there are: createCache, passTime, timeoutMs' })
+  await t.rejects(tokenCacheContract[0]!.run(of({ createCache, timeout: 5 })), { message: 'Unknown option "timeout"; known options: createCache, passTime, timeoutMs' })
   await t.rejects(tokenCacheContract[0]!.run({ createCache, passTime: 'long' as unknown as () => void }), { message: 'passTime must be a function, got "long"' })
 })

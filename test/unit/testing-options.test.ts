@@ -14,11 +14,11 @@ async function explore (options: object) {
 
 const REFUSED: [string, object, string][] = [
   ['no setup', { setup: undefined }, 'setup must be a function, got undefined'],
-  ['no processes', { processes: undefined }, 'processes must be an object with a process or more, got undefined'],
-  ['no process', { processes: {} }, 'processes must be an object with a process or more, got an object'],
+  ['no processes', { processes: undefined }, 'processes must be an object with at least one process, got undefined'],
+  ['no process', { processes: {} }, 'processes must be an object with at least one process, got an object'],
   ['a process that is none', { processes: { ann: 7 } }, 'processes.ann must be a function, or { after, run }, got 7'],
   ['a process without `run`', { processes: { ann: run, late: { after: 'ann' } } }, 'processes.late.run must be a function, got undefined'],
-  ['a misspelt `after`', { processes: { ann: run, late: { afer: 'ann', run } } }, 'Unknown option "processes.late.afer"; there are: after, run'],
+  ['a misspelt `after`', { processes: { ann: run, late: { afer: 'ann', run } } }, 'Unknown option "processes.late.afer"; known options: after, run'],
   ['after a process that is not there', { processes: { ann: run, bob: run, late: { after: 'an', run } } }, 'processes.late.after must be another process (ann, bob), got "an"'],
   ['after itself', { processes: { late: { after: 'late', run } } }, 'processes.late.after must be another process (there is none), got "late"'],
   ['after each other', { processes: { ann: run, late: { after: 'one', run }, one: { after: 'other', run }, other: { after: 'one', run } } },
@@ -26,7 +26,7 @@ const REFUSED: [string, object, string][] = [
   ['a concurrency of 0', { concurrency: 0 }, 'concurrency must be an integer from 1 to 1000, got 0'],
   ['a concurrency of NaN', { concurrency: NaN }, 'concurrency must be an integer from 1 to 1000, got NaN'],
   ['a number as a text', { maxSchedules: 'many' }, 'maxSchedules must be an integer from 1 to 1000000000, got "many"'],
-  ['a misspelt option', { chek: () => {} }, 'Unknown option "chek"; there are: setup, processes, check, independent, maxSchedules, sample, concurrency, stopAtFirst, schedule, timeoutMs, onProgress'],
+  ['a misspelt option', { chek: () => {} }, 'Unknown option "chek"; known options: setup, processes, check, independent, maxSchedules, sample, concurrency, stopAtFirst, schedule, timeoutMs, onProgress'],
   ['a sample of nothing', { sample: { schedules: 0 } }, 'sample.schedules must be an integer from 1 to 1000000000, got 0'],
   ['a sample that is a number', { sample: 100 }, 'sample must be an object, got 100'],
   ['a seed that is none', { sample: { schedules: 1, seed: -1 } }, 'sample.seed must be an integer from 0 to 4294967295, got -1'],
