@@ -46,7 +46,7 @@ export function createSiteverify (settings: SiteverifySettings): Captcha {
 function asReply (error: Error, name: string): JsonObject {
   const status = statusOf(error)
   if (status === 400) return { success: false, 'error-codes': ['bad-request'] }
-  if (isMisconfigured(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered with status ${status}`)
+  if (isMisconfigured(status)) throw new INVALID_OPTION(`captcha.url or captcha.secret is wrong: ${name} answered ${status}`)
   throw error
 }
 

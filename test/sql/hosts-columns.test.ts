@@ -40,7 +40,7 @@ t.test('a column that no login can use stops the start, which names it, its type
     const error = await refusal(t, tableOf({ [column]: definition }))
     t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: `The column "${column}" of the users table "members" (users.columns.${option}) must be ` }, definition)
     t.match(error.message, expected)
-    t.match(error.message, `, and is ${type}: change its type`)
+    t.match(error.message, `, but is ${type}: change its type`)
   }
 })
 
