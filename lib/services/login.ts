@@ -46,10 +46,14 @@ const TRIES = 2
 export function createLoginService (settings: LoginSettings): LoginService {
   const { users, sessions, checker, accountLimit, rehasher, tokenFactory, propagate, emit, pseudonym, canonicalize } = settings
 
-  // The steps of docs/routes.md. The first two, the limit by address and the body, are the route's.
-  async function attempt ({ username, password, captchaToken, origin }: LoginInput): Promise<TokenGrant | Refusal> {
-    // A flood must cost Redis and PostgreSQL nothing: a login without a chance to be hashed in time ends here.
+  // A flood must cost Redis and PostgreSQL nothing: a login without a chance to be hashed in time ends here.
+  async function attempt (input: LoginInput): Promise<TokenGrant | Refusal> {
     const release = checker.reserve()
+    return await follow(input).finally(release)
+  }
+
+  // The steps of docs/routes.md. The first two, the limit by address and the body, are the route's.
+  async function follow ({ username, password, captchaToken, origin }: LoginInput): Promise<TokenGrant | Refusal> {
     let pass: Pass | null = null
     try {
       // 3. The limit by account, and 4. the captcha.
@@ -71,8 +75,6 @@ export function createLoginService (settings: LoginSettings): LoginService {
     } catch (error) {
       await pass?.giveBack()
       throw error
-    } finally {
-      release()
     }
   }
 
