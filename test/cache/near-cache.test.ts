@@ -2,11 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
-import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authPlugin } from '../../lib/index.js'
 import type { AuthEvents, AuthPluginOptions } from '../../lib/index.js'
 import type { TokenRecord } from '../../lib/ports.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
@@ -21,6 +19,7 @@ import { countingPool } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
 import { watchRedis } from '../helpers/watch-redis.js'
 import { deferred } from '../helpers/deferred.js'
+import { refusal } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -149,11 +148,6 @@ t.test('it is off by default, and with null and false', async (t) => {
 })
 
 t.test('options that cannot work are refused by name', async (t) => {
-  const refusal = async (options: Partial<AuthPluginOptions>) => {
-    const app = Fastify()
-    t.teardown(() => app.close())
-    return await app.register(authPlugin, testOptions(database.url, options)).then(() => null, (error) => error)
-  }
   const cluster = new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })
   const bad: [Partial<AuthPluginOptions>, RegExp][] = [
     [{ redis: null as never, cache: { near } }, /^cache\.near must be off without redis/],
@@ -164,7 +158,7 @@ t.test('options that cannot work are refused by name', async (t) => {
     [{ cache: { near: { max: 0 } } }, /^cache\.near\.max must be an integer from 1 to 1000000, got 0/],
     [{ cache: { near: { size: 1 } as never } }, /^Unknown option "cache\.near\.size"; known options: ttl, max/]
   ]
-  for (const [options, message] of bad) t.match(await refusal(options), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
+  for (const [options, message] of bad) t.match(await refusal(t, testOptions(database.url, options)), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
 })
 
 t.test('a logout is refused at once where it was made, and by the other server when it hears of it', async (t) => {

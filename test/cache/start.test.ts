@@ -1,64 +1,15 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fastifyRedis from '@fastify/redis'
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
 import { authPlugin } from '../../lib/index.js'
-import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { createRedisServer, freePort } from '../helpers/redis-server.js'
+import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, redisUrl } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
+import { logTo, refusal, roundTrip } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
-
-/** The error that stops the start; there must be one. */
-async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await before(app)
-  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
-  if (error === null) throw new Error('it started')
-  return error
-}
-
-interface Line { level: number, msg: string }
-
-/** A server's logger and what it has written. */
-function logTo (): { server: { logger: object }, lines: Line[], warnings: () => string[] } {
-  const lines: Line[] = []
-  const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
-  return { server: { logger: { level: 'info', stream } }, lines, warnings: () => lines.filter(({ level }) => level >= 40).map(({ msg }) => msg) }
-}
-
-/** A Redis of the test's own, on a port of its choice. */
-async function startRedis (t: Test, port: number): Promise<void> {
-  const dir = await mkdtemp(join(tmpdir(), 'fta-redis-'))
-  const server = spawn(process.env['REDIS_SERVER_BIN'] as string,
-    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir], { stdio: 'ignore' })
-  const ended = once(server, 'exit')
-  t.teardown(async () => {
-    server.kill()
-    await ended
-    await rm(dir, { recursive: true, force: true })
-  })
-}
-
-/** A login and a cached and an uncached request: the whole way through both stores. */
-async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
-  const { username } = await createUser(app)
-  const token = await login(app, username)
-  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
-  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
-  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
-  return username
-}
 
 t.test('Redis at start', async (t) => {
   t.test('redis: true without @fastify/redis is refused', async (t) => {
@@ -88,10 +39,10 @@ t.test('Redis at start', async (t) => {
   })
 
   t.test('one that is away costs one warning, and it is used when it comes', async (t) => {
-    const port = await freePort()
+    const redis = await createRedisServer(t)
     const { server, warnings } = logTo()
     const rateLimit = { max: 1000 }
-    const app = await createApp(t, testOptions(database.url, { redis: { host: '127.0.0.1', port }, rateLimit }), { server })
+    const app = await createApp(t, testOptions(database.url, { redis: { host: '127.0.0.1', port: redis.port }, rateLimit }), { server })
     t.equal(warnings().length, 1)
     const { username } = await createUser(app)
     const token = await login(app, username)
@@ -104,7 +55,7 @@ t.test('Redis at start', async (t) => {
     ]
     t.same(warnings(), expected)
     t.equal((await app.tokenAuth.health()).cache, 'down')
-    await startRedis(t, port)
+    await redis.start()
     await until(async () => (await app.tokenAuth.health()).cache === 'up', 'Redis is used')
     t.same(warnings(), expected)
     await roundTrip(t, app)

@@ -3,41 +3,20 @@ import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { CamelCasePlugin, Kysely, PostgresDialect } from 'kysely'
 import t from 'tap'
-import type { Test } from 'tap'
 import { authPlugin } from '../../lib/index.js'
-import type { AuthPluginOptions } from '../../lib/index.js'
-import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
+import { createApp, testOptions } from '../helpers/app.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 import { openPool } from '../helpers/pools.js'
+import { refusal, roundTrip } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
 const observer = openPool(t, { connectionString: database.url })
 
-/** The error that stops the start; there must be one. */
-async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await before(app)
-  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
-  if (error === null) throw new Error('it started')
-  return error
-}
-
 async function connections (name: string): Promise<number> {
   const { rows } = await observer.query('select 1 from pg_stat_activity where application_name = $1', [name])
   return rows.length
-}
-
-/** A login and a cached and an uncached request: the whole way through both stores. */
-async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
-  const { username } = await createUser(app)
-  const token = await login(app, username)
-  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
-  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
-  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
-  return username
 }
 
 t.test('decorators', async (t) => {

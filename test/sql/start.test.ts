@@ -1,14 +1,11 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
-import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { Kysely, PostgresDialect } from 'kysely'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authPlugin, PreparedClient } from '../../lib/index.js'
-import type { AuthPluginOptions } from '../../lib/index.js'
+import { PreparedClient } from '../../lib/index.js'
 import { OPTIONS } from '../../lib/options/table.js'
 import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
@@ -17,6 +14,7 @@ import { createTcpProxy } from '../helpers/tcp-proxy.js'
 import { freePort } from '../helpers/redis-server.js'
 import { countingPool, openPool } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
+import { logTo, refusal, roundTrip } from '../helpers/start.js'
 
 t.test('a database that takes connections and answers nothing holds up no degraded start', async (t) => {
   const database = await createDatabase()
@@ -37,25 +35,6 @@ t.test('a database that takes connections and answers nothing holds up no degrad
 const database = await createDatabase()
 const observer = openPool(t, { connectionString: database.url })
 
-/** The error that stops the start; there must be one. */
-async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await before(app)
-  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
-  if (error === null) throw new Error('it started')
-  return error
-}
-
-interface Line { level: number, msg: string }
-
-/** A server's logger and what it has written. */
-function logTo (): { server: { logger: object }, lines: Line[], warnings: () => string[] } {
-  const lines: Line[] = []
-  const stream = { write: (line: string) => { lines.push(JSON.parse(line)) } }
-  return { server: { logger: { level: 'info', stream } }, lines, warnings: () => lines.filter(({ level }) => level >= 40).map(({ msg }) => msg) }
-}
-
 /** Passes connections to a port on to the test's PostgreSQL. */
 async function openProxy (t: Test, port: number, target = new URL(database.url)): Promise<void> {
   const sockets: Socket[] = []
@@ -75,16 +54,6 @@ function through (port: number): string {
   url.hostname = '127.0.0.1'
   url.port = String(port)
   return url.href
-}
-
-/** A login and a cached and an uncached request: the whole way through both stores. */
-async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
-  const { username } = await createUser(app)
-  const token = await login(app, username)
-  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
-  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
-  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
-  return username
 }
 
 t.test('the database at start', async (t) => {

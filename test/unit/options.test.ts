@@ -1,15 +1,14 @@
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
 import { argon2id, authPlugin, bcrypt } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { OPTIONS } from '../../lib/options/table.js'
 import { readOptions } from '../../lib/options/read.js'
 import type { Rule } from '../../lib/options/rules.js'
-import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
+import { createApp, testOptions } from '../helpers/app.js'
 import { createDatabase, redisUrl } from '../helpers/services.js'
 import { openPool } from '../helpers/pools.js'
+import { refusal, roundTrip } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -107,26 +106,6 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
 /** `{ token: { ttl: 1 } }` of `token.ttl` and 1. */
 function nest (path: string, value: unknown): object {
   return path.split('.').reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as object
-}
-
-/** The error that stops the start; there must be one. */
-async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await before(app)
-  const error = await app.register(authPlugin, options as AuthPluginOptions).then(() => null, (error) => error)
-  if (error === null) throw new Error('it started')
-  return error
-}
-
-/** A login and a cached and an uncached request: the whole way through both stores. */
-async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
-  const { username } = await createUser(app)
-  const token = await login(app, username)
-  for (let times = 0; times < 2; times++) t.equal((await caller(app)('GET', '/auth/me', { token })).json().user.username, username)
-  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
-  t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
-  return username
 }
 
 t.test('options', async (t) => {
