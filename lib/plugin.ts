@@ -72,5 +72,5 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   })
 }
 
-/** `fastify.register(authPlugin, options)`; See docs/options.md for the options. */
+/** The plugin: `fastify.register(authPlugin, options)`. All options are in docs/options.md. */
 export const authPlugin = fp(plugin, { name: 'fastify-token-auth', fastify: '5.x' })

@@ -79,7 +79,7 @@ function fold (text: string): string {
  * Whether a password equals the username, is contained in it, or contains it (NIST SP 800-63B 3.1.1.2; ASVS 5.0 6.2.11). If the username
  * is an e-mail address, the part before the @ and the labels of the domain count as well. Case and compatibility forms do not matter.
  */
-export function hasUsername (password: string, username: string): boolean {
+function hasUsername (password: string, username: string): boolean {
   const typed = fold(password)
   const name = fold(username)
   if (name.includes(typed)) return true

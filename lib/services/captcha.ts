@@ -5,7 +5,6 @@ import { atMostEvery, onceAnOutage } from '../tools/quiet-log.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { createSemaphore } from '../tools/semaphore.js'
 import { CAPTCHA_REFUSED, CAPTCHA_REQUIRED, CAPTCHA_UNAVAILABLE } from '../errors.js'
-import { integer, oneOf } from '../options/rules.js'
 import { redactSecrets } from '../tools/redact.js'
 import type { FailureCounters, Logger } from '../ports.js'
 import type { Captcha } from '../../types/captcha.js'
@@ -31,7 +30,7 @@ interface QuestionSettings {
 }
 
 export interface CaptchaCheckSettings extends QuestionSettings {
-  captcha: Captcha | null
+  captcha: Required<Captcha> | null
   useOnce: FailureCounters['useOnce']
   pseudonym: Pseudonym
 }
@@ -47,11 +46,10 @@ const CODE = /^[\w .:/-]{1,64}$/
 /**
  * Checks each answer once. Distinguishes an outage of the provider from a refusal, and from a mistake in the options,
  * with which no login is accepted.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION` if a provider's `when`, `afterFailures` or `onUnavailable` is invalid
  */
 export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
   if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
-  const { when, afterFailures, onUnavailable } = readPolicy(captcha)
+  const { when, afterFailures, onUnavailable } = captcha
   const ask = createQuestion(captcha, settings)
 
   return {
@@ -66,15 +64,6 @@ export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }
       if (isSolved(outcome.verdict)) return 'solved'
       throw refused((outcome.verdict as { reason?: unknown } | null | undefined)?.reason, answer)
     }
-  }
-}
-
-// The factories have checked these options already; a provider object of the application has not been checked.
-function readPolicy ({ when = 'always', afterFailures = 3, onUnavailable = 'refuse' }: Captcha) {
-  return {
-    when: oneOf('always', 'after-failures')(when, 'captcha.when'),
-    afterFailures: integer({ min: 1, max: 100 })(afterFailures, 'captcha.afterFailures'),
-    onUnavailable: oneOf('refuse', 'allow')(onUnavailable, 'captcha.onUnavailable')
   }
 }
 

@@ -70,14 +70,18 @@ export function redactValues (error: unknown): Error {
 
 /** An error of the plugin, with the driver's error as cause, without values. */
 export function toOwnError (error: unknown): Error {
-  if (typeof (error as Failure)?.statusCode === 'number') return error as Error
+  if (isOwn(error)) return error
   if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: redactValues(error) })
   return new UNAVAILABLE({ cause: redactValues(error) })
 }
 
+function isOwn (error: unknown): error is Error {
+  return typeof (error as Failure)?.statusCode === 'number'
+}
+
 /** The error of a start that failed on the database. */
 export function asStartError (error: unknown): Error {
-  if (typeof (error as Failure)?.statusCode === 'number') return error as Error
+  if (isOwn(error)) return error
   if (codeOf(error) === STANDBY) return new STANDBY_DATABASE()
   return isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || redactValues(error).message) : redactValues(error)
 }

@@ -1,9 +1,9 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { ServerKey } from '../crypto/seal.js'
 import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { withDeadline } from '../tools/deadline.js'
+import { untilDone } from '../tools/until-done.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
 import { asStartError, codeOf } from './errors.js'
@@ -26,7 +26,7 @@ export interface StartupSettings {
   signal: AbortSignal
 }
 
-const RETRY_MS = 1000
+const RETRIES = { firstMs: 1000, longestMs: 1000 }
 /** The time of one check, and of a degraded start. Fastify gives a plugin 10 s in all. */
 const CHECK_MS = 5000
 
@@ -57,17 +57,15 @@ function mayRecover (error: unknown): boolean {
 // A preparation that is merely slow may still succeed; after a failure another one begins.
 async function goOn (settings: StartupSettings, preparing: Promise<void>, reported: string): Promise<void> {
   const { logger, signal } = settings
-  while (!signal.aborted) {
-    try {
-      await preparing
-      return logger.info({}, 'the database is ready')
-    } catch (error) {
-      if (codeOf(error) !== reported && !signal.aborted) logger.error({ err: error }, 'the database is not ready')
-      reported = codeOf(error)
-    }
-    await pause(RETRY_MS, undefined, { signal, ref: false }).catch(() => {})
-    if (!signal.aborted) preparing = prepare(settings)
-  }
+  let attempt: Promise<void> | null = preparing
+  await untilDone(async () => {
+    const error = await (attempt ?? prepare(settings)).then(() => null, (error: unknown) => error)
+    attempt = null
+    if (error === null) logger.info({}, 'the database is ready')
+    else if (codeOf(error) !== reported && !signal.aborted) logger.error({ err: error }, 'the database is not ready')
+    reported = codeOf(error)
+    return error === null
+  }, signal, RETRIES)
 }
 
 async function prepare ({ db, tables, primary, key, registry, autoMigrate, logger }: StartupSettings): Promise<void> {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { hcaptcha } from '../../lib/captcha/hcaptcha.js'
+import { readCaptcha } from '../../lib/captcha/options.js'
 import type { CommonCaptchaOptions } from '../../lib/captcha/options.js'
 import { recaptchaEnterprise } from '../../lib/captcha/recaptcha-enterprise.js'
 import { turnstile } from '../../lib/captcha/turnstile.js'
@@ -509,7 +510,7 @@ function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial
   const claimed = new Set<string>()
   const clock = { nowMs: 1000 }
   const write = (level: string) => (fields: object, message: string) => { lines.push({ level, fields, message }) }
-  const provider = typeof captcha === 'function' ? { verify: captcha } : captcha
+  const provider = captcha === null ? null : readCaptcha(captcha)
   const guard = createCaptchaCheck({
     captcha: provider === null ? null : { ...provider, async verify (answer, context) { steps.push('ask'); return await provider.verify(answer, context) } },
     async useOnce (key, ttlMs) {
