@@ -115,7 +115,7 @@ test('serve answers 503 at /health when the database is gone', async (t) => {
 })
 
 test('what a request is called cannot speak to the terminal, and is in the log as it was', async (t) => {
-  const server = await serve(t, ['--memory', '--no-demo', '--log-level', 'info'], {})
+  const server = await serve(t, ['--no-demo', '--log-level', 'info'], SERVERS)
   const client = connect(Number(new URL(server.url).port), '127.0.0.1')
   t.teardown(() => { client.destroy() })
   client.end(Buffer.from('GET /nowhere HTTP/1.1\r\nhost: a\x9b31m\r\n\r\n', 'latin1'))

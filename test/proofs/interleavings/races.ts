@@ -47,9 +47,10 @@ export async function explore (bench: ProtocolBench, { revoker: name, actors, is
 const RACES: (Race & { except?: string })[] = [
   { actors: ['reader A', 'reader B'] },
   { actors: ['reader A', 'eviction'] },
-  { actors: ['reader A', 'eviction'], isCrashing: true, isShort: true },
+  { actors: ['reader A', 'eviction'], isCrashing: true },
+  { actors: ['reader A'], isCrashing: true, isShort: true },
   { actors: ['reader A', 'flush'] },
-  { actors: ['reader A', 'last use'], isShort: true },
+  { actors: ['reader A', 'last use'] },
   { actors: ['reader A', 'refresh'] },
   { actors: ['reader A', 'login'], isShort: true },
   { actors: ['reader A', 'dying logout'], isShort: true, except: 'maxPerUser trim' }
@@ -71,7 +72,7 @@ const LARGE_RACES: (Race & { revokers: string[] })[] = [
 /** Under the other isolations that a database may have by default; all of the above with `INTERLEAVINGS=all`. */
 const ISOLATED_RACES: Race[] = [
   { actors: ['reader A'] },
-  { actors: ['login'] },
+  { actors: ['login'], isShort: true },
   { actors: ['login', 'last use'] },
   { actors: ['reader A'], isCrashing: true }
 ]
@@ -84,10 +85,12 @@ const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
   { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
 ]
 
+const inSize = ({ isShort = false }: Race) => isShort || size !== 'short'
+
 /** What is run against this way to revoke. */
 export function racesOf (revoker: string, isolation: Isolation): Race[] {
-  if (isolation !== 'read committed' && size !== 'all') return ISOLATED_RACES
-  const races = RACES.filter(({ except, isShort }) => except !== revoker && (isShort || size !== 'short'))
+  if (isolation !== 'read committed' && size !== 'all') return ISOLATED_RACES.filter(inSize)
+  const races = RACES.filter((race) => race.except !== revoker && inSize(race))
   if (size === 'short') return races
   return [...races, ...LARGE_RACES.filter(({ revokers }) => size === 'all' || revokers.includes(revoker))]
 }
@@ -101,12 +104,12 @@ export function inProcessRacesOf (revoker: string): Race[] {
 export const COUNTED_RACES: Race[] = [{ actors: ['reader A', 'last use'] }, ...size === 'short' ? [] : [{ actors: ['reader A', 'eviction'], isCrashing: true } satisfies Race]]
 
 /** A run has at least so many schedules. */
-export const LEAST_SCHEDULES = size === 'short' ? 1500 : 5000
+export const LEAST_SCHEDULES = size === 'short' ? 1200 : 5000
 
 /** All at once. Nobody can run every order of so many steps: a sample of them is run, against every way to revoke. */
 export const EVERYONE: ActorName[] = ['reader A', 'second reader A', 'reader B', 'last use', 'refresh', 'login', 'eviction', 'flush']
 export const SAMPLED_RACES: Race[] = [{ actors: EVERYONE }, { actors: EVERYONE, isCrashing: true }]
-export const SAMPLE = { schedules: size === 'short' ? 20 : 100, seed: 1 }
+export const SAMPLE = { schedules: size === 'short' ? 5 : 100, seed: 1 }
 
 /** What a sample of this size must catch: one mistake of who fills, one of who logs in. */
 export const CONTROL_SAMPLE = { schedules: 100, seed: 1 }
