@@ -1,7 +1,9 @@
+import { digestOf } from '../crypto/token.js'
 import type { Logger } from '../ports.js'
 import { redactCommand } from '../redis/errors.js'
 import { createBreaker } from '../tools/breaker.js'
 import { atMostEvery } from '../tools/quiet-log.js'
+import type { TokenCache } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
 
 /**
@@ -49,6 +51,17 @@ export function createCacheAvailability ({ monotonicNow, onError }: CacheAvailab
       onError(operation, error)
     }
   }
+}
+
+/** Reads the cache once: a server without requests would otherwise not notice that it answers again. */
+export function probe (cache: TokenCache, availability: CacheAvailability): Promise<void> {
+  return new Promise((resolve) => {
+    cache.get(digestOf(''), (error) => {
+      if (error === null) availability.succeeded()
+      else availability.failed('get', error)
+      resolve()
+    })
+  })
 }
 
 export type ReportFailure = (operation: string, error: Error) => void

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createSeal, UNSEALED } from '../crypto/seal.js'
-import { digestOf } from '../crypto/token.js'
 import { UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import type { Settings } from '../options/read.js'
@@ -9,8 +8,8 @@ import type { RedisClient } from '../redis/client.js'
 import type { Database } from '../sql/index.js'
 import type { TokenCache } from '../../types/cache.js'
 import type { Health } from '../../types/token-auth.js'
-import { createCacheAvailability, createFailureReporter } from './availability.js'
-import type { CacheAvailability, ReportFailure } from './availability.js'
+import { createCacheAvailability, createFailureReporter, probe } from './availability.js'
+import type { ReportFailure } from './availability.js'
 import { createCacheConsistency } from './consistency.js'
 import { createDoubts } from './doubts.js'
 import { createMemoryCache } from './memory-cache.js'
@@ -104,15 +103,4 @@ async function atMost (ms: number, work: Promise<void>): Promise<void> {
   const timer = new AbortController()
   await Promise.race([work.catch(() => {}), pause(ms, undefined, timer).catch(() => {})])
   timer.abort()
-}
-
-// A server without requests would otherwise not notice that the cache answers again.
-function probe (cache: TokenCache, availability: CacheAvailability): Promise<void> {
-  return new Promise((resolve) => {
-    cache.get(digestOf(''), (error) => {
-      if (error === null) availability.succeeded()
-      else availability.failed('get', error)
-      resolve()
-    })
-  })
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { freePort } from './redis-server.js'
+import { freePort } from './ports.js'
 import { until } from './until.js'
 
 export interface PostgresServer {

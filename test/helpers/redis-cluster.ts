@@ -1,7 +1,8 @@
 import { Cluster } from 'ioredis'
 import type { ClusterOptions } from 'ioredis'
 import type { Test } from 'tap'
-import { field, freePorts, HOST, replicated, startFleet } from './redis-fleet.js'
+import { field, HOST, replicated, startFleet } from './redis-fleet.js'
+import { freePorts } from './ports.js'
 import type { Fleet } from './redis-fleet.js'
 import { until } from './until.js'
 

@@ -1,12 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
+import { freePort } from '../helpers/ports.js'
 import { freshDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
 
 /**
@@ -24,15 +23,6 @@ if (!existsSync(CLI)) {
 }
 
 interface Shell { directory: string, port: number, env: NodeJS.ProcessEnv }
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0)
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 function start ({ directory, env }: Shell, script: string) {
   const child = spawn('sh', ['-e', '-c', script], { cwd: directory, env, detached: true })

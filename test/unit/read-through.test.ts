@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { StalePage } from '../../lib/ports.js'
 import { redactCommand } from '../../lib/redis/errors.js'
-import { createCacheAvailability } from '../../lib/cache/availability.js'
+import { createCacheAvailability, probe } from '../../lib/cache/availability.js'
 import { createReadThrough } from '../../lib/cache/read-through.js'
 import { UNSEALED } from '../../lib/crypto/seal.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
@@ -17,6 +17,21 @@ t.test('a cache\'s error loses its command', async (t) => {
   t.match(redactCommand(reply('whatever')), { message: 'Redis answered an error' })
   t.match(redactCommand(new Error('Command timed out')), { message: 'Command timed out' })
   t.notOk('command' in redactCommand(reply('OOM')))
+})
+
+t.test('a probe closes the circuit when the cache answers, and reports an error when it does not', async (t) => {
+  const errors: string[] = []
+  let nowMs = 0
+  const availability = createCacheAvailability({ monotonicNow: () => nowMs, onError: (operation, { message }) => { errors.push(`${operation}: ${message}`) } })
+  availability.trust()
+  const memory = createMemoryCache({ max: 10, now: Date.now })
+  const broken = { ...memory, get: (_digest: string, done: (error: Error, value: null) => void) => done(new Error('no answer'), null) }
+  while (availability.isHealthy()) await probe(broken, availability)
+  t.same(errors, Array(5).fill('get: no answer'))
+  nowMs = 1000
+  t.ok(availability.canRead(), 'the circuit is half open')
+  await probe(memory, availability)
+  t.ok(availability.isHealthy())
 })
 
 t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {

@@ -13,7 +13,7 @@ import { exercise, format, leavesNothing } from './leaving.js'
 import type { Setup } from './leaving.js'
 import { countListeners } from '../../helpers/leftovers.js'
 import { createPostgresServer, noPostgres } from '../../helpers/postgres-server.js'
-import { freePort } from '../../helpers/redis-server.js'
+import { freePort } from '../../helpers/ports.js'
 import { createDatabase, redisUrl } from '../../helpers/services.js'
 
 const database = await createDatabase()
