@@ -73,7 +73,7 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   pool.on('error', () => {})
   const redis = new Redis(redisUrl(), { enableAutoPipelining: true })
   t.teardown(async () => {
-    redis.disconnect()
+    await redis.quit()
     await pool.end()
     await database.drop()
   })

@@ -8,14 +8,12 @@ import { crashAndRevoke, revoke, REVOKERS } from './revokers.js'
 import { createWorld } from './world.js'
 import type { Breakage, World } from './world.js'
 
-/** `short`: in every test run. `full`: in `npm run test:proofs`. `all`: about an hour and a half. */
-const size = (process.env['INTERLEAVINGS'] ?? 'short') as 'short' | 'full' | 'all'
+/** With `INTERLEAVINGS=all`: about an hour and a half. */
+const runsAll = process.env['INTERLEAVINGS'] === 'all'
 
 export interface Race {
   actors: ActorName[]
   isCrashing?: boolean
-  /** It is part of the short form. */
-  isShort?: boolean
 }
 
 export interface Variant extends Race {
@@ -48,12 +46,12 @@ const RACES: (Race & { except?: string })[] = [
   { actors: ['reader A', 'reader B'] },
   { actors: ['reader A', 'eviction'] },
   { actors: ['reader A', 'eviction'], isCrashing: true },
-  { actors: ['reader A'], isCrashing: true, isShort: true },
+  { actors: ['reader A'], isCrashing: true },
   { actors: ['reader A', 'flush'] },
   { actors: ['reader A', 'last use'] },
   { actors: ['reader A', 'refresh'] },
-  { actors: ['reader A', 'login'], isShort: true },
-  { actors: ['reader A', 'dying logout'], isShort: true, except: 'maxPerUser trim' }
+  { actors: ['reader A', 'login'] },
+  { actors: ['reader A', 'dying logout'], except: 'maxPerUser trim' }
 ]
 
 /** More at once, against those that differ most; against every one with `INTERLEAVINGS=all`, which takes some minutes. */
@@ -72,44 +70,40 @@ const LARGE_RACES: (Race & { revokers: string[] })[] = [
 /** Under the other isolations that a database may have by default; all of the above with `INTERLEAVINGS=all`. */
 const ISOLATED_RACES: Race[] = [
   { actors: ['reader A'] },
-  { actors: ['login'], isShort: true },
+  { actors: ['login'] },
   { actors: ['login', 'last use'] },
   { actors: ['reader A'], isCrashing: true }
 ]
 
 /** With one process there is one server, and no crash that leaves the cache behind. */
 const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
-  { actors: ['reader A', 'eviction'], isShort: true },
+  { actors: ['reader A', 'eviction'] },
   { actors: ['reader A', 'refresh'] },
   { actors: ['reader A', 'login'] },
   { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
 ]
 
-const inSize = ({ isShort = false }: Race) => isShort || size !== 'short'
-
 /** What is run against this way to revoke. */
 export function racesOf (revoker: string, isolation: Isolation): Race[] {
-  if (isolation !== 'read committed' && size !== 'all') return ISOLATED_RACES.filter(inSize)
-  const races = RACES.filter((race) => race.except !== revoker && inSize(race))
-  if (size === 'short') return races
-  return [...races, ...LARGE_RACES.filter(({ revokers }) => size === 'all' || revokers.includes(revoker))]
+  if (isolation !== 'read committed' && !runsAll) return ISOLATED_RACES
+  const races = RACES.filter(({ except }) => except !== revoker)
+  return [...races, ...LARGE_RACES.filter(({ revokers }) => runsAll || revokers.includes(revoker))]
 }
 
 export function inProcessRacesOf (revoker: string): Race[] {
-  if (size === 'short') return IN_PROCESS_RACES.filter(({ isShort }) => isShort)
-  return IN_PROCESS_RACES.filter(({ revokers }) => size === 'all' || revokers === undefined || revokers.includes(revoker))
+  return IN_PROCESS_RACES.filter(({ revokers }) => runsAll || revokers === undefined || revokers.includes(revoker))
 }
 
 /** What brute force runs, too. */
-export const COUNTED_RACES: Race[] = [{ actors: ['reader A', 'last use'] }, ...size === 'short' ? [] : [{ actors: ['reader A', 'eviction'], isCrashing: true } satisfies Race]]
+export const COUNTED_RACES: Race[] = [{ actors: ['reader A', 'last use'] }, { actors: ['reader A', 'eviction'], isCrashing: true }]
 
 /** A run has at least so many schedules. */
-export const LEAST_SCHEDULES = size === 'short' ? 1200 : 5000
+export const LEAST_SCHEDULES = 5000
 
 /** All at once. Nobody can run every order of so many steps: a sample of them is run, against every way to revoke. */
 export const EVERYONE: ActorName[] = ['reader A', 'second reader A', 'reader B', 'last use', 'refresh', 'login', 'eviction', 'flush']
 export const SAMPLED_RACES: Race[] = [{ actors: EVERYONE }, { actors: EVERYONE, isCrashing: true }]
-export const SAMPLE = { schedules: size === 'short' ? 5 : 100, seed: 1 }
+export const SAMPLE = { schedules: 100, seed: 1 }
 
 /** What a sample of this size must catch: one mistake of who fills, one of who logs in. */
 export const CONTROL_SAMPLE = { schedules: 100, seed: 1 }

@@ -5,8 +5,6 @@ import { startServices } from './services.js'
 import { runStorm } from './storm.js'
 import type { StormSettings } from './storm.js'
 
-/** One storm. `npm run test:proofs` has one of each mode. */
-const isShort = process.env['STORMS'] !== 'full'
 const FAULTS = 12
 const KINDS = 8
 // A slow machine has its time; a storm that is cut off fails for the faults that it did not have.
@@ -20,7 +18,7 @@ const STORMS: StormSettings[] = [
 
 t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) => {
   const services = await startServices(t)
-  for (const settings of isShort ? STORMS.slice(-1) : STORMS) {
+  for (const settings of STORMS) {
     const { mode, isolation, seed } = settings
     await t.test(`${mode}, ${isolation}, seed ${seed}`, async (t) => {
       const report = await runStorm(t, services, settings)
