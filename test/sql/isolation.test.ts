@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { AuthPluginOptions } from '../../lib/index.js'
-import { createSql } from '../../lib/sql/gateway.js'
+import { createRetry } from '../../lib/sql/retry.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { createHolder } from '../helpers/locks.js'
@@ -157,8 +157,8 @@ t.test('what meets others without end is given up: after six times, or when whoe
   const pause = async (ms: number) => { pauses.push(ms); at += ms }
   const fail = async (timeoutMs: number) => {
     pauses.length = at = 0
-    const { run } = createSql(db, { timeoutMs, pause, jitter: () => 0.5, monotonicNow: () => at })
-    await t.rejects(run((db) => db.selectNoFrom((eb) => eb.fn('fail').as('failed')).execute()), { code: 'FST_TOKEN_AUTH_UNAVAILABLE', cause: { code: '40001' } })
+    const retry = createRetry({ timeoutMs, connections: 1, pause, jitter: () => 0.5, monotonicNow: () => at })
+    await t.rejects(retry(() => db.selectNoFrom((eb) => eb.fn('fail').as('failed')).execute(), false), { code: '40001' })
     return [...pauses]
   }
   t.same(await fail(1000), [3.75, 7.5, 15, 30, 60])
