@@ -39,7 +39,8 @@ export const USERNAME_TAKEN = createError('FST_TOKEN_AUTH_USERNAME_TAKEN', 'The 
 export const UNSUPPORTED = createError<[string]>('FST_TOKEN_AUTH_UNSUPPORTED', '%s', 500)
 
 export const INVALID_OPTION = createError<[string]>('FST_TOKEN_AUTH_INVALID_OPTION', '%s', 500, TypeError)
-export const DECORATOR_TAKEN = createError<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt has added it', 500)
+export const DECORATOR_TAKEN = createError<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt has added it. Rename it with the option "decorators"', 500)
+export const NOT_REGISTERED = createError<[string]>('FST_TOKEN_AUTH_NOT_REGISTERED', '%s', 500)
 export const DATABASE_UNREACHABLE = createError<[string]>('FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'The database cannot be reached (%s). To start without it, set start: \'degraded\'', 500)
 export const STANDBY_DATABASE = createError('FST_TOKEN_AUTH_STANDBY_DATABASE', 'The database is a standby, which may not have received recent logouts: use the address of the primary', 500)
 export const MISSING_TABLES = createError<[string]>('FST_TOKEN_AUTH_MISSING_TABLES', '%s', 500)

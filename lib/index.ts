@@ -1,4 +1,5 @@
 export { authPlugin, authPlugin as default } from './plugin.js'
+export { authenticate, requireUser } from './hooks/imported.js'
 export { hcaptcha } from './captcha/hcaptcha.js'
 export type { HcaptchaOptions } from './captcha/hcaptcha.js'
 export { recaptchaEnterprise } from './captcha/recaptcha-enterprise.js'

@@ -7,9 +7,11 @@ import { createReadDigest, requireDigest } from './hooks/authorization.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
 import { refuseMisplaced } from './hooks/placement.js'
+import { addRegistration } from './hooks/registrations.js'
 import { readOptions } from './options/read.js'
+import type { Settings } from './options/read.js'
 import type { TokenRecord } from './ports.js'
-import { eventOriginOf } from './routes/request.js'
+import { createCallerOf, eventOriginOf } from './routes/request.js'
 import { createEvents } from './services/events.js'
 import { createServices } from './services/index.js'
 import { MANAGE_SCOPE } from './services/sessions.js'
@@ -18,14 +20,15 @@ import { openCounters } from './throttle/index.js'
 import type { AuthEvents } from '../types/events.js'
 import type { AuthPluginOptions } from '../types/options.js'
 
-function refuseTaken (fastify: FastifyInstance): void {
-  for (const name of ['authenticate', 'tokenAuth']) if (fastify.hasDecorator(name)) throw new DECORATOR_TAKEN(name)
-  for (const name of ['user', 'auth']) if (fastify.hasRequestDecorator(name)) throw new DECORATOR_TAKEN(`request.${name}`)
+function refuseTaken (fastify: FastifyInstance, { authenticate, tokenAuth, user, auth }: Settings['decorators']): void {
+  for (const name of [authenticate, tokenAuth]) if (fastify.hasDecorator(name)) throw new DECORATOR_TAKEN(name)
+  for (const name of [user, auth]) if (fastify.hasRequestDecorator(name)) throw new DECORATOR_TAKEN(`request.${name}`)
 }
 
 const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) => {
   const settings = readOptions(options)
-  refuseTaken(fastify)
+  const { decorators } = settings
+  refuseTaken(fastify, decorators)
   const { log: logger } = fastify
   const challenge = challengeOf(settings)
   const emit = createEvents({ hooks: settings.hooks, logger })
@@ -50,15 +53,16 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const onLimited = (request: FastifyRequest) =>
     emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...eventOriginOf(request) })
   const readDigest = createReadDigest({ schemes: settings.schemes, isWellFormed: format.isWellFormed, onMalformed: (request) => onRefused('malformed', request, null) })
-  const authenticate = createAuthenticate({ challenge, readDigest, lookup: cache.lookup, lookupFresh: cache.lookupFresh, noteUse: lastUsed.note, onRefused })
+  const authenticate = createAuthenticate({ challenge, decorators, readDigest, lookup: cache.lookup, lookupFresh: cache.lookupFresh, noteUse: lastUsed.note, onRefused })
   const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, namespace: settings.cache.namespace, challenge, logger, onLimited })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
   fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
-  fastify.decorate('authenticate', authenticate)
-  fastify.decorate('tokenAuth', tokenAuth)
-  fastify.decorateRequest('user', null)
-  fastify.decorateRequest('auth', null)
+  fastify.decorate(decorators.authenticate, authenticate)
+  fastify.decorate(decorators.tokenAuth, tokenAuth)
+  fastify.decorateRequest(decorators.user, null)
+  fastify.decorateRequest(decorators.auth, null)
+  addRegistration(fastify, { authenticate, user: decorators.user })
   const { routes } = await import('./routes/index.js')
   await fastify.register(routes, {
     ...services,
@@ -66,6 +70,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     challenge,
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,
+    callerOf: createCallerOf(decorators),
     manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
     requireDigest: requireDigest(readDigest),
     ipLimit: ipLimit?.hook ?? null

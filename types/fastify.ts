@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { AuthenticatedUser, AuthSession } from './user.js'
+import type { AuthenticatedUser, AuthSession, FastifyTokenAuth } from './user.js'
 import type { TokenAuth } from './token-auth.js'
 
 export interface AuthenticateVariant {
@@ -7,8 +7,11 @@ export interface AuthenticateVariant {
   optional?: boolean
   /** Looks the token up in PostgreSQL, not in a cache: for sensitive routes. */
   fresh?: boolean
-  /** Scopes that a token with scopes must have, otherwise 403 `FST_TOKEN_AUTH_INSUFFICIENT_SCOPE`. */
-  scopes?: readonly string[]
+  /**
+   * Scopes that a token with scopes must have, otherwise 403 `FST_TOKEN_AUTH_INSUFFICIENT_SCOPE`; `'any'` accepts every token. Default: a
+   * token with scopes is refused. The token of a login has no scopes and passes in any case.
+   */
+  scopes?: readonly string[] | 'any'
 }
 
 /**
@@ -23,15 +26,24 @@ export interface Authenticate {
   with (variant: AuthenticateVariant): Authenticate
 }
 
+interface InstanceDecorators {
+  authenticate: Authenticate
+  tokenAuth: TokenAuth
+}
+
+interface RequestDecorators {
+  /** The user of the token; `null` on routes that do not authenticate. Deeply frozen with `cache.near`. */
+  user: AuthenticatedUser | null
+  /** The session of the token; `null` on routes that do not authenticate. */
+  auth: AuthSession | null
+}
+
+/** The decorators under the names that `FastifyTokenAuth.Decorators` gives them. */
+type Renamed<Decorators> = {
+  [Name in keyof Decorators as FastifyTokenAuth.Decorators extends Record<Name, infer Given extends string> ? Given : Name]: Decorators[Name]
+}
+
 declare module 'fastify' {
-  interface FastifyInstance {
-    authenticate: Authenticate
-    tokenAuth: TokenAuth
-  }
-  interface FastifyRequest {
-    /** The user of the token; `null` on routes that do not authenticate. Deeply frozen with `cache.near`. */
-    user: AuthenticatedUser | null
-    /** The session of the token; `null` on routes that do not authenticate. */
-    auth: AuthSession | null
-  }
+  interface FastifyInstance extends Renamed<InstanceDecorators> {}
+  interface FastifyRequest extends Renamed<RequestDecorators> {}
 }

@@ -47,6 +47,18 @@ export interface UsersOptions {
   idType?: 'uuid' | 'integer' | 'bigint' | 'text'
 }
 
+/** Names for what the plugin adds to Fastify. Rename what another plugin such as @fastify/jwt adds under the same name. */
+export interface DecoratorNames {
+  /** Default: `'authenticate'`, for `fastify.authenticate`. */
+  authenticate?: string
+  /** Default: `'tokenAuth'`, for `fastify.tokenAuth`. */
+  tokenAuth?: string
+  /** Default: `'user'`, for `request.user`. */
+  user?: string
+  /** Default: `'auth'`, for `request.auth`. */
+  auth?: string
+}
+
 export interface TokenOptions {
   ttl?: Duration
   idleTtl?: Duration | null
@@ -134,6 +146,7 @@ export interface AuthPluginOptions {
   prefix?: string
   realm?: string
   schemes?: readonly ('Bearer' | 'Token')[]
+  decorators?: DecoratorNames
   token?: TokenOptions
   cache?: CacheOptions
   revocation?: 'strict' | 'bounded'

@@ -1,16 +1,19 @@
 /**
- * The fields that your application adds to `request.user`, by declaration merging:
+ * What your application declares by merging: the fields that it adds to `request.user`, and the names of renamed decorators.
  *
  * ```ts
  * declare module 'fastify-token-auth' {
  *   namespace FastifyTokenAuth {
  *     interface User { id: number, email: string }
+ *     interface Decorators { user: 'account' }
  *   }
  * }
  * ```
  */
 export namespace FastifyTokenAuth {
   export interface User {}
+  /** The names of the option `decorators`, as string literal types. */
+  export interface Decorators {}
 }
 
 /** Ids as PostgreSQL's driver returns them: `integer` is a number, `bigint` and `uuid` are strings. */

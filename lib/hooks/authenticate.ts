@@ -4,6 +4,7 @@ import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { TokenRecord } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
+import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
 import type { ReadDigest } from './authorization.js'
 import { contained } from './contained.js'
 import type { Done } from './contained.js'
@@ -13,6 +14,8 @@ import { readVariant } from './variant.js'
 
 export interface AuthenticateSettings {
   challenge: string
+  /** The names of the request decorators. */
+  decorators: { user: string, auth: string }
   readDigest: ReadDigest
   lookup (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
@@ -24,6 +27,11 @@ export interface AuthenticateSettings {
 type Refusal = AuthEvents['tokenRefused']['reason']
 
 const made = new WeakSet<object>()
+
+/** Makes a function known as an `authenticate`. */
+export function markGuard (hook: object): void {
+  made.add(hook)
+}
 
 /** Whether it is an `authenticate`, or a variant of one. */
 export function isAuthenticate (value: unknown): boolean {
@@ -42,7 +50,7 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
       if (done !== undefined) return check(request, reply, done)
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
-    made.add(authenticate)
+    markGuard(authenticate)
     const more = (further: AuthenticateVariant) => variant({ ...options, ...readVariant(further) })
     return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
   }
@@ -50,14 +58,14 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
 }
 
 function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
-  const { challenge, readDigest, noteUse, onRefused } = settings
+  const { challenge, decorators, readDigest, noteUse, onRefused } = settings
   const lookup = fresh ? byCallback(settings.lookupFresh) : settings.lookup
 
   function judge (request: FastifyRequest, record: TokenRecord | null): Error | undefined {
     if (record === null) return refused(request, 'not_live', new INVALID_TOKEN())
     const missing = missingScope(record, scopes)
     if (missing !== undefined) return refused(request, 'insufficient_scope', missing, record)
-    accept(request, record)
+    accept(request, record, decorators)
     noteUse(record)
     return undefined
   }
@@ -74,8 +82,7 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
 
   return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
     const refuse = (error: Error) => done(withHeaders(reply, error))
-    request.user = null
-    request.auth = null
+    forget(request, decorators)
     let digest: Digest | null
     try {
       digest = readDigest(request)
@@ -87,14 +94,26 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
   }
 }
 
-function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expiresAtMs, scopes }: TokenRecord): void {
-  request.user = user
-  request.auth = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
+type Names = AuthenticateSettings['decorators']
+type Decorated = Record<string, AuthenticatedUser | AuthSession | null>
+
+function forget (request: FastifyRequest, names: Names): void {
+  const decorated = request as unknown as Decorated
+  decorated[names.user] = null
+  decorated[names.auth] = null
 }
 
-function missingScope (record: TokenRecord, wanted: readonly string[]): Error | undefined {
-  if (record.scopes === null || wanted.every((scope) => record.scopes!.includes(scope))) return undefined
-  return Object.assign(new INSUFFICIENT_SCOPE(), { scope: wanted.join(' ') })
+function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expiresAtMs, scopes }: TokenRecord, names: Names): void {
+  const decorated = request as unknown as Decorated
+  decorated[names.user] = user
+  decorated[names.auth] = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
+}
+
+// A token with scopes is for the routes that name one: a route that names none refuses it.
+function missingScope ({ scopes }: TokenRecord, wanted: readonly string[] | 'any'): Error | undefined {
+  if (scopes === null || wanted === 'any') return undefined
+  if (wanted.length === 0) return new INSUFFICIENT_SCOPE()
+  return wanted.every((scope) => scopes.includes(scope)) ? undefined : Object.assign(new INSUFFICIENT_SCOPE(), { scope: wanted.join(' ') })
 }
 
 function byCallback (lookupFresh: AuthenticateSettings['lookupFresh']): AuthenticateSettings['lookup'] {

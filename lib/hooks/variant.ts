@@ -1,11 +1,15 @@
 import { INVALID_OPTION } from '../errors.js'
 import { boolean, list, text } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
 import type { AuthenticateVariant } from '../../types/fastify.js'
+
+const names = list(text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/), { min: 1 })
+const scopes: Rule<readonly string[] | 'any'> = (value, path) => value === 'any' ? value : names(value, path)
 
 const RULES = {
   optional: boolean(),
   fresh: boolean(),
-  scopes: list(text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/), { min: 1 })
+  scopes
 }
 
 /** Checks the argument of `authenticate.with()`: a typo must not leave a route less protected than it looks. */

@@ -11,7 +11,7 @@ import type { TableMap } from './table-map.js'
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
 /** Groups of options, with the other values that they accept. */
 const GROUPS: Record<string, unknown[]> = {
-  token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
+  decorators: [], token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
 
 export type Settings = Readonly<ReturnType<typeof readOptions>>
@@ -34,6 +34,7 @@ export function readOptions (options: AuthPluginOptions) {
     prefix: values.prefix,
     realm: values.realm,
     schemes: values.schemes,
+    decorators: decorators(values),
     token: {
       ttlMs: values['token.ttl'],
       idleTtlMs: values['token.idleTtl'],
@@ -116,6 +117,13 @@ function refuseUnknown (group: object, at: string): void {
 function siblings (at: string): string[] {
   const names = Object.keys(OPTIONS).filter((path) => path.startsWith(at)).map((path) => path.slice(at.length).split('.')[0] as string)
   return [...new Set(names)]
+}
+
+function decorators (values: Values) {
+  const names = { authenticate: values['decorators.authenticate'], tokenAuth: values['decorators.tokenAuth'], user: values['decorators.user'], auth: values['decorators.auth'] }
+  if (names.authenticate === names.tokenAuth) refuse('decorators.tokenAuth', 'another name than decorators.authenticate', names.tokenAuth)
+  if (names.user === names.auth) refuse('decorators.auth', 'another name than decorators.user', names.auth)
+  return names
 }
 
 // At most a quarter of the idle limit: a delayed touch must not make a used session look idle.

@@ -11,6 +11,8 @@ const SECOND = 1000
 
 const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
 
+const decorator = text('a JavaScript name such as "authenticateToken"', /^[A-Za-z_$][\w$]{0,62}$/)
+
 /** Every option with its default and its rule. */
 export const OPTIONS = {
   database: entry(undefined, handle<DatabaseOption>('a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }', isKysely, isPool, isPlainObject)),
@@ -18,6 +20,10 @@ export const OPTIONS = {
   prefix: entry('/auth', text('a path such as "/auth", without a slash at its end', /^(\/[\w.~-]+)*$/)),
   realm: entry('api', text('1 to 60 printable ASCII characters without quotes and backslashes', /^[ !#-[\]-~]{1,60}$/)),
   schemes: entry(['Bearer', 'Token'], list(oneOf('Bearer', 'Token'), { min: 1 })),
+  'decorators.authenticate': entry('authenticate', decorator),
+  'decorators.tokenAuth': entry('tokenAuth', decorator),
+  'decorators.user': entry('user', decorator),
+  'decorators.auth': entry('auth', decorator),
   'token.ttl': entry('30d', duration({ min: 60 * SECOND })),
   'token.idleTtl': entry(null, nullable(duration({ min: 60 * SECOND }))),
   'token.touchInterval': entry('1m', duration({ min: 50, max: 3600 * SECOND })),

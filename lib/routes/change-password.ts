@@ -1,11 +1,11 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { ChangePasswordBody, errorReplies, Grant } from '../schemas/models.js'
-import { callerOf, documented, originOf } from './request.js'
+import { documented, originOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
 /** POST /change-password. */
-export function changePasswordRoute (scope: FastifyInstance, { passwords, manage }: RouteSettings): void {
+export function changePasswordRoute (scope: FastifyInstance, { passwords, manage, callerOf }: RouteSettings): void {
   scope.post<{ Body: Static<typeof ChangePasswordBody> }>('/change-password', {
     onRequest: manage.with({ fresh: true }),
     schema: documented('changePassword', 'Change the password, end every session and start a new one', {

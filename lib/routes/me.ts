@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import { errorReplies, Instant, User } from '../schemas/models.js'
-import { callerOf, documented } from './request.js'
+import { documented } from './request.js'
 import type { RouteSettings } from './request.js'
 
 const Me = Type.Object({
@@ -15,9 +15,9 @@ const Me = Type.Object({
 }, { description: 'The current user and session' })
 
 /** GET /me. */
-export function meRoute (scope: FastifyInstance, { authenticate }: RouteSettings): void {
+export function meRoute (scope: FastifyInstance, { authenticate, callerOf }: RouteSettings): void {
   scope.get('/me', {
-    onRequest: authenticate,
+    onRequest: authenticate.with({ scopes: 'any' }),
     schema: documented('getMe', 'The user and session of the token', {
       response: { 200: Me, ...errorReplies(400, 401, 503) }
     })

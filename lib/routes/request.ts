@@ -16,6 +16,7 @@ export interface RouteSettings {
   /** Guards routes that manage the account: a token with scopes needs the scope `auth`. */
   manage: Authenticate
   ipLimit: onRequestHookHandler | null
+  callerOf (request: FastifyRequest): Caller
   /** The digest of the request's token, live or not. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
   requireDigest (request: FastifyRequest): Digest
   login: LoginService
@@ -46,7 +47,12 @@ export function eventOriginOf (request: FastifyRequest): EventOrigin {
   return { ip: clientAddress(request.ip), requestId: request.id }
 }
 
-/** The user and session of an authenticated request. */
-export function callerOf ({ user, auth }: FastifyRequest): { user: AuthenticatedUser, auth: AuthSession } {
-  return { user: user as AuthenticatedUser, auth: auth as AuthSession }
+export interface Caller { user: AuthenticatedUser, auth: AuthSession }
+
+/** Reads user and session of an authenticated request from the decorators of these names. */
+export function createCallerOf (names: { user: string, auth: string }): (request: FastifyRequest) => Caller {
+  return (request) => {
+    const { [names.user]: user, [names.auth]: auth } = request as unknown as Record<string, unknown>
+    return { user, auth } as Caller
+  }
 }

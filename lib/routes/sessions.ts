@@ -2,14 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import type { Static } from '@sinclair/typebox'
 import { errorReplies, NoContent, SessionEntry } from '../schemas/models.js'
-import { callerOf, documented } from './request.js'
+import { documented } from './request.js'
 import type { RouteSettings } from './request.js'
 
 const SessionList = Type.Object({ sessions: Type.Array(SessionEntry) }, { description: 'The user\'s live sessions, the most recently used first' })
 const SessionParams = Type.Object({ id: Type.String({ description: 'A session\'s id, never its token' }) })
 
 /** GET /sessions and DELETE /sessions/:id. */
-export function sessionsRoutes (scope: FastifyInstance, { sessions, manage }: RouteSettings): void {
+export function sessionsRoutes (scope: FastifyInstance, { sessions, manage, callerOf }: RouteSettings): void {
   scope.get('/sessions', {
     onRequest: manage,
     schema: documented('listSessions', 'The user\'s sessions', {

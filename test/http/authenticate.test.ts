@@ -129,6 +129,25 @@ t.test('with({ scopes }) wants them all of a token that has some; a login\'s tok
   }
 })
 
+t.test('a token with scopes passes no route that names none, and passes each with scopes: any', async (t) => {
+  const routes = (app: FastifyInstance) => {
+    app.get('/open', { onRequest: app.authenticate.with({ scopes: 'any' }) }, echo)
+    app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, echo)
+    app.get('/optional', { onRequest: app.authenticate.with({ optional: true }) }, echo)
+  }
+  const app = await createApp(t, testOptions(database.url), { routes })
+  const { user, token } = await withToken(app)
+  const call = caller(app)
+  const limited = await app.tokenAuth.issueToken(user.id, { scopes: ['deploy'] })
+  for (const path of ['/protected', '/fresh', '/optional']) {
+    const reply = await call('GET', path, { token: limited.token })
+    t.match(reply.json(), { statusCode: 403, code: 'FST_TOKEN_AUTH_INSUFFICIENT_SCOPE' }, path)
+    t.equal(reply.headers['www-authenticate'], 'Bearer realm="api", error="insufficient_scope"')
+    t.equal((await call('GET', path, { token })).statusCode, 200, path)
+  }
+  for (const mine of [limited.token, token]) t.equal((await call('GET', '/open', { token: mine })).statusCode, 200)
+})
+
 t.test('a variant of a variant keeps what it does not change', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.get('/limited', { onRequest: app.authenticate.with({ scopes: ['a'], optional: true }).with({ fresh: true }) }, echo) }

@@ -3,6 +3,7 @@ export const EXPORTS = [
   'PreparedClient',
   'argon2id',
   'authPlugin',
+  'authenticate',
   'bcrypt',
   'createPGlitePool',
   'default',
@@ -12,6 +13,7 @@ export const EXPORTS = [
   'migrations',
   'recaptcha',
   'recaptchaEnterprise',
+  'requireUser',
   'scanningPattern',
   'turnstile'
 ] as const

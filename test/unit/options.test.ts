@@ -14,6 +14,7 @@ const database = await createDatabase()
 t.teardown(database.drop)
 
 const MINUTE = 'a duration of at least 60 s'
+const JS_NAME = 'a JavaScript name such as "authenticateToken"'
 const NAME = 'a name of 1 to 63 characters'
 const PRINTABLE = '1 to 60 printable ASCII characters'
 const CAPTCHA = 'a captcha provider such as recaptcha({ secret }), or a function'
@@ -34,6 +35,10 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   prefix: [['auth', 'a path such as "/auth", without a slash at its end, got "auth"'], ['/auth/', 'a path such as "/auth", without a slash at its end, got "/auth/"']],
   realm: [['my "api"', `${PRINTABLE} without quotes and backslashes, got "my \\"api\\""`], ['', `${PRINTABLE} without quotes and backslashes, got ""`]],
   schemes: [[[], 'a non-empty array, got an array'], ['Bearer', 'a non-empty array, got "Bearer"']],
+  'decorators.authenticate': [['my hook', `${JS_NAME}, got "my hook"`], [false, `${JS_NAME}, got false`]],
+  'decorators.tokenAuth': [['', `${JS_NAME}, got ""`]],
+  'decorators.user': [[null, `${JS_NAME}, got null`]],
+  'decorators.auth': [['1st', `${JS_NAME}, got "1st"`]],
   'token.ttl': [
     ['0', `${MINUTE}, got "0"`], [0, `${MINUTE}, got 0`], ['59s', `${MINUTE}, got "59s"`],
     ['soon', `${MINUTE}, got "soon"`], [Number.NaN, `${MINUTE}, got NaN`], [-1, `${MINUTE}, got -1`],
