@@ -39,5 +39,5 @@ export type AuthEventName = keyof AuthEvents
 
 /** Called detached from the request: a hook that throws, rejects or hangs changes no answer. */
 export type AuthHooks = {
-  [Name in AuthEventName as `on${Capitalize<Name>}`]?: (event: AuthEvents[Name]) => unknown
+  [Name in AuthEventName as `on${Capitalize<Name>}`]?: ((event: AuthEvents[Name]) => unknown) | null
 }

@@ -2,6 +2,11 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AuthenticatedUser, AuthSession, FastifyTokenAuth } from './user.js'
 import type { TokenAuth } from './token-auth.js'
 
+/** A request of any server: HTTP, HTTPS or HTTP/2. */
+export type AnyRequest = FastifyRequest<any, any, any, any, any, any, any, any>
+/** A reply of any server. */
+export type AnyReply = FastifyReply<any, any, any, any, any, any, any, any>
+
 export interface AuthenticateVariant {
   /** Requests without a token pass, with `request.user` null. A token that is sent must be valid. */
   optional?: boolean
@@ -20,9 +25,9 @@ export interface AuthenticateVariant {
  * other hook with `addHook`, it answers each request with that error.
  */
 export interface Authenticate {
-  (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void
+  (request: AnyRequest, reply: AnyReply, done: (error?: Error) => void): void
   /** Without `done`. The parameter is declared so that hooks with a payload in its place do not match. */
-  (request: FastifyRequest, reply: FastifyReply, done?: undefined): Promise<void>
+  (request: AnyRequest, reply: AnyReply, done?: undefined): Promise<void>
   with (variant: AuthenticateVariant): Authenticate
 }
 

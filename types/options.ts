@@ -25,7 +25,7 @@ export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string | und
 
 export interface UsersOptions {
   table?: string
-  schema?: string
+  schema?: string | null
   /** Your column names; `null` for a column that does not exist. */
   columns?: {
     id?: string
@@ -37,14 +37,14 @@ export interface UsersOptions {
   /** Further columns that become fields of `request.user`. */
   select?: readonly string[]
   /** A SQL condition over the users table's columns, that replaces the `active` column: `"deleted_at is null"`. */
-  activeWhen?: string
+  activeWhen?: string | null
   /**
    * Turns a typed username into the one to look up and to store: `(name) => name.normalize('NFKC').trim()` for names of Django.
    * Without it names are used as typed.
    */
-  canonicalize?: (username: string) => string
+  canonicalize?: ((username: string) => string) | null
   /** Type of the id, for migrations that are printed without a database; otherwise it is read from the database. */
-  idType?: 'uuid' | 'integer' | 'bigint' | 'text'
+  idType?: 'uuid' | 'integer' | 'bigint' | 'text' | null
 }
 
 /** Names for what the plugin adds to Fastify. Rename what another plugin such as @fastify/jwt adds under the same name. */
@@ -66,7 +66,7 @@ export interface TokenOptions {
   prefix?: string
   maxPerUser?: number
   table?: string
-  schema?: string
+  schema?: string | null
   retention?: Duration
 }
 
@@ -93,7 +93,7 @@ export interface NearCacheOptions {
 }
 
 export interface LookupOptions {
-  concurrency?: number
+  concurrency?: number | null
   queue?: number
   maxWait?: Duration
   timeout?: Duration
@@ -103,14 +103,14 @@ export interface RateLimitOptions {
   max?: number
   timeWindow?: Duration
   /** In place of `max`, in each process, while Redis does not count. */
-  localMax?: number
+  localMax?: number | null
 }
 
 export interface AccountLimitOptions {
   /** Failed logins of one username before the first wait. */
   max?: number
   /** In place of `max`, in each process, while Redis does not count. */
-  localMax?: number
+  localMax?: number | null
   /** The first wait; each further failure doubles it. */
   delay?: Duration
   maxDelay?: Duration
@@ -120,7 +120,7 @@ export interface AccountLimitOptions {
 
 export interface HashingOptions {
   /** Passwords hashed at once. */
-  concurrency?: number
+  concurrency?: number | null
   /** Passwords that may wait. */
   queue?: number
   maxWait?: Duration
@@ -134,15 +134,15 @@ export interface PasswordOptions {
   /** Words that no password may contain: the names of the service and the company. */
   contextWords?: readonly string[]
   /** A breach check: `haveIBeenPwned()`, or one of your own. */
-  breached?: BreachedPasswords
+  breached?: BreachedPasswords | null
   /** A rule of your own: returns a message if the password is refused, otherwise nothing. */
-  check?: PasswordRule
+  check?: PasswordRule | null
 }
 
 /** Only `database` is required. See docs/options.md for the defaults. */
 export interface AuthPluginOptions {
   database: DatabaseOption
-  redis?: RedisOption
+  redis?: RedisOption | null
   prefix?: string
   realm?: string
   schemes?: readonly ('Bearer' | 'Token')[]
@@ -154,8 +154,8 @@ export interface AuthPluginOptions {
   lookup?: LookupOptions
   rateLimit?: false | RateLimitOptions
   accountLimit?: false | AccountLimitOptions
-  captcha?: CaptchaOption
-  hasher?: Hasher
+  captcha?: CaptchaOption | null
+  hasher?: Hasher | null
   verifiers?: readonly PasswordVerifier[]
   hashing?: HashingOptions
   password?: PasswordOptions

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { NOT_REGISTERED, UNAUTHENTICATED } from '../errors.js'
-import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
+import type { AnyRequest, Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { AuthenticatedUser } from '../../types/user.js'
 import { markGuard } from './authenticate.js'
 import type { Done } from './contained.js'
@@ -20,7 +20,7 @@ export const authenticate: Authenticate = importedVariant((request) => registere
  * @throws `FST_TOKEN_AUTH_UNAUTHENTICATED` if the request has no user: the route has no `authenticate`, or an optional one and no token was
  * sent; `FST_TOKEN_AUTH_NOT_REGISTERED`
  */
-export function requireUser (request: FastifyRequest): AuthenticatedUser {
+export function requireUser (request: AnyRequest): AuthenticatedUser {
   const users = registrationsOf(request).map(({ user }) => (request as unknown as Record<string, AuthenticatedUser | null>)[user]).filter((user) => user !== null)
   if (users.length > 1) throw new NOT_REGISTERED('requireUser() found the users of several registrations: read the one you need from its decorator')
   const [user] = users
