@@ -1,4 +1,4 @@
-import type { Migration } from 'kysely'
+import type { Migration } from '../types/migrations.js'
 import type { AuthPluginOptions } from '../types/options.js'
 import { readTableMap } from './options/read.js'
 import { listMigrations } from './sql/migrations/index.js'

@@ -20,8 +20,9 @@ export interface TableMap {
 /** The table map of the values that `readOptions` has read. */
 export function toTableMap (values: Values, options: AuthPluginOptions): TableMap {
   refuseSecretColumns(values)
-  const { table, columns, activeWhen } = options.users ?? {}
-  const isOwn = table === undefined && columns === undefined && activeWhen === undefined
+  const { table, columns = {} } = options.users ?? {}
+  // A value that is given as its default maps nothing.
+  const isOwn = table === undefined && values['users.activeWhen'] === null && Object.values(columns).every((name) => name === undefined)
   return {
     users: {
       schema: values['users.schema'],

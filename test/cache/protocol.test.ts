@@ -166,7 +166,7 @@ t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over 
   const changed = (change: object) => JSON.stringify({ ...entry, h: digestOf(token), ...change })
   const own = (change: object) => seal(changed(change))
   const garbage = [
-    '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', ofOther,
+    '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', 'R', `R${digestOf(other)}`, ofOther,
     own({ v: 1 }), own({ v: 3 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
     own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
     own({ user: { ...entry.user, username: 5 } }), 'V'.repeat(100_000),

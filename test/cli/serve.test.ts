@@ -12,7 +12,7 @@ import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
 import { createApp, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, post, spawnSource, start, untilPrinted } from '../helpers/cli.js'
+import { cli, post, spawnCli, spawnSource, start, untilPrinted } from '../helpers/cli.js'
 import { createDatabase, freshDatabase, query, redisUrl } from '../helpers/services.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
@@ -152,7 +152,7 @@ test('serve in its own process does not wait for a slow client for ever', async 
 })
 
 test('serve cuts a connection that only stands, and ends well', async (t) => {
-  const server = spawnSource(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
+  const server = spawnCli(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
   await untilPrinted(server, LAST_LINE)
   const standing = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
   t.teardown(() => { standing.destroy() })
@@ -180,7 +180,7 @@ test('serve tells in one line that it cannot listen', async (t) => {
 
 test('serve keeps an embedded database in a directory, for one process at a time', async (t) => {
   const data = join(directory, '.data')
-  const server = spawnSource(t, ['serve', '--port', '0'], {}, directory)
+  const server = spawnCli(t, ['serve', '--port', '0'], {}, directory)
   const { child, result } = server
   await untilPrinted(server, LAST_LINE)
   const [username, password] = demoOf(server.out()) as string[]

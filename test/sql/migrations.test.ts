@@ -10,7 +10,7 @@ import type { AuthPluginOptions } from '../../lib/index.js'
 import { readTableMap } from '../../lib/options/read.js'
 import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../../lib/sql/migrations/index.js'
 import { createApp, createUser, login, testOptions } from '../helpers/app.js'
-import { createDatabase } from '../helpers/services.js'
+import { createDatabase, query } from '../helpers/services.js'
 import { countingPool } from '../helpers/pools.js'
 
 type Mapping = Pick<AuthPluginOptions, 'users' | 'token'>
@@ -167,6 +167,39 @@ t.test('the foreign key has the type of the host\'s id, found or told', async (t
     const [columns] = await describe(db)
     t.match(columns?.find((column) => (column as { column_name: string }).column_name === 'user_id'), { data_type: sqlType })
   }
+})
+
+t.test('each schema of a search_path is migrated by itself', async (t) => {
+  const { url, drop } = await createDatabase()
+  t.teardown(drop)
+  await query('create schema tenant1; create schema tenant2', url)
+  for (const tenant of ['tenant1', 'tenant2']) {
+    const db = open(t, `${url}?options=-c%20search_path%3D${tenant}`)
+    t.same(await migrateUp(db, OWN), ALL, tenant)
+    t.same(await migrateUp(db, OWN), [], tenant)
+  }
+  t.match(await query('select count(*)::int as tables from information_schema.tables where table_name = \'auth_tokens\'', url), [{ tables: 2 }])
+  const nowhere = open(t, `${url}?options=-c%20search_path%3Dmissing`)
+  await t.rejects(migrateUp(nowhere, OWN), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^No schema of the search_path exists/ })
+})
+
+t.test('the plugin\'s users table can be mapped later, and is then never dropped', async (t) => {
+  const db = await openEmpty(t)
+  await migrateUp(db, OWN)
+  await execute(db, ['alter table users add column verified_at timestamptz'])
+  const mapped = readTableMap({ users: { activeWhen: 'active and verified_at is not null', columns: { lastLogin: null } } })
+  t.same(await migrateUp(db, mapped), [])
+  t.same((await migrationStatus(db, mapped)).map(({ name, executedAt }) => [name, executedAt instanceof Date]), ALL.map((name) => [name, true]))
+  t.same([await migrateDown(db, mapped), await migrateDown(db, mapped)], [[SECRET], [TOKENS]])
+  await t.rejects(migrateDown(db, mapped), { code: 'FST_TOKEN_AUTH_UNSUPPORTED', message: /it is not dropped/ })
+  t.same(await migrateUp(db, mapped), [TOKENS, SECRET])
+})
+
+t.test('options that map nothing keep the plugin\'s users table', (t) => {
+  const kept: Mapping[] = [{}, { users: {} }, { users: { activeWhen: null } }, { users: { columns: {} } }, { users: { select: ['created_at'] } }]
+  for (const options of kept) t.ok(readTableMap(options).users.isOwn, JSON.stringify(options))
+  for (const users of [{ table: 'users' }, { columns: { id: 'id' } }, { activeWhen: 'active' }]) t.notOk(readTableMap({ users }).users.isOwn, JSON.stringify(users))
+  t.end()
 })
 
 t.test('printed statements', async (t) => {

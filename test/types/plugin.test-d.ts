@@ -3,12 +3,11 @@ import Fastify from 'fastify'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import { Kysely, PostgresDialect } from 'kysely'
-import type { Migration } from 'kysely'
 import pg from 'pg'
 import { expectAssignable, expectError, expectNotAssignable, expectType } from 'tsd'
 import authPlugin, { authPlugin as named, bcrypt, createPGlitePool, errors, migrations, PreparedClient, scanningPattern } from 'fastify-token-auth'
 import * as all from 'fastify-token-auth'
-import type { AuthEvents, LoginFailure, Authenticate, AuthPluginOptions, AuthSession, Hasher, Health, OpenApiParts, Session, TokenAuth, TokenGrant, UserId } from 'fastify-token-auth'
+import type { Migration, AuthEvents, LoginFailure, Authenticate, AuthPluginOptions, AuthSession, Hasher, Health, OpenApiParts, Session, TokenAuth, TokenGrant, UserId } from 'fastify-token-auth'
 import type { EXPORTS } from './exports.js'
 
 expectType<typeof EXPORTS[number]>({} as keyof typeof all)

@@ -3,6 +3,7 @@ import { createBreaker } from '../../lib/tools/breaker.js'
 import { withDeadline } from '../../lib/tools/deadline.js'
 import { createNextBatch } from '../../lib/tools/next-batch.js'
 import { createPace } from '../../lib/tools/pace.js'
+import { redactSecrets } from '../../lib/tools/redact.js'
 import { createSemaphore } from '../../lib/tools/semaphore.js'
 import { deferred } from '../helpers/deferred.js'
 
@@ -173,4 +174,13 @@ t.test('a batch is joined only before it starts', async (t) => {
   const later = join('a')
   runs[4]!.answer.resolve(4)
   t.equal(await later, 4)
+})
+
+t.test('a redacted error keeps its message and its places, and no secret in any spelling', (t) => {
+  t.equal(redactSecrets('refused', 'secret').message, 'refused')
+  t.equal(redactSecrets(new Error('refused'), 'secret').message, 'refused')
+  t.match(redactSecrets(new Error('refused'), 'secret').stack, /^refused\n {4}at /)
+  t.equal(redactSecrets(new TypeError('not a%20SECRET?'), 'a secret').message, 'TypeError, whose message is not shown as it has a secret in it')
+  t.equal(redactSecrets(Object.assign(new Error('secret'), { name: 'secret' }), 'secret').message, 'An error, whose message is not shown as it has a secret in it')
+  t.end()
 })

@@ -1,46 +1,78 @@
-import { DummyDriver, Kysely, Migrator, PostgresDialect } from 'kysely'
-import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely'
+import { DummyDriver, Kysely, PostgresDialect, sql } from 'kysely'
+import { MISSING_TABLES, UNSUPPORTED } from '../../errors.js'
 import type { TableMap } from '../../options/table-map.js'
+import type { Migration } from '../../../types/migrations.js'
+import { quoteName } from '../quote.js'
+import { openMigrator } from './kysely-migrator.js'
+import type { MigrationInfo, Migrator } from './kysely-migrator.js'
 import { createServerKeyMigration } from './server-key.js'
 import { createTokensMigration } from './tokens.js'
 import { createUsersMigration } from './users.js'
 
+const USERS = '0001_token_auth_users'
+
 /** The plugin's migrations, by name, in order. */
 export function listMigrations (map: TableMap): Record<string, Migration> {
   return {
-    ...(map.users.isOwn ? { '0001_token_auth_users': createUsersMigration(map) } : {}),
+    ...(map.users.isOwn ? { [USERS]: createUsersMigration(map) } : {}),
     '0002_token_auth_tokens': createTokensMigration(map),
     '0003_token_auth_server_key': createServerKeyMigration(map)
   }
 }
 
-/** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. */
-function createMigrator (db: Kysely<any>, map: TableMap): Migrator {
-  return new Migrator({
+async function createMigrator (db: Kysely<any>, map: TableMap): Promise<Migrator> {
+  // Without its schema, Kysely would find the tables of any schema.
+  const schema = map.tokens.schema ?? await currentSchema(db)
+  const table = `${map.tokens.table}_migration`
+  const isAdopted = !map.users.isOwn && await hasExecuted(db, schema, table, USERS)
+  return await openMigrator({
     db,
-    provider: { getMigrations: async () => listMigrations(map) },
+    provider: { getMigrations: async () => ({ ...(isAdopted ? { [USERS]: adoptedUsers } : {}), ...listMigrations(map) }) },
     // Named after the table, so that two sets of tables in one schema have a list each.
-    migrationTableName: `${map.tokens.table}_migration`,
-    migrationLockTableName: `${map.tokens.table}_migration_lock`,
-    ...(map.tokens.schema === null ? {} : { migrationTableSchema: map.tokens.schema })
+    migrationTableName: table,
+    migrationLockTableName: `${table}_lock`,
+    migrationTableSchema: schema
   })
+}
+
+async function currentSchema (db: Kysely<any>): Promise<string> {
+  const { rows: [row] } = await sql<{ schema: string | null }>`select pg_catalog.current_schema()::text as schema`.execute(db)
+  if (row!.schema === null) throw new MISSING_TABLES('No schema of the search_path exists: create it, or set token.schema and users.schema')
+  return row!.schema
+}
+
+/** Whether an earlier release of the application has applied the migration. */
+async function hasExecuted (db: Kysely<any>, schema: string, table: string, name: string): Promise<boolean> {
+  const id = sql.id(schema, table)
+  const { rows: [found] } = await sql<{ exists: boolean }>`select pg_catalog.to_regclass(${`${quoteName(schema)}.${quoteName(table)}`}) is not null as exists`.execute(db)
+  if (!found!.exists) return false
+  const { rows } = await sql`select 1 from ${id} where name = ${name}`.execute(db)
+  return rows.length > 0
+}
+
+// The application began with the plugin's users table, and maps it now as its own. It is left alone.
+const adoptedUsers: Migration = {
+  async up () {},
+  async down () {
+    throw new UNSUPPORTED(`${USERS} created the users table that the option users maps now: it is not dropped`)
+  }
 }
 
 /** Applies what is missing; resolves to the names of what was applied. */
 export async function migrateUp (db: Kysely<any>, map: TableMap): Promise<string[]> {
-  return namesOf(await createMigrator(db, map).migrateToLatest())
+  return namesOf(await (await createMigrator(db, map)).migrateToLatest())
 }
 
 /** Reverts the latest migration. */
 export async function migrateDown (db: Kysely<any>, map: TableMap): Promise<string[]> {
-  return namesOf(await createMigrator(db, map).migrateDown())
+  return namesOf(await (await createMigrator(db, map)).migrateDown())
 }
 
 export async function migrationStatus (db: Kysely<any>, map: TableMap): Promise<readonly MigrationInfo[]> {
-  return await createMigrator(db, map).getMigrations()
+  return await (await createMigrator(db, map)).getMigrations()
 }
 
-function namesOf ({ error, results = [] }: MigrationResultSet): string[] {
+function namesOf ({ error, results = [] }: Awaited<ReturnType<Migrator['migrateDown']>>): string[] {
   if (error !== undefined) throw error
   return results.map(({ migrationName }) => migrationName)
 }
@@ -59,7 +91,7 @@ export async function printMigrations (map: TableMap, direction: 'up' | 'down'):
   const db = new Kysely<any>({ dialect, log: ({ query }) => { statements.push(query.sql) } })
   const migrations = Object.values(listMigrations(map))
   for (const migration of direction === 'up' ? migrations : migrations.reverse()) {
-    await migration[direction]?.(db)
+    await migration[direction](db)
   }
   return statements
 }

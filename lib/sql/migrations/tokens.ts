@@ -1,10 +1,11 @@
 import { sql } from 'kysely'
-import type { Kysely, Migration } from 'kysely'
+import type { Kysely } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
 import { codeOf, redactValues } from '../errors.js'
 import { quoteTable } from '../quote.js'
 import { cachesId, tableId } from '../tables.js'
 import type { TableMap } from '../../options/table-map.js'
+import type { Migration } from '../../../types/migrations.js'
 import { createCachesTable } from './caches.js'
 import { createSchema } from './schema.js'
 

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
-import type { Migration } from 'kysely'
 import type { TableMap } from '../../options/table-map.js'
+import type { Migration } from '../../../types/migrations.js'
 import { tableId } from '../tables.js'
 import { createSchema } from './schema.js'
 

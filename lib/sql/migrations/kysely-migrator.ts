@@ -1,0 +1,39 @@
+import type { Kysely } from 'kysely'
+import type { Migration } from '../../../types/migrations.js'
+
+export interface MigrationInfo { name: string, executedAt?: Date | undefined }
+
+interface Results { error?: unknown, results?: { migrationName: string }[] }
+
+/** What is used of Kysely's Migrator. */
+export interface Migrator {
+  migrateToLatest (): Promise<Results>
+  migrateDown (): Promise<Results>
+  getMigrations (): Promise<readonly MigrationInfo[]>
+}
+
+interface MigratorProps {
+  db: Kysely<any>
+  provider: { getMigrations (): Promise<Record<string, Migration>> }
+  migrationTableName: string
+  migrationLockTableName: string
+  migrationTableSchema: string
+}
+
+type MigratorClass = new (props: MigratorProps) => Migrator
+
+/** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. */
+export async function openMigrator (props: MigratorProps): Promise<Migrator> {
+  const { Migrator } = await importMigrator()
+  return new Migrator(props)
+}
+
+// Kysely 0.28 exports it from the root, 0.29 from an entry of its own that 0.28 does not have.
+async function importMigrator (): Promise<{ Migrator: MigratorClass }> {
+  try {
+    // @ts-ignore: it is resolved at run time.
+    return await import('kysely/migration')
+  } catch {
+    return await import('kysely') as unknown as { Migrator: MigratorClass }
+  }
+}
