@@ -1,7 +1,7 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { ChangePasswordBody, errorReplies, Grant } from '../schemas/models.js'
-import { documented, originOf } from './request.js'
+import { documented, originOf, replyOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
 /** POST /change-password. */
@@ -14,6 +14,6 @@ export function changePasswordRoute (scope: FastifyInstance, { passwords, manage
     })
   }, async (request) => {
     const { user, auth } = callerOf(request)
-    return await passwords.change({ userId: user.id, sessionId: auth.sessionId, ...request.body, origin: originOf(request) })
+    return replyOf(await passwords.change({ userId: user.id, sessionId: auth.sessionId, ...request.body, origin: originOf(request) }))
   })
 }

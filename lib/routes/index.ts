@@ -14,11 +14,11 @@ import { sessionsRoutes } from './sessions.js'
 export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {
   strictBodies(scope)
   scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
-  // Rethrown, so that the application's error handler answers.
   scope.addHook('onRoute', (route) => {
-    route.errorHandler = (error, _request, reply) => {
+    // The application's error handler answers, also one that is set after the plugin is registered.
+    route.errorHandler = (error, request, reply) => {
       setErrorHeaders(reply, error, settings.challenge)
-      throw error
+      return settings.errorHandler(error, request, reply)
     }
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publishParts })
   })

@@ -1,7 +1,7 @@
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { errorReplies, Grant, LOGIN_BODIES } from '../schemas/models.js'
-import { documented, originOf } from './request.js'
+import { documented, originOf, replyOf } from './request.js'
 import type { RouteSettings } from './request.js'
 
 /** POST /login. It never authenticates: a token in the header has no effect. */
@@ -13,5 +13,5 @@ export function loginRoute (scope: FastifyInstance, { login, ipLimit, captcha }:
       body: LOGIN_BODIES[captcha],
       response: { 200: Grant, ...errorReplies(400, 401, 403, 413, 415, 429, 503) }
     })
-  }, async (request) => await login.login({ ...request.body, origin: originOf(request) }))
+  }, async (request) => replyOf(await login.login({ ...request.body, origin: originOf(request) })))
 }

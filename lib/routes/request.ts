@@ -1,7 +1,8 @@
-import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
+import type { FastifyError, FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
 import { clientAddress } from '../tools/client-address.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/cache.js'
+import type { TokenGrant } from '../../types/token-auth.js'
 import type { AuthSession, AuthenticatedUser } from '../../types/user.js'
 import type { EventOrigin, Origin } from '../services/tokens.js'
 import type { LoginService } from '../services/login.js'
@@ -17,6 +18,8 @@ export interface RouteSettings {
   manage: Authenticate
   ipLimit: onRequestHookHandler | null
   callerOf (request: FastifyRequest): Caller
+  /** The application's error handler at the time of the call. */
+  errorHandler (error: FastifyError, request: FastifyRequest, reply: FastifyReply): unknown
   /** The digest of the request's token, live or not. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
   requireDigest (request: FastifyRequest): Digest
   login: LoginService
@@ -45,6 +48,11 @@ export function originOf (request: FastifyRequest): Origin {
 /** The same for events, which have no user agent. */
 export function eventOriginOf (request: FastifyRequest): EventOrigin {
   return { ip: clientAddress(request.ip), requestId: request.id }
+}
+
+/** The reply with a new token: the fields of its schema, and no more. */
+export function replyOf ({ token, expiresAt, user }: TokenGrant): Pick<TokenGrant, 'token' | 'expiresAt' | 'user'> {
+  return { token, expiresAt, user }
 }
 
 export interface Caller { user: AuthenticatedUser, auth: AuthSession }

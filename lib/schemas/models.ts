@@ -50,6 +50,8 @@ export const SessionEntry = Type.Object({
   expiresAt: Instant('When the session ends at the latest'),
   ip: Type.Union([Type.String(), Type.Null()], { description: 'The client address at the login' }),
   userAgent: Type.Union([Type.String(), Type.Null()]),
+  label: Type.Union([Type.String(), Type.Null()], { description: 'The name of a token that the application has issued' }),
+  scopes: Type.Union([Type.Array(Type.String()), Type.Null()], { description: 'null: the token may do everything that its user may' }),
   current: Type.Boolean({ description: 'Whether the request was made with this session' })
 })
 

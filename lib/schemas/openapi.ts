@@ -16,23 +16,38 @@ export function openapi (): OpenApiParts {
   }
 }
 
+interface Tagged { tags?: { name: string }[] }
+
 interface TransformInput {
   schema: object
   url: string
-  openapiObject?: { tags?: { name: string }[], components: { securitySchemes?: object } }
+  /** The document in OpenAPI 3 mode. */
+  openapiObject?: Tagged & { components: { securitySchemes?: object } }
+  /** The document in Swagger 2.0 mode. */
+  swaggerObject?: Tagged & { securityDefinitions?: object }
 }
+
+// Swagger 2.0 has no scheme for bearer tokens.
+const SWAGGER_2_SCHEMES = { bearerToken: { type: 'apiKey', in: 'header', name: 'Authorization', description: '`Bearer` and the token from the login' } }
 
 /**
  * A route's `swaggerTransform`. It adds these parts to the host's document, because a document without the security scheme would be
  * invalid. The host's own parts of the same name are kept.
  */
-export function publishParts ({ schema, url, openapiObject }: TransformInput): { schema: object, url: string } {
+export function publishParts ({ schema, url, openapiObject, swaggerObject }: TransformInput): { schema: object, url: string } {
+  const { tags, components } = openapi()
   if (openapiObject !== undefined) {
-    const { tags, components } = openapi()
-    const names = new Set(openapiObject.tags?.map(({ name }) => name))
-    openapiObject.tags = [...openapiObject.tags ?? [], ...tags.filter(({ name }) => !names.has(name))]
-    const document = openapiObject.components
-    document.securitySchemes = { ...components.securitySchemes, ...document.securitySchemes }
+    addTags(openapiObject, tags)
+    openapiObject.components.securitySchemes = { ...components.securitySchemes, ...openapiObject.components.securitySchemes }
+  }
+  if (swaggerObject !== undefined) {
+    addTags(swaggerObject, tags)
+    swaggerObject.securityDefinitions = { ...SWAGGER_2_SCHEMES, ...swaggerObject.securityDefinitions }
   }
   return { schema, url }
+}
+
+function addTags (document: Tagged, tags: { name: string }[]): void {
+  const names = new Set(document.tags?.map(({ name }) => name))
+  document.tags = [...document.tags ?? [], ...tags.filter(({ name }) => !names.has(name))]
 }

@@ -16,8 +16,8 @@ const hasher = {
 }
 const app = Fastify()
 await app.register(authPlugin, { hasher, now: () => Date.now() + clockMs, ...options, ...(testCaptcha === undefined ? {} : { captcha: recaptcha(testCaptcha) }) })
-app.get('/protected', { onRequest: app.authenticate }, async ({ user }) => user)
-app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, async ({ user }) => user)
+app.get('/protected', { onRequest: app.authenticate.with({ scopes: 'any' }) }, async ({ user }) => user)
+app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true, scopes: 'any' }) }, async ({ user }) => user)
 app.get('/orders', { onRequest: app.authenticate.with({ scopes: ['orders'] }) }, async ({ user }) => user)
 // What only the host may do, open to the test.
 app.get('/test/health', async () => await app.tokenAuth.health())

@@ -161,7 +161,7 @@ for (const [name, on] of [['Redis', app], ['the in-process cache', inProcess]] a
       const list = (await call('GET', '/auth/sessions', { token })).json().sessions
       t.equal(list.length, 2)
       t.equal(list.filter(({ current }: { current: boolean }) => current).length, 1)
-      t.same(Object.keys(list[0]).sort(), ['createdAt', 'current', 'expiresAt', 'id', 'ip', 'lastUsedAt', 'userAgent'])
+      t.same(Object.keys(list[0]).sort(), ['createdAt', 'current', 'expiresAt', 'id', 'ip', 'label', 'lastUsedAt', 'scopes', 'userAgent'])
       const { id } = list.find(({ current }: { current: boolean }) => !current)
       t.equal((await call('DELETE', `/auth/sessions/${id}`, { token: others.tokens[0] })).statusCode, 404, 'not another user\'s')
       t.equal((await call('DELETE', `/auth/sessions/${id}`, { token })).statusCode, 204)

@@ -1,0 +1,148 @@
+import rateLimit from '@fastify/rate-limit'
+import swagger from '@fastify/swagger'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { authPlugin } from '../../lib/index.js'
+import type { AuthPluginOptions } from '../../lib/index.js'
+import { createUser, PASSWORD, testOptions } from '../helpers/app.js'
+import { createDatabase } from '../helpers/services.js'
+
+const database = await createDatabase()
+t.teardown(database.drop)
+
+type Prepare = (app: FastifyInstance) => unknown
+
+/** A host with a route of its own that throws what ours throw. */
+async function start (t: Test, before: Prepare, { after = () => {}, options = {} }: { after?: Prepare, options?: Partial<AuthPluginOptions> } = {}): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await before(app)
+  await app.register(authPlugin, testOptions(database.url, options))
+  await after(app)
+  app.get('/own', { onRequest: app.authenticate }, async () => '')
+  await app.ready()
+  return app
+}
+
+const login = async (app: FastifyInstance, payload: object) => await app.inject({ method: 'POST', url: '/auth/login', payload })
+
+type Failure = Error & { code?: string, statusCode?: number }
+const statusOf = ({ statusCode = 500 }: Failure) => statusCode
+const FORMATS: Record<string, (error: Failure, request: FastifyRequest, reply: FastifyReply) => unknown> = {
+  nested: (error, request, reply) => reply.code(statusOf(error)).send({ error: { code: error.code, message: error.message }, requestId: request.id }),
+  'problem details': (error, _request, reply) => reply.code(statusOf(error)).type('application/problem+json').send({ type: 'about:blank', title: error.message, status: statusOf(error) }),
+  'a list': (error, _request, reply) => reply.code(statusOf(error)).send({ errors: [error.message] }),
+  success: async (error, _request, reply) => { await reply.code(statusOf(error)).send({ success: false, message: error.message }) },
+  text: (error, _request, reply) => reply.code(statusOf(error)).type('text/plain').send(error.message)
+}
+
+t.test('the routes answer errors in the format of the host, whenever it sets its error handler', async (t) => {
+  for (const [name, handler] of Object.entries(FORMATS)) {
+    const set: Prepare = (app) => { app.setErrorHandler(handler) }
+    for (const app of [await start(t, set), await start(t, () => {}, { after: set })]) {
+      const own = await app.inject('/own')
+      const mine = await app.inject('/auth/me')
+      const withoutId = (body: string) => body.replace(/req-\w+/, '')
+      t.equal(mine.statusCode, 401, name)
+      t.equal(withoutId(mine.body), withoutId(own.body), name)
+      t.equal(mine.headers['content-type'], own.headers['content-type'], name)
+      t.match(mine.headers['www-authenticate'], /^Bearer/)
+      const refused = await login(app, { username: 'nobody', password: 'wrong' })
+      t.equal(refused.statusCode, 401, name)
+      t.match(refused.body, 'Wrong username or password')
+      t.equal((await login(app, { username: 'nobody' })).statusCode, 400, name)
+      t.equal((await app.inject({ method: 'DELETE', url: '/auth/sessions/x' })).statusCode, 401, name)
+    }
+  }
+})
+
+t.test('errors of the host\'s hooks and of other plugins pass', async (t) => {
+  const failing = (error: object): Prepare => (app) => { app.addHook('onRequest', async () => { throw Object.assign(new Error('maintenance'), error) }) }
+  const sending = (status: number): Prepare => (app) => { app.addHook('onRequest', async (_request, reply) => await reply.code(status).send({ message: 'not now' })) }
+  for (const [before, status, body] of [
+    [failing({ statusCode: 503 }), 503, 'maintenance'], [failing({ statusCode: 403 }), 403, 'maintenance'], [failing({}), 500, 'maintenance'],
+    [sending(403), 403, 'not now'], [sending(429), 429, 'not now'], [sending(418), 418, 'not now']
+  ] as const) {
+    const app = await start(t, before)
+    for (const reply of [await login(app, { username: 'a', password: 'b' }), await app.inject('/auth/me')]) {
+      t.equal(reply.statusCode, status)
+      t.equal(reply.json().message, body)
+    }
+  }
+})
+
+t.test('a global @fastify/rate-limit answers 429 on the routes', async (t) => {
+  const app = await start(t, async (app) => await app.register(rateLimit, { max: 2 }))
+  const statuses = []
+  for (let times = 0; times < 4; times++) statuses.push((await login(app, { username: 'nobody', password: 'wrong' })).statusCode)
+  t.same(statuses, [401, 401, 429, 429])
+})
+
+t.test('an envelope of the host is around the replies', async (t) => {
+  const app = await start(t, (app) => { app.addHook('preSerialization', async (_request, _reply, payload) => ({ data: payload })) })
+  const { username } = await createUser(app)
+  const reply = await login(app, { username, password: PASSWORD })
+  t.equal(reply.statusCode, 200)
+  t.match(reply.json(), { data: { token: /^fta_/, user: { username } } })
+})
+
+// By names that TypeScript does not follow: their types need settings of their own.
+const [zod, fastifyZod] = await Promise.all(['zod', 'fastify-type-provider-zod'].map(async (name) => await import(name)))
+const fastifyZodOpenApi = await import('fastify-zod-openapi' as string)
+
+t.test('hosts with Zod compilers', async (t) => {
+  const providers: Record<string, any> = { 'fastify-type-provider-zod': fastifyZod, 'fastify-zod-openapi': fastifyZodOpenApi }
+  for (const [name, provider] of Object.entries(providers)) {
+    const app = await start(t, async (app) => {
+      app.setValidatorCompiler(provider.validatorCompiler)
+      app.setSerializerCompiler(provider.serializerCompiler)
+      if (provider.fastifyZodOpenApiPlugin !== undefined) await app.register(provider.fastifyZodOpenApiPlugin)
+      const { fastifyZodOpenApiTransform, fastifyZodOpenApiTransformObject, jsonSchemaTransform } = provider
+      await app.register(swagger, {
+        openapi: { info: { title: 'host', version: '1' } },
+        transform: jsonSchemaTransform ?? fastifyZodOpenApiTransform,
+        ...(fastifyZodOpenApiTransformObject === undefined ? {} : { transformObject: fastifyZodOpenApiTransformObject })
+      })
+    }, {
+      after: (app) => { app.post('/zod', { schema: { body: zod.z.object({ n: zod.z.number() }) } }, async (request) => request.body) }
+    })
+    const { username } = await createUser(app)
+    t.equal((await login(app, { username, password: PASSWORD })).statusCode, 200, name)
+    t.equal((await login(app, { username })).statusCode, 400, name)
+    t.equal((await login(app, { username, password: 'wrong' })).statusCode, 401, name)
+    t.equal((await app.inject({ method: 'POST', url: '/zod', payload: { n: 'x' } })).statusCode, 400, name)
+    t.match(app.swagger(), { paths: { '/auth/login': { post: {} }, '/zod': { post: {} } } }, name)
+  }
+})
+
+t.test('@fastify/swagger in Swagger 2.0 mode describes the routes', async (t) => {
+  const app = await start(t, async (app) => await app.register(swagger, { swagger: { info: { title: 'host', version: '1' }, securityDefinitions: { own: { type: 'basic' } } } }))
+  t.match(app.swagger(), {
+    swagger: '2.0',
+    securityDefinitions: { own: { type: 'basic' }, bearerToken: { type: 'apiKey', in: 'header', name: 'Authorization' } },
+    tags: [{ name: 'auth' }],
+    paths: { '/auth/me': { get: { security: [{ bearerToken: [] }] } }, '/auth/login': { post: { operationId: 'login' } } }
+  })
+})
+
+t.test('a body of no bytes is no body, whatever its type', async (t) => {
+  const app = await start(t, () => {})
+  const { id } = await createUser(app)
+  const types = ['application/json', 'application/x-www-form-urlencoded', 'text/plain', 'multipart/form-data; boundary=x', 'application/octet-stream']
+  for (const [url, method] of [['/auth/logout', 'POST'], ['/auth/logout-all', 'POST'], ['/auth/sessions/', 'DELETE']] as const) {
+    for (const type of [...types, null]) {
+      const { token, sessionId } = await app.tokenAuth.issueToken(id)
+      const headers = { authorization: `Bearer ${token}`, ...(type === null ? { 'transfer-encoding': 'chunked' } : { 'content-type': type }) }
+      const reply = await app.inject({ method, url: method === 'DELETE' ? url + sessionId : url, headers, payload: '' })
+      t.equal(reply.statusCode, 204, `${url} ${type}`)
+      t.equal((await app.inject({ url: '/own', headers: { authorization: `Bearer ${token}` } })).statusCode, 401)
+    }
+  }
+  const { token } = await app.tokenAuth.issueToken(id)
+  for (const type of types.slice(1)) {
+    const reply = await app.inject({ method: 'POST', url: '/auth/logout', headers: { authorization: `Bearer ${token}`, 'content-type': type }, payload: 'a=b' })
+    t.match(reply.json(), { statusCode: 415, code: /^FST_ERR_CTP_/ }, type)
+  }
+})
