@@ -52,7 +52,7 @@ export const REVOCATION_PENDING = define('FST_TOKEN_AUTH_REVOCATION_PENDING', 'T
 export const PASSWORD_CHANGE_PENDING = define('FST_TOKEN_AUTH_PASSWORD_CHANGE_PENDING', 'The password was changed, but not every server has confirmed that earlier sessions have ended: log in with the new password', 503)
 
 export const USER_NOT_FOUND = define('FST_TOKEN_AUTH_USER_NOT_FOUND', 'No such user', 404)
-export const INVALID_USERNAME = define('FST_TOKEN_AUTH_INVALID_USERNAME', 'A username must have 1 to 254 characters, and no NUL, lone surrogate or U+FFFD', 400)
+export const INVALID_USERNAME = define('FST_TOKEN_AUTH_INVALID_USERNAME', 'A username must have 1 to 254 characters, not only spaces, and no NUL, lone surrogate or U+FFFD', 400)
 export const USERNAME_TAKEN = define('FST_TOKEN_AUTH_USERNAME_TAKEN', 'The username is taken', 409)
 export const UNSUPPORTED = define<[string]>('FST_TOKEN_AUTH_UNSUPPORTED', '%s', 500)
 

@@ -14,8 +14,8 @@ export interface UserService extends Pick<TokenAuth, 'createUser' | 'setActive' 
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
 
-/** Usernames that a login accepts: 1 to 254 code points, none of which a database rejects or a decoder replaces. */
-const USERNAME = /^[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
+/** Usernames that a login accepts: 1 to 254 code points, not only spaces, none of which a database rejects or a decoder replaces. */
+const USERNAME = /^(?=\s*\S)[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
 export interface UserServiceSettings {
   users: Pick<UserStore, 'create'>

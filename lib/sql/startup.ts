@@ -9,7 +9,7 @@ import { checkColumns } from './check-columns.js'
 import { asStartError, codeOf } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
-import { checkEncoding, checkLimits, checkTables } from './startup-checks.js'
+import { checkEncoding, checkForeignKey, checkLimits, checkTables } from './startup-checks.js'
 import type { Tables } from './tables.js'
 
 export interface StartupSettings {
@@ -76,6 +76,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
   }
   await inTime(checkTables(db, tables))
   await inTime(checkColumns(db, tables))
+  await inTime(checkForeignKey(db, tables))
   await inTime(checkEncoding(db, logger))
   // Any other failure is no reason not to start: the first use reads the key.
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })

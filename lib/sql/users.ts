@@ -6,11 +6,12 @@ import type { CallOptions, Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
-  // Two rows for one name are ambiguous: refused like an unknown name.
+  // Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
+  // of the active one with its name.
   async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
-    const { rows } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
-      from ${tables.usersView} u where ${condition} limit 2`.execute(db).catch(noRows), options)
-    return rows.length === 1 ? rows[0]! : null
+    const { rows: [first, second] } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
+      from ${tables.usersView} u where ${condition} order by (is_active is true) desc limit 2`.execute(db).catch(noRows), options)
+    return first === undefined || (second !== undefined && Boolean(first.active) === Boolean(second.active)) ? null : first
   }
 
   return {

@@ -72,7 +72,7 @@ t.test('createUser stores a hash, and refuses taken names and bad passwords', as
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'short' }), { code: 'FST_TOKEN_AUTH_PASSWORD_TOO_SHORT' })
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'x'.repeat(1025) }), { code: 'FST_TOKEN_AUTH_PASSWORD_TOO_LONG' })
   await t.rejects(tokenAuth.createUser({ username: 'Bob', password: 'a NUL \0 in it' }), { code: 'FST_TOKEN_AUTH_PASSWORD_MALFORMED' })
-  for (const username of ['', 'Bob\0', '\ud800', 'x'.repeat(255)]) await t.rejects(tokenAuth.createUser({ username, password: PASSWORD }), { code: 'FST_TOKEN_AUTH_INVALID_USERNAME', statusCode: 400 })
+  for (const username of ['', '  ', '\t', 'Bob\0', '\ud800', 'x'.repeat(255)]) await t.rejects(tokenAuth.createUser({ username, password: PASSWORD }), { code: 'FST_TOKEN_AUTH_INVALID_USERNAME', statusCode: 400 })
   const inactive = await tokenAuth.createUser({ username: 'Carl', password: PASSWORD, fields: { active: false } })
   await t.rejects(login(app, inactive.username), /401/)
   await tokenAuth.setActive(inactive.id, true)

@@ -1,15 +1,16 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
+import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { Kysely, PostgresDialect } from 'kysely'
 import t from 'tap'
 import type { Test } from 'tap'
-import { PreparedClient } from '../../lib/index.js'
+import { authPlugin, PreparedClient } from '../../lib/index.js'
 import { OPTIONS } from '../../lib/options/table.js'
 import { createTokenFormat, digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
-import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { createDatabase, freshDatabase, query, redisUrl, uniqueNamespace } from '../helpers/services.js'
 import { createTcpProxy } from '../helpers/tcp-proxy.js'
 import { freePort } from '../helpers/ports.js'
 import { countingPool, openPool } from '../helpers/pools.js'
@@ -156,6 +157,21 @@ t.test('the database at start', async (t) => {
     const empty = await createDatabase()
     t.teardown(empty.drop)
     t.match(await refusal(t, testOptions(empty.url, { start: 'degraded', autoMigrate: false })), { code: 'FST_TOKEN_AUTH_MISSING_TABLES' })
+  })
+
+  t.test('a tokens table that belongs to another users table stops the start', async (t) => {
+    const url = await freshDatabase(t)
+    const staff = Fastify()
+    t.teardown(() => staff.close())
+    await staff.register(authPlugin, testOptions(url))
+    await query('create table customers (like users including all); create view active_users as select * from users', url)
+    t.match(await refusal(t, testOptions(url, { users: { table: 'customers', idType: 'uuid' } })), {
+      code: 'FST_TOKEN_AUTH_MISSING_TABLES',
+      message: /^The tokens table "auth_tokens" belongs to the users table users, but users\.table is "customers": .*token\.table/
+    })
+    const view = Fastify()
+    t.teardown(() => view.close())
+    await view.register(authPlugin, testOptions(url, { users: { table: 'active_users' } }))
   })
 
   t.test('missing tables stop the start, and the message tells the command', async (t) => {

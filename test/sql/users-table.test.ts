@@ -313,6 +313,21 @@ t.test('users of the host\'s own table', async (t) => {
     t.equal((await caller(app)('POST', '/auth/login', { body: { username: 'ada', password: PASSWORD } })).statusCode, 401)
   })
 
+  t.test('a deleted namesake that is kept as inactive does not keep the active user out', async (t) => {
+    const { app, sql } = await createBench(t, SHAPES[0] as Shape)
+    await sql.query('alter table django.auth_user drop constraint auth_user_username_key; create unique index on django.auth_user (username) where is_active')
+    const answer = async (password = PASSWORD) => await caller(app)('POST', '/auth/login', { body: { username: 'ada', password } })
+    const [first] = (await sql.query('select id from django.auth_user where username = $1', ['ada'])).rows
+    await app.tokenAuth.setActive(first.id, false)
+    const second = await app.tokenAuth.createUser({ username: 'ada', password: 'another long password' })
+    const reply = await answer('another long password')
+    t.equal(reply.statusCode, 200)
+    t.equal(reply.json().user.id, second.id)
+    t.equal((await answer()).statusCode, 401, 'the password of the deleted account')
+    await app.tokenAuth.setActive(second.id, false)
+    t.equal((await answer('another long password')).statusCode, 401, 'two inactive ones')
+  })
+
   t.test('createUser writes the host\'s own columns, and tells a name that is taken', async (t) => {
     const { app } = await createBench(t, SHAPES[0] as Shape)
     const user = await app.tokenAuth.createUser({ username: 'bob', password: PASSWORD, fields: { email: 'bob@example.com' } })
