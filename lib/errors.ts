@@ -60,6 +60,7 @@ export const INVALID_OPTION = define<[string]>('FST_TOKEN_AUTH_INVALID_OPTION', 
 export const DECORATOR_TAKEN = define<[string]>('FST_TOKEN_AUTH_DECORATOR_TAKEN', 'The decorator "%s" exists already: fastify-token-auth is registered twice, or another plugin such as @fastify/jwt has added it. Rename it with the option "decorators"', 500)
 export const NOT_REGISTERED = define<[string]>('FST_TOKEN_AUTH_NOT_REGISTERED', '%s', 500)
 export const DATABASE_UNREACHABLE = define<[string]>('FST_TOKEN_AUTH_DATABASE_UNREACHABLE', 'The database cannot be reached (%s). To start without it, set start: \'degraded\'', 500)
+export const DATABASE_REFUSED = define<[string]>('FST_TOKEN_AUTH_DATABASE_REFUSED', 'The database refuses the connection: %s. Check the option "database"', 500)
 export const STANDBY_DATABASE = define('FST_TOKEN_AUTH_STANDBY_DATABASE', 'The database is a standby, which may not have received recent logouts: use the address of the primary', 500)
 export const MISSING_TABLES = define<[string]>('FST_TOKEN_AUTH_MISSING_TABLES', '%s', 500)
 export const COMMAND_FAILED = define<[string]>('FST_TOKEN_AUTH_COMMAND_FAILED', '%s', 500)

@@ -58,8 +58,8 @@ async function openServer (url: string, env: Environment): Promise<CliDatabase> 
   const { db, close } = openDatabase({ connectionString: url }, SILENT)
   const label = labelOf(url, env)
   try {
-    const { sql } = await import('kysely')
-    await sql`select 1`.execute(db)
+    const { reach } = await import('../sql/reach.js')
+    await reach(db)
   } catch (error) {
     await close()
     throw new COMMAND_FAILED(`${label} cannot be used: ${reasonOf(error)}`)

@@ -8,6 +8,7 @@ import { INVALID_OPTION } from '../errors.js'
 import { isKysely, isPool } from '../options/handles.js'
 import { redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
+import { withoutRefusedLimits } from './startup-parameters.js'
 import { trackClients } from './tracked-clients.js'
 import { POOL_LISTENERS } from './unusable-clients.js'
 
@@ -36,7 +37,10 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
   if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, close: async () => {} }
   if (isPool(option)) return { ...overPool(option), close: async () => {} }
   refuseQueryTimeout(option)
-  const clients = trackClients(option.Client as typeof pg.Client | undefined ?? PreparedClient)
+  const Client = withoutRefusedLimits(option.Client as typeof pg.Client | undefined ?? PreparedClient, () => {
+    logger.info({}, 'the database refuses time limits as start-up parameters, as connection poolers do: connecting without them; see docs/production.md#pgbouncer')
+  })
+  const clients = trackClients(Client)
   const pool = new pg.Pool({ ...SAFE_POOL, ...option, Client: clients.Client })
   pool.on('error', (error) => logger.warn({ err: redactValues(error) }, 'an idle database connection broke'))
   const opened = overPool(pool)

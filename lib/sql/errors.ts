@@ -1,4 +1,4 @@
-import { DATABASE_UNREACHABLE, INVALID_INPUT, STANDBY_DATABASE, UNAVAILABLE } from '../errors.js'
+import { DATABASE_REFUSED, DATABASE_UNREACHABLE, INVALID_INPUT, STANDBY_DATABASE, UNAVAILABLE } from '../errors.js'
 
 /** Serialization failure and deadlock: the transaction had no effect and can be retried. */
 const RETRYABLE = new Set(['40001', '40P01'])
@@ -10,7 +10,10 @@ const BAD_INPUT = new Set(['22', '23', '44'])
 export const STANDBY = 'STANDBY'
 const UNIQUE_VIOLATION = '23505'
 /** Classes whose messages are about the server and the schema, and never contain values. */
-const SAFE_CLASSES = new Set(['08', '25', '40', '42', '53', '55', '57', '58'])
+const SAFE_CLASSES = new Set(['08', '25', '28', '3D', '40', '42', '53', '55', '57', '58'])
+/** Classes of a connection that is refused: an unknown role, a wrong password, no such database. Waiting does not help. */
+const REFUSED_CLASSES = new Set(['28', '3D'])
+const PROTOCOL_VIOLATION = '08P01'
 
 interface Failure { code?: unknown, message?: unknown, constraint?: unknown, table?: unknown, column?: unknown, statusCode?: unknown }
 
@@ -83,5 +86,20 @@ function isOwn (error: unknown): error is Error {
 export function asStartError (error: unknown): Error {
   if (isOwn(error)) return error
   if (codeOf(error) === STANDBY) return new STANDBY_DATABASE()
-  return isUnreachable(error) ? new DATABASE_UNREACHABLE(codeOf(error) || redactValues(error).message) : redactValues(error)
+  const redacted = redactValues(error)
+  if (isRefused(error)) return new DATABASE_REFUSED(redacted.message)
+  return isUnreachable(error) ? new DATABASE_UNREACHABLE(reasonOf(error, redacted)) : redacted
+}
+
+// Without a code it is an error of pg itself, such as of a server without TLS.
+function isRefused (error: unknown): boolean {
+  const code = codeOf(error)
+  return REFUSED_CLASSES.has(code.slice(0, 2)) || code === PROTOCOL_VIOLATION || (code === '' && !isUnreachable(error))
+}
+
+// If a host name has several addresses, the error of a connection has only a code.
+function reasonOf (error: unknown, { message }: Error): string {
+  const code = codeOf(error)
+  if ((error as Failure | null)?.message === '') return code
+  return code === '' || message.includes(code) ? message : `${code}: ${message}`
 }

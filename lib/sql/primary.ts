@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import { STANDBY_DATABASE } from '../errors.js'
 import { asStartError } from './errors.js'
+import { reach } from './reach.js'
 
 /** Whether the database is the primary, which commits, or a standby, which may not have a revocation yet. */
 export interface Primary {
@@ -29,6 +30,6 @@ export function createPrimary (db: Kysely<any>): Primary {
 
 /** @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE` */
 export async function assertPrimary (db: Kysely<any>): Promise<void> {
-  const { rows: [row] } = await sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`.execute(db).catch((error) => { throw asStartError(error) })
+  const [row] = await reach(db, sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`).catch((error) => { throw asStartError(error) })
   if (row!.isStandby) throw new STANDBY_DATABASE()
 }

@@ -70,7 +70,7 @@ export async function checkLimits (db: Kysely<any>, logger: Logger): Promise<voi
   const settings = await readSettings(db).catch(() => [])
   const weak = settings.filter(isWeak).map(({ name, setting }) => `${name} is ${setting === '0' ? 'off' : `${setting} ms`}`)
   const is = (name: string, value: string) => settings.some((one) => one.name === name && one.setting === value)
-  if (weak.length > 0) logger.warn({}, `the connections to the database lack server-side time limits: ${weak.join(', ')}; see docs/options.md#database`)
+  if (weak.length > 0) logger.warn({}, `the connections to the database lack server-side time limits: ${weak.join(', ')}; set them for the role, as in "alter role app set statement_timeout = '5s'"; see docs/production.md#pgbouncer`)
   if (is('synchronous_commit', 'off')) logger.warn({}, 'synchronous_commit is off: after a crash of the database a revoked token may be live again; see docs/options.md#database')
   if (is('transaction_read_only', 'on')) logger.warn({}, 'the connections to the database are read-only: logins and revocations are answered 503; see docs/options.md#database')
 }

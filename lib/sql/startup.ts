@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { ServerKey } from '../crypto/seal.js'
-import { DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
+import { DATABASE_REFUSED, DATABASE_UNREACHABLE, MISSING_TABLES, STANDBY_DATABASE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
@@ -51,7 +51,7 @@ function inTime<Result> (work: Promise<Result>): Promise<Result> {
 }
 
 function mayRecover (error: unknown): boolean {
-  return error instanceof DATABASE_UNREACHABLE || error instanceof STANDBY_DATABASE
+  return [DATABASE_UNREACHABLE, DATABASE_REFUSED, STANDBY_DATABASE].some((Recoverable) => error instanceof Recoverable)
 }
 
 // A preparation that is merely slow may still succeed; after a failure another one begins.

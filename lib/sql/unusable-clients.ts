@@ -23,6 +23,11 @@ export function isGivenUp (error: unknown): boolean {
   return typeof error === 'object' && error !== null && givenUp.has(error)
 }
 
+/** Marks an error of a connection that had no effect, so that the statement is tried on another one. */
+export function giveUp (error: object): void {
+  givenUp.add(error)
+}
+
 /**
  * Ends a client whose session has become read-only, as after a failover: a pool drops clients that have ended. `pool` identifies
  * clients of the same pool.
@@ -36,7 +41,7 @@ export function watchClient (client: Client, { pool, rests }: { pool: object, re
   connection.on('errorMessage', (error: object) => {
     if (codeOf(error) !== READ_ONLY || !mayBetterBeFound(state, pool)) return
     state.isLeaving = true
-    givenUp.add(error)
+    giveUp(error)
   })
   connection.on('readyForQuery', ({ status }: { status: string }) => {
     state.status = status

@@ -60,14 +60,19 @@ function through (port: number): string {
 t.test('the database at start', async (t) => {
   t.test('one that cannot be reached stops the start, with the reason', async (t) => {
     const port = await freePort()
-    const expected = { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: "The database cannot be reached (ECONNREFUSED). To start without it, set start: 'degraded'" }
+    const expected = { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: `The database cannot be reached (connect ECONNREFUSED 127.0.0.1:${port}). To start without it, set start: 'degraded'` }
     for (const autoMigrate of [true, false]) t.match(await refusal(t, testOptions(through(port), { autoMigrate })), expected)
   })
 
   t.test('one that does not exist, or refuses the password, stops the start', async (t) => {
     const missing = await createDatabase()
     await missing.drop()
-    t.match(await refusal(t, testOptions(missing.url)), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: /\(3D000\)/ })
+    t.match(await refusal(t, testOptions(missing.url)), { code: 'FST_TOKEN_AUTH_DATABASE_REFUSED', message: /^The database refuses the connection: database "\w+" does not exist\. Check the option "database"$/ })
+    const stranger = new URL(missing.url)
+    stranger.username = 'nobody_of_this_name'
+    stranger.pathname = '/postgres'
+    t.match(await refusal(t, testOptions(stranger.href)), { code: 'FST_TOKEN_AUTH_DATABASE_REFUSED', message: /role "nobody_of_this_name" does not exist/ })
+    t.match(await refusal(t, testOptions(`${database.url}?sslmode=require`)), { code: 'FST_TOKEN_AUTH_DATABASE_REFUSED', message: /The server does not support SSL connections/ })
     const error = await refusal(t, testOptions('postgres://me:my secret@db:x/app', { autoMigrate: false }))
     t.match(error, { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
     t.notMatch(error.message, 'secret')
