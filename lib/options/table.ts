@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { AuthHooks } from '../../types/events.js'
-import type { DatabaseOption, Now, RandomBytes, RedisOption, UsersOptions } from '../../types/options.js'
+import type { Now, RandomBytes, UsersOptions } from '../../types/options.js'
 import type { CaptchaOption } from '../../types/captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '../../types/passwords.js'
-import { boolean, callable, duration, entry, handle, hasMethods, integer, isPlainObject, list, nullable, oneOf, text, withMethods } from './rules.js'
+import { boolean, callable, duration, entry, handle, hasMethods, integer, list, nullable, oneOf, text, withMethods } from './rules.js'
 import type { Rule } from './rules.js'
-import { isClient, isKysely, isPool } from './handles.js'
+import { databaseHandle, redisHandle } from './handles.js'
 
 const SECOND = 1000
 
@@ -15,8 +15,8 @@ const decorator = text('a JavaScript name such as "authenticateToken"', /^[A-Za-
 
 /** Every option with its default and its rule. */
 export const OPTIONS = {
-  database: entry(undefined, handle<DatabaseOption>('a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }', isKysely, isPool, isPlainObject)),
-  redis: entry(null, nullable(handle<RedisOption>('an ioredis client, its options such as { url }, or true for fastify.redis', (value) => value === true, isClient, isPlainObject))),
+  database: entry(undefined, databaseHandle),
+  redis: entry(null, nullable(redisHandle)),
   prefix: entry('/auth', text('a path such as "/auth", without a slash at its end', /^(\/[\w.~-]+)*$/)),
   realm: entry('api', text('1 to 60 printable ASCII characters without quotes and backslashes', /^[ !#-[\]-~]{1,60}$/)),
   schemes: entry(['Bearer', 'Token'], list(oneOf('Bearer', 'Token'), { min: 1 })),

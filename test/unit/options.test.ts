@@ -1,4 +1,9 @@
 import Fastify from 'fastify'
+import fastifyPostgres from '@fastify/postgres'
+import { Kysely, MysqlDialect, PostgresDialect, SqliteDialect } from 'kysely'
+import pg from 'pg'
+import postgres from 'postgres'
+import { createClient } from 'redis'
 import t from 'tap'
 import { argon2id, authPlugin, bcrypt } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
@@ -243,4 +248,33 @@ t.test('a Redis URL whose database is no number is refused', async (t) => {
   const host = Fastify()
   t.teardown(() => host.close())
   await t.rejects(async () => await host.register(authPlugin, testOptions(database.url, { redis: { url: 'redis://127.0.0.1:6379/abc' } })), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /number of a database/ })
+})
+
+t.test('handles of other libraries are refused by name', async (t) => {
+  const at = 'postgres://nobody@127.0.0.1:1/nothing'
+  const pool = openPool(t, { connectionString: at })
+  const host = Fastify()
+  t.teardown(() => host.close())
+  await host.register(fastifyPostgres, { connectionString: database.url })
+  const DATABASES: [unknown, string][] = [
+    [new Kysely({ dialect: new MysqlDialect({ pool: {} as never }) }), 'a Kysely on another database'],
+    [new Kysely({ dialect: new SqliteDialect({ database: {} as never }) }), 'a Kysely on another database'],
+    [{ select () {}, insert () {}, execute () {}, $client: pool }, 'a Drizzle database: pass its pg.Pool'],
+    [host.pg, 'the decorator of @fastify/postgres: pass its property pool'],
+    [new pg.Client({ connectionString: at }), 'a pg.Client: pass a pg.Pool'],
+    [postgres(at), 'a postgres.js client: pass { connectionString }'],
+    [{ $connect () {}, $transaction () {} }, 'a Prisma client: pass { connectionString }'],
+    [await import('pg'), 'an ES module: pass what it exports']
+  ]
+  for (const [handle, got] of DATABASES) {
+    t.match(await refusal(t, { database: handle }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `got ${got}` })
+  }
+  const REDISES: [unknown, string][] = [
+    [createClient({ url: 'redis://127.0.0.1:1' }), 'a client of the package redis: pass its { url }, or a client of ioredis'],
+    [await import('ioredis'), 'an ES module: pass what it exports']
+  ]
+  for (const [handle, got] of REDISES) {
+    t.match(await refusal(t, { database: { connectionString: at }, redis: handle }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `got ${got}` })
+  }
+  for (const kept of [pool, host.pg.pool, new Kysely({ dialect: new PostgresDialect({ pool }) }), { connectionString: at }]) t.equal(OPTIONS.database.rule(kept, 'database'), kept)
 })
