@@ -54,7 +54,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...eventOriginOf(request) })
   const readDigest = createReadDigest({ schemes: settings.schemes, isWellFormed: format.isWellFormed, onMalformed: (request) => onRefused('malformed', request, null) })
   const authenticate = createAuthenticate({ challenge, decorators, readDigest, lookup: cache.lookup, lookupFresh: cache.lookupFresh, noteUse: lastUsed.note, onRefused })
-  const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, namespace: settings.cache.namespace, challenge, logger, onLimited })
+  const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, challenge, logger, onLimited })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
   fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))

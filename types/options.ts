@@ -104,6 +104,8 @@ export interface RateLimitOptions {
   timeWindow?: Duration
   /** In place of `max`, in each process, while Redis does not count. */
   localMax?: number | null
+  /** Addresses and networks (`'10.0.0.0/8'`) that are not limited. */
+  allowList?: readonly string[]
 }
 
 export interface AccountLimitOptions {

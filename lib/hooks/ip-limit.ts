@@ -1,9 +1,10 @@
+import { isIPv4 } from 'node:net'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { RATE_LIMITED } from '../errors.js'
 import type { Logger } from '../ports.js'
-import { addressKey } from '../tools/client-address.js'
-import { onceAnOutage } from '../tools/quiet-log.js'
+import { addressKey, clientAddress, networkList } from '../tools/client-address.js'
+import { atMostEvery, onceAnOutage } from '../tools/quiet-log.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { setErrorHeaders } from './error-headers.js'
 
@@ -14,7 +15,10 @@ export interface IpLimitSettings {
   timeWindowMs: number
   /** The ioredis client that holds the common counts; `null`: counts of this process. Typed like the option of @fastify/rate-limit. */
   redis: any
-  namespace: string
+  /** Prefix of the keys in Redis: each registration of the plugin has one of its own. */
+  keyPrefix: string
+  /** Addresses and networks that are not limited. */
+  allowList: readonly string[]
   challenge: string
   logger: Logger
   onLimited: (request: FastifyRequest) => void
@@ -36,7 +40,7 @@ const LOCAL_ADDRESSES = 50_000
  * It is registered on an instance of our own: on the application's instance, a registration of the application
  * would replace the store or count a second time.
  */
-export async function createIpLimit ({ max, localMax, timeWindowMs, redis, namespace, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
+export async function createIpLimit ({ max, localMax, timeWindowMs, allowList, redis, keyPrefix, challenge, logger, onLimited }: IpLimitSettings): Promise<IpLimit> {
   const { default: Fastify } = await import('fastify')
   const scopes: FastifyInstance[] = []
 
@@ -48,7 +52,7 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
   }
 
   const local = await createCounter(redis === null ? max : localMax, { cache: LOCAL_ADDRESSES })
-  const shared = redis === null ? local : await createCounter(max, { redis, nameSpace: `${namespace}l:` })
+  const shared = redis === null ? local : await createCounter(max, { redis, nameSpace: keyPrefix })
 
   const outage = onceAnOutage((error: Error) => logger.warn({ reason: error.name }, 'Redis does not count logins: they are counted in this process'))
 
@@ -64,10 +68,26 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
     }
   }
 
+  const isAllowed = createAllowed(allowList)
+  const refused = atMostEvery(timeWindowMs, (request: FastifyRequest) => {
+    logger.warn({ ip: clientAddress(request.ip), max }, 'an address has more logins than rateLimit.max: they are refused; see docs/options.md#limits')
+  }, () => performance.now())
+  let hasWarned = false
+
+  // Without trust every client behind the proxy has the proxy's address, and they share one limit. A number of hops trusts nobody.
+  function warnOfProxy ({ headers, ips }: FastifyRequest): void {
+    if (hasWarned || headers['x-forwarded-for'] === undefined || (ips !== undefined && ips.length > 1)) return
+    hasWarned = true
+    logger.warn({}, 'a login came with X-Forwarded-For from an address that is not trusted: if it is your proxy, all its clients share one login limit; set trustProxy to its address, see docs/behind-a-proxy.md')
+  }
+
   return {
     async hook (request, reply) {
+      warnOfProxy(request)
+      if (isAllowed(request)) return
       const { isExceeded, ttlInSeconds } = await count(request)
       if (!isExceeded) return
+      refused(request)
       onLimited(request)
       const error = withRetryAfter(new RATE_LIMITED(), ttlInSeconds)
       setErrorHeaders(reply, error, challenge)
@@ -76,5 +96,14 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, redis, names
     async close () {
       await Promise.all(scopes.map((scope) => scope.close()))
     }
+  }
+}
+
+function createAllowed (allowList: readonly string[]): (request: FastifyRequest) => boolean {
+  if (allowList.length === 0) return () => false
+  const networks = networkList(allowList)
+  return ({ ip }) => {
+    const address = clientAddress(ip)
+    return address !== null && networks.check(address, isIPv4(address) ? 'ipv4' : 'ipv6')
   }
 }

@@ -134,7 +134,12 @@ function touchInterval (values: Values): number {
 
 function rateLimit (values: Values) {
   const max = values['rateLimit.max']
-  return { max, localMax: localMax(values, 'rateLimit'), timeWindowMs: values['rateLimit.timeWindow'] }
+  return { max, localMax: localMax(values, 'rateLimit'), timeWindowMs: values['rateLimit.timeWindow'], allowList: values['rateLimit.allowList'], keyPrefix: limitKeyPrefix(values) }
+}
+
+// Two registrations with tables of their own do not share the logins of an address.
+function limitKeyPrefix ({ 'cache.namespace': namespace, 'token.schema': schema, 'token.table': table }: Values): string {
+  return `${namespace}l:${schema === null ? '' : `${schema}.`}${table}:`
 }
 
 function accountLimit (values: Values) {

@@ -3,7 +3,8 @@ import type { AuthHooks } from '../../types/events.js'
 import type { Now, RandomBytes, UsersOptions } from '../../types/options.js'
 import type { CaptchaOption } from '../../types/captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '../../types/passwords.js'
-import { boolean, callable, duration, entry, handle, hasMethods, integer, list, nullable, oneOf, text, withMethods } from './rules.js'
+import { networkList } from '../tools/client-address.js'
+import { boolean, callable, duration, entry, handle, hasMethods, integer, list, nullable, oneOf, refuse, text, withMethods } from './rules.js'
 import type { Rule } from './rules.js'
 import { databaseHandle, redisHandle } from './handles.js'
 
@@ -12,6 +13,15 @@ const SECOND = 1000
 const identifier = text('a name of 1 to 63 characters', /^[^\0]{1,63}$/u)
 
 const decorator = text('a JavaScript name such as "authenticateToken"', /^[A-Za-z_$][\w$]{0,62}$/)
+
+const network: Rule<string> = (value, path) => {
+  try {
+    networkList([value as string])
+    return value as string
+  } catch {
+    return refuse(path, 'an address or a network such as "10.0.0.0/8"', value)
+  }
+}
 
 /** Every option with its default and its rule. */
 export const OPTIONS = {
@@ -55,9 +65,10 @@ export const OPTIONS = {
   'lookup.queue': entry(1000, integer({ min: 0, max: 1_000_000 })),
   'lookup.maxWait': entry('500ms', duration({ min: 1, max: 60 * SECOND })),
   'lookup.timeout': entry('3s', duration({ min: 10, max: 60 * SECOND })),
-  'rateLimit.max': entry(5, integer({ min: 1, max: 1_000_000 })),
+  'rateLimit.max': entry(20, integer({ min: 1, max: 1_000_000 })),
   'rateLimit.localMax': entry(null, nullable(integer({ min: 1, max: 1_000_000 }))),
   'rateLimit.timeWindow': entry('1 minute', duration({ min: 1 * SECOND, max: 86_400 * SECOND })),
+  'rateLimit.allowList': entry([], list(network, { min: 0 })),
   'accountLimit.max': entry(5, integer({ min: 1, max: 100 })),
   'accountLimit.localMax': entry(null, nullable(integer({ min: 1, max: 100 }))),
   'accountLimit.delay': entry('1s', duration({ min: 100, max: 3600 * SECOND })),

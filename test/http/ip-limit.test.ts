@@ -10,7 +10,8 @@ import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../
 import { startServer } from '../helpers/processes.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { freePort } from '../helpers/ports.js'
-import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { createDatabase, query, redisUrl, uniqueNamespace } from '../helpers/services.js'
+import { logTo } from '../helpers/start.js'
 import { countingPool } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
 
@@ -86,7 +87,7 @@ t.test('behind a trusted proxy the client that it names counts', async (t) => {
 
 t.test('clients that a trusted proxy names by no address share one count', async (t) => {
   const app = await createApp(t, limited(), { server: { trustProxy: true } })
-  const names = ['a', 'x'.repeat(10_000), '1.2.3.4:80', '[::1]', '1.2.3.4.5', '2001:db8::g']
+  const names = ['a', 'x'.repeat(10_000), '1.2.3.4:http', '[::1', '1.2.3.4.5', '2001:db8::g']
   t.same(await attempts(app, 6, (i) => ({ headers: { 'x-forwarded-for': names[i]! } })), [401, 401, 401, 429, 429, 429])
 })
 
@@ -114,8 +115,13 @@ t.test('an address has one spelling in what is kept, and one key', async (t) => 
     '::ffff:c000:201': '192.0.2.1',
     '2001:DB8::192.0.2.1': '2001:db8::c000:201',
     'fe80::1%eth0': 'fe80::1',
-    '192.0.2.1:80': null,
-    '[::1]': null,
+    '192.0.2.1:80': '192.0.2.1',
+    '[::1]': '::1',
+    '[2001:db8::1]:443': '2001:db8::1',
+    '192.0.2.1:': null,
+    '192.0.2.1:80:80': null,
+    '[192.0.2.1': null,
+    '999.0.2.1:80': null,
     a: null,
     '': null
   }
@@ -243,4 +249,43 @@ t.test('a client without an address, on a Unix socket, is served and limited', a
   t.same([await attempt(), await attempt(), await attempt()], [200, 200, 429])
   const { rows: [row] } = await pool.query('select t.ip, t.user_agent from auth_tokens t join users u on u.id = t.user_id where username = $1', [username])
   t.same(row, { ip: null, user_agent: null })
+})
+
+t.test('clients that a proxy names with a port have a count each', async (t) => {
+  const app = await createApp(t, limited(), { server: { trustProxy: '192.0.2.1' } })
+  for (const client of ['203.0.113.1', '203.0.113.2', '[2001:db8:1::1]', '[2001:db8:2::1]']) {
+    t.same(await attempts(app, 4, (i) => ({ headers: { 'x-forwarded-for': `${client}:${4000 + i}` } })), [401, 401, 401, 429], client)
+  }
+})
+
+t.test('addresses and networks of the allow list are not limited', async (t) => {
+  const app = await createApp(t, { ...limited(), rateLimit: { max: 1, allowList: ['198.51.100.7', '10.0.0.0/8', '2001:db8::/32'] } })
+  for (const ip of ['198.51.100.7', '10.200.3.4', '2001:db8:5::1', '::ffff:10.1.1.1']) t.same(await attempts(app, 3, () => ({ ip })), [401, 401, 401], ip)
+  for (const ip of ['198.51.100.8', '2001:db9::1']) t.same(await attempts(app, 2, () => ({ ip })), [401, 429], ip)
+})
+
+t.test('a refusal is logged once in a window, and an untrusted proxy once', async (t) => {
+  const { server, warnings } = logTo()
+  const app = await createApp(t, limited(), { server })
+  await attempts(app, 6)
+  t.same(warnings(), ['an address has more logins than rateLimit.max: they are refused; see docs/options.md#limits'])
+  for (const trustProxy of [false, 1, '127.0.0.1'] as const) {
+    const { server, warnings } = logTo()
+    const untrusting = await createApp(t, { ...limited(), rateLimit: { max: 100 } }, { server: { ...server, trustProxy: trustProxy as string } })
+    await attempts(untrusting, 3, () => ({ headers: { 'x-forwarded-for': '203.0.113.1' } }))
+    t.match(warnings(), [/^a login came with X-Forwarded-For from an address that is not trusted: /], String(trustProxy))
+    t.equal(warnings().length, 1)
+  }
+  const trusting = logTo()
+  await attempts(await createApp(t, limited(), { server: { ...trusting.server, trustProxy: '192.0.2.1' } }), 2, () => ({ headers: { 'x-forwarded-for': '203.0.113.1' } }))
+  t.same(trusting.warnings(), [])
+})
+
+t.test('two registrations with tables of their own do not share the logins of an address', async (t) => {
+  const options = limited()
+  const staff = await createApp(t, options)
+  await query('create table customers (like users including all)', database.url)
+  const shop = await createApp(t, { ...options, users: { table: 'customers', idType: 'uuid' }, token: { table: 'customer_tokens' } })
+  t.same(await attempts(staff, 4), [401, 401, 401, 429])
+  t.same(await attempts(shop, 4), [401, 401, 401, 429])
 })

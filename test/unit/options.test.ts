@@ -81,6 +81,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'rateLimit.max': [[0, 'an integer from 1 to 1000000, got 0']],
   'rateLimit.timeWindow': [['10ms', 'a duration of at least 1 s, got "10ms"']],
   'rateLimit.localMax': [[0, 'an integer from 1 to 1000000, got 0']],
+  'rateLimit.allowList': [['10.0.0.1', 'an array, got "10.0.0.1"']],
   'accountLimit.max': [[0, 'an integer from 1 to 100, got 0'], [101, 'an integer from 1 to 100, got 101']],
   'accountLimit.localMax': [[101, 'an integer from 1 to 100, got 101']],
   'accountLimit.delay': [['10ms', 'a duration of at least 100 ms, got "10ms"'], ['2h', 'a duration of at most 3600 s, got "2h"']],
@@ -136,6 +137,9 @@ t.test('options', async (t) => {
 
   t.test('names the entry of a list that is wrong', async (t) => {
     t.match(await refusal(t, { database: {}, schemes: ['Bearer', 'Basic'] }), { message: "schemes[1] must be 'Bearer' or 'Token', got \"Basic\"" })
+    for (const network of ['office', '10.0.0.0/33', '10.0.0.0/', 8]) {
+      t.match(await refusal(t, { database: {}, rateLimit: { allowList: [network] } }), { message: `rateLimit.allowList[0] must be an address or a network such as "10.0.0.0/8", got ${JSON.stringify(network)}` })
+    }
     t.match(await refusal(t, { database: {}, users: { select: [''] } }), { message: 'users.select[0] must be a name of 1 to 63 characters, got ""' })
   })
 
@@ -189,14 +193,14 @@ t.test('options', async (t) => {
     for (const [path, { fallback, rule }] of Object.entries(OPTIONS)) {
       if (fallback !== undefined) t.doesNotThrow(() => (rule as Rule<unknown>)(fallback, path), path)
     }
-    t.match(readOptions({ database: {} }), { token: { ttlMs: 30 * 86_400_000 }, rateLimit: { max: 5 }, autoMigrate: false })
+    t.match(readOptions({ database: {} }), { token: { ttlMs: 30 * 86_400_000 }, rateLimit: { max: 20 }, autoMigrate: false })
   })
 
   t.test('an undefined option is an option left out, and the host\'s objects stay as they are', async (t) => {
     const options = { database: {}, token: Object.freeze({ ttl: undefined, prefix: 'abc' }), rateLimit: undefined, prefix: undefined }
     const before = structuredClone(options)
     const settings = readOptions(options as unknown as AuthPluginOptions)
-    t.match(settings, { token: { ttlMs: 30 * 86_400_000, prefix: 'abc' }, rateLimit: { max: 5 }, prefix: '/auth' })
+    t.match(settings, { token: { ttlMs: 30 * 86_400_000, prefix: 'abc' }, rateLimit: { max: 20 }, prefix: '/auth' })
     t.same(options, before)
     t.ok(Object.isFrozen(settings))
   })
