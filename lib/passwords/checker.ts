@@ -23,11 +23,12 @@ export type PasswordVerdict = 'right' | 'wrong' | 'no_password' | 'unknown_hash'
 export interface PasswordChecker {
   /**
    * `stored` is `null` if there is no such user, or no password. Every verdict costs one computation; without a stored hash a dummy hash
-   * as strong as new ones is verified (ASVS 5.0 6.3.8). @throws `FST_TOKEN_AUTH_OVERLOADED`; `FST_TOKEN_AUTH_UNAVAILABLE` if a hasher
+   * as strong as new ones is verified (ASVS 5.0 6.3.8). A password that is wrong as typed and not in Unicode's form NFC is tried in that
+   * form as well (RFC 8265 4.2.2): another keyboard may have typed another one. @throws `FST_TOKEN_AUTH_OVERLOADED`; `FST_TOKEN_AUTH_UNAVAILABLE` if a hasher
    * fails (11.2.5) or does not settle in time
    */
   verify (password: string, stored: string | null): Promise<PasswordVerdict>
-  /** @throws the errors of `verify` */
+  /** The hash of the password in form NFC. @throws the errors of `verify` */
   hash (password: string): Promise<string>
   /**
    * Whether a hash that verified as right should be replaced by a new one of the same password. Never if bcrypt may have ignored
@@ -117,9 +118,15 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
     return 'unknown_hash'
   }
 
+  async function verify (password: string, stored: string | null): Promise<PasswordVerdict> {
+    const verdict = await run(() => judge(password, stored), password, stored ?? '')
+    const normalized = password.normalize('NFC')
+    return verdict === 'right' || normalized === password ? verdict : await verify(normalized, stored)
+  }
+
   return {
-    verify: async (password, stored) => await run(() => judge(password, stored), password, stored ?? ''),
-    hash: async (password) => await run(() => hasher.hash(password), password),
+    verify,
+    hash: async (password) => await run(() => hasher.hash(password.normalize('NFC')), password),
     needsUpgrade: (password, stored) => !mayBeTruncated(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
     reserve: semaphore.reserve,
     // It takes no place: the first user that a host creates would wait for it. After a failure the next `verify` tries again.

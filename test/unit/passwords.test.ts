@@ -630,3 +630,21 @@ t.test('a checker', async (t) => {
     t.same(closed, ['hasher', 'verifier'])
   })
 })
+
+t.test('a password is found in whatever Unicode form it is typed', async (t) => {
+  const { calls, hasher } = recordingHasher()
+  const { checker } = createChecker(t, { hasher })
+  const [nfc, nfd] = ['pässwörd-é', 'pässwörd-é'.normalize('NFD')]
+  t.not(nfd, nfc)
+  const stored = await checker.hash(nfd)
+  t.equal(stored, `own$${nfc}`, 'new ones are hashed as NFC')
+  for (const typed of [nfc, nfd]) t.equal(await checker.verify(typed, stored), 'right')
+  t.equal(await checker.verify(nfd, `own$${nfd}`), 'right', 'one that other software has stored as typed')
+  const work = async (typed: string, hash: string | null) => {
+    calls.length = 0
+    await checker.verify(typed, hash)
+    return calls.length
+  }
+  t.same([await work('wrong', stored), await work('wrong', null)], [1, 1])
+  t.same([await work(`${nfd}x`, stored), await work(`${nfd}x`, null)], [2, 2], 'known or not, a wrong one costs the same')
+})
