@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { isSame } from '../crypto/compare.js'
 import { entry, integer, isWithin, readTable } from '../options/rules.js'
+import { refuseBundle } from '../tools/bundled.js'
 import type { Hasher, PasswordVerifier } from '../../types/passwords.js'
 import { createBcryptThreads } from './bcrypt-threads.js'
 import type { BcryptThreads } from './bcrypt-threads.js'
@@ -36,9 +37,10 @@ const AT = { prefix: 'bcrypt: ', owner: 'bcrypt()' }
  * bcrypt, in worker threads. Passwords of 72 bytes and more are stored in passlib's `bcrypt_sha256` encoding, version 2
  * (bcrypt of the base64 HMAC-SHA-256 of the password, keyed with the salt), so they are not truncated.
  * Plain bcrypt hashes of other software verify as they did there.
- * @throws `FST_TOKEN_AUTH_INVALID_OPTION`
+ * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, also in a bundle, which has no file for the threads
  */
 export function bcrypt (options: BcryptOptions = {}): Hasher {
+  refuseBundle('bcrypt()')
   const { cost, threads } = readTable<Required<BcryptOptions>>(OPTIONS, options, AT)
   const pool = createBcryptThreads({ threads })
 

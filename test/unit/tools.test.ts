@@ -1,4 +1,5 @@
 import t from 'tap'
+import { refuseBundle } from '../../lib/tools/bundled.js'
 import { createBreaker } from '../../lib/tools/breaker.js'
 import { withDeadline } from '../../lib/tools/deadline.js'
 import { createNextBatch } from '../../lib/tools/next-batch.js'
@@ -182,5 +183,11 @@ t.test('a redacted error keeps its message and its places, and no secret in any 
   t.match(redactSecrets(new Error('refused'), 'secret').stack, /^refused\n {4}at /)
   t.equal(redactSecrets(new TypeError('not a%20SECRET?'), 'a secret').message, 'TypeError, whose message is not shown as it has a secret in it')
   t.equal(redactSecrets(Object.assign(new Error('secret'), { name: 'secret' }), 'secret').message, 'An error, whose message is not shown as it has a secret in it')
+  t.end()
+})
+
+t.test('what a bundle lacks is refused by name', (t) => {
+  refuseBundle('a part')
+  t.throws(() => refuseBundle('a part', true), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^a part needs a file that is not in the bundle: exclude the package/ })
   t.end()
 })

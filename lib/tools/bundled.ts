@@ -1,0 +1,10 @@
+import { INVALID_OPTION } from '../errors.js'
+
+// In a bundle it is the bundle's own place, and in one of CommonJS it is undefined.
+const isBundled = !/\/lib\/tools\/bundled\.[jt]s$/.test(import.meta.url ?? '')
+
+/** Refuses a part of the package that reads another file, if a bundler has left that out. @throws `FST_TOKEN_AUTH_INVALID_OPTION` */
+export function refuseBundle (part: string, bundled = isBundled): void {
+  if (!bundled) return
+  throw new INVALID_OPTION(`${part} needs a file that is not in the bundle: exclude the package from it (esbuild: --external:fastify-token-auth; webpack: externals; ncc: -e fastify-token-auth), and install it beside the bundle`)
+}
