@@ -53,9 +53,10 @@ export function createCacheAvailability ({ monotonicNow, onError }: CacheAvailab
   }
 }
 
-/** Reads the cache once: a server without requests would otherwise not notice that it answers again. */
-export function probe (cache: TokenCache, availability: CacheAvailability): Promise<void> {
-  return new Promise((resolve) => {
+/** Reads an unhealthy cache once, if that is due: a server without requests would otherwise not notice that it answers again. */
+export async function probe (cache: TokenCache, availability: CacheAvailability): Promise<void> {
+  if (availability.isHealthy() || !availability.canRead()) return
+  await new Promise<void>((resolve) => {
     cache.get(digestOf(''), (error) => {
       if (error === null) availability.succeeded()
       else availability.failed('get', error)

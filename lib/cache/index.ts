@@ -77,7 +77,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     },
     async health (): Promise<Health['cache']> {
       if (redis === null) return 'in-process'
-      if (!availability.isHealthy() && availability.canRead()) await probe(cache, availability)
+      await probe(cache, availability)
       if (availability.isHealthy()) return 'up'
       return redis.status === 'ready' ? 'catching-up' : 'down'
     },

@@ -1,12 +1,14 @@
 import type fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import type { Kysely } from 'kysely'
-import { USER_NOT_FOUND } from '../errors.js'
+import { COMMAND_FAILED, USER_NOT_FOUND } from '../errors.js'
+import { COMMAND } from '../options/read.js'
+import { OPTIONS } from '../options/table.js'
+import type { CacheKeys } from '../sql/caches.js'
 import type { AuthPluginOptions } from '../../types/options.js'
 import type { TokenAuth } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 import { readDatabaseUrl, readRedisUrl } from './environment.js'
-import { print } from './io.js'
 import type { Io } from './io.js'
 import { DATA_FLAG, withDatabase } from './open-database.js'
 import type { Place } from './open-database.js'
@@ -20,7 +22,7 @@ export const ADMIN_FLAGS = { ...DATA_FLAG, ...MAPPING_FLAGS }
 /** The flags of commands that end sessions. */
 export const REVOKING_FLAGS = {
   ...ADMIN_FLAGS,
-  'cache-namespace': { type: 'string', value: '<prefix>', about: 'the servers\' option cache.namespace (default fta:)' }
+  'cache-namespace': { type: 'string', value: '<prefix>', about: 'the option cache.namespace of servers that do not run; of running ones it is known' }
 } as const
 
 export interface AdminApp {
@@ -31,29 +33,56 @@ export interface AdminApp {
 
 type Values = Place & Mapping & { 'cache-namespace'?: string }
 
+const DEFAULT_NAMESPACE = OPTIONS['cache.namespace'].fallback as string
+
 /** A command does not compete with other requests, so it need not fail on a slow machine. */
 const LONG_TIMEOUTS = { hashing: { maxWait: '60s' }, lookup: { maxWait: '60s', timeout: '10s' } }
-
-const NO_REDIS = 'REDIS_URL is not set: running servers may accept the ended sessions until their cache.ttl is over, 5 minutes by default'
 
 /** Runs the work with the plugin on a Fastify instance that does not listen. Its only cache is the process's own. */
 export async function withAdmin<Result> (io: Io, values: Values, work: (app: AdminApp) => Promise<Result>, options: Partial<AuthPluginOptions> = {}): Promise<Result> {
   const mapped = toOptions(values)
   const findUserId = await createFinder(values)
   return await withDatabase(io.env, values, async ({ db }) => {
-    const app = await createApp({ ...LONG_TIMEOUTS, ...mapped, database: db, rateLimit: false, ...options, token: { ...mapped.token, ...options.token } })
+    const app = await createApp({ ...LONG_TIMEOUTS, ...mapped, database: db, rateLimit: false, ...options, token: { ...mapped.token, ...options.token }, [COMMAND]: true } as AuthPluginOptions)
     return await work({ tokenAuth: app.tokenAuth, findUserId: (username) => findUserId(db, username) }).finally(() => app.close())
   })
 }
 
-/** Like `withAdmin`, for work that ends sessions: running servers learn of it through Redis. An embedded database has no other servers. */
-export async function withAdminAndRedis<Result> (io: Io, values: Values, work: (app: AdminApp) => Promise<Result>): Promise<Result> {
+/**
+ * Like `withAdmin`, for work that ends sessions: it is done over the cache of every running server, which the database knows. `again` repeats
+ * it for all caches but the first. An embedded database has no other servers.
+ * @throws `FST_TOKEN_AUTH_COMMAND_FAILED` if a running server was not notified
+ */
+export async function withEveryCache<Result> (io: Io, values: Values, work: (app: AdminApp) => Promise<Result>, again: (app: AdminApp) => Promise<unknown>): Promise<Result> {
   const url = readRedisUrl(io.env)
-  const namespace = values['cache-namespace']
-  const cache = namespace === undefined ? {} : { cache: { namespace } }
-  const result = await withAdmin(io, values, work, url === null ? {} : { redis: { url }, ...cache })
-  if (url === null && readDatabaseUrl(io.env) !== null) print(io.stderr, NO_REDIS)
+  const running = readDatabaseUrl(io.env) === null ? [] : await listCaches(io, values)
+  const targets = url === null ? [] : withGiven(running.filter((keys) => keys !== null), values['cache-namespace'])
+  const [first = {}, ...others] = targets.map(({ keyPrefix, namespace }) => ({ redis: { url: url!, keyPrefix }, cache: { namespace } }))
+  const result = await withAdmin(io, values, work, first)
+  for (const options of others) await withAdmin(io, values, again, options)
+  refuseMissed(running, url)
   return result
+}
+
+// Without a running server nobody has to learn of it, but one may be about to start.
+function withGiven (running: CacheKeys[], namespace: string | undefined): CacheKeys[] {
+  const given = namespace === undefined || running.some((keys) => keys.namespace === namespace) ? [] : [{ keyPrefix: '', namespace }]
+  const all = [...running, ...given]
+  return all.length > 0 ? all : [{ keyPrefix: '', namespace: DEFAULT_NAMESPACE }]
+}
+
+function refuseMissed (running: (CacheKeys | null)[], url: string | null): void {
+  const DONE = 'The sessions are ended in the database'
+  const UNTIL = 'may accept them until their cache.ttl is over, 5 minutes by default'
+  if (url === null && running.some((keys) => keys !== null)) throw new COMMAND_FAILED(`${DONE}, but REDIS_URL is not set: running servers ${UNTIL}. Set it and repeat the command`)
+  if (running.includes(null)) throw new COMMAND_FAILED(`${DONE}, but servers that cache tokens in their own process cannot be notified: they ${UNTIL}`)
+}
+
+async function listCaches (io: Io, values: Values): Promise<(CacheKeys | null)[]> {
+  const { createTables } = await import('../sql/tables.js')
+  const { listRunningCaches } = await import('../sql/caches.js')
+  // Tables that are missing are reported by the work itself.
+  return await withDatabase(io.env, values, async ({ db }) => await listRunningCaches(db, createTables(toTableMap(values))).catch(() => []))
 }
 
 async function createFinder (values: Mapping): Promise<(db: Kysely<any>, username: string) => Promise<UserId>> {

@@ -14,6 +14,9 @@ const GROUPS: Record<string, unknown[]> = {
   decorators: [], token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
 
+/** A key of the options of a command, whose cache no other process needs to know. */
+export const COMMAND = Symbol('command')
+
 export type Settings = Readonly<ReturnType<typeof readOptions>>
 
 /**
@@ -71,6 +74,7 @@ export function readOptions (options: AuthPluginOptions) {
     autoMigrate: values.autoMigrate,
     hooks: options.hooks ?? {},
     now: values.now,
+    isCommand: Object.hasOwn(options, COMMAND),
     randomBytes: values.randomBytes
   })
 }

@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { Logger } from '../ports.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
 import type { Sql } from './gateway.js'
@@ -13,7 +14,8 @@ export interface CacheRegistry {
 export interface CacheRegistrySettings {
   sql: Sql
   tables: Tables
-  namespace: string
+  /** What the keys of this server's cache begin with; see `formatKeys`. */
+  keys: string
   ttlMs: number
   clock: DatabaseClock
   logger: Logger
@@ -23,12 +25,36 @@ export interface CacheRegistrySettings {
   retryMs?: number
 }
 
+const INTERVAL_MS = 600_000
+
+/** Where a server's cache is. */
+export interface CacheKeys { keyPrefix: string, namespace: string }
+
+/** As it is stored: of a cache in the process nothing. A namespace has no space. */
+export function formatKeys (keys: CacheKeys | null): string {
+  if (keys === null) return ''
+  return keys.keyPrefix === '' ? keys.namespace : `${keys.keyPrefix} ${keys.namespace}`
+}
+
+function parseKeys (text: string): CacheKeys | null {
+  if (text === '') return null
+  const at = text.lastIndexOf(' ')
+  return { keyPrefix: text.slice(0, Math.max(0, at)), namespace: text.slice(at + 1) }
+}
+
+/** The caches of the servers that run, or ran until some minutes ago; `null` is one in a process. */
+export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
+  const { rows } = await sql<{ keys: string }>`select distinct namespace as keys from ${caches}
+    where seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
+  return rows.map(({ keys }) => parseKeys(keys))
+}
+
 /**
  * The table of every server's `cache.ttl`. It says how far back a catch-up must go: entries of other servers may live longer than this
  * server's own.
  */
 export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegistry {
-  const { sql: { run }, tables: { caches }, namespace, ttlMs, clock, logger, intervalMs = 600_000, retryMs = 10_000 } = settings
+  const { sql: { run }, tables: { caches }, keys, ttlMs, clock, logger, intervalMs = INTERVAL_MS, retryMs = 10_000 } = settings
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
 
@@ -52,7 +78,7 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
   function upsert () {
     return run((db) => sql<{ now: number }>`with forgotten as (
         delete from ${caches} where seen_at < now() - interval '2 days' - ttl_ms * interval '1 millisecond'
-      ) insert into ${caches} as known (namespace, ttl_ms, seen_at) values (${namespace}, ${ttlMs}, now())
+      ) insert into ${caches} as known (namespace, ttl_ms, seen_at) values (${keys}, ${ttlMs}, now())
       on conflict (namespace, ttl_ms) do update set seen_at = greatest(known.seen_at, excluded.seen_at)
       returning ceil(extract(epoch from now()) * 1000)::float8 as now`.execute(db))
   }

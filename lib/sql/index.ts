@@ -5,7 +5,8 @@ import { createDatabaseClock } from '../tools/database-clock.js'
 import { withDeadline } from '../tools/deadline.js'
 import { singleFlight } from '../tools/single-flight.js'
 import { createBounds } from './bounds.js'
-import { createCacheRegistry } from './caches.js'
+import { createCacheRegistry, formatKeys } from './caches.js'
+import type { CacheKeys, CacheRegistry } from './caches.js'
 import { openDatabase } from './database.js'
 import { createSql, expired } from './gateway.js'
 import { createOutcomes } from './outcomes.js'
@@ -24,7 +25,7 @@ const monotonicNow = () => performance.now()
 
 /** Opens everything that is stored in PostgreSQL. No I/O until `start`. */
 export function openSql (settings: Settings, logger: Logger) {
-  const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate } = settings
+  const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate, isCommand } = settings
   const { db, poolSize, close } = openDatabase(settings.database, logger)
   const tables = createTables(map)
   const primary = createPrimary(db)
@@ -33,8 +34,8 @@ export function openSql (settings: Settings, logger: Logger) {
   const gateway = createSql(db, { timeoutMs, connections: poolSize, bounds: createBounds(lookup, poolSize), outcomes, isPrimary: primary.isKnown })
   const revocations = createRevocationStore(gateway, tables, { cacheTtlMs: cache.ttlMs })
   const key = createServerKey(gateway, tables)
-  const registry = createCacheRegistry({ sql: gateway, tables, namespace: cache.namespace, ttlMs: cache.ttlMs, clock, logger })
   const closing = new AbortController()
+  let registry: CacheRegistry | null = null
 
   return {
     tokens: createTokenStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
@@ -47,10 +48,14 @@ export function openSql (settings: Settings, logger: Logger) {
     watchOutcomes: outcomes.watch,
     assertPrimary: () => withDeadline(primary.assert(), { timeoutMs, expired }),
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
-    start: () => startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal }),
+    /** `keys`: where this server's cache is. */
+    async start (keys: CacheKeys | null) {
+      registry = isCommand ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(keys), ttlMs: cache.ttlMs, clock, logger })
+      await startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal })
+    },
     async close () {
       closing.abort()
-      await registry.close()
+      await registry?.close()
       await close(timeoutMs)
     }
   }

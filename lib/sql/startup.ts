@@ -17,7 +17,8 @@ export interface StartupSettings {
   tables: Tables
   primary: Primary
   key: ServerKey
-  registry: CacheRegistry
+  /** `null`: there is nothing to register. */
+  registry: CacheRegistry | null
   autoMigrate: boolean
   /** `'degraded'`: a database that is unreachable, or a standby, is retried in the background. */
   start: 'strict' | 'degraded'
@@ -80,7 +81,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
   await inTime(checkEncoding(db, logger))
   // Any other failure is no reason not to start: the first use reads the key.
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })
-  await registry.start().catch(refuseForbidden)
+  await registry?.start().catch(refuseForbidden)
   await inTime(checkLimits(db, logger)).catch(() => {})
 }
 

@@ -1,7 +1,7 @@
 import { INVALID_OPTION } from '../errors.js'
 
 // In a bundle it is the bundle's own place, and in one of CommonJS it is undefined.
-const isBundled = !/\/lib\/tools\/bundled\.[jt]s$/.test(import.meta.url ?? '')
+const isBundled = !/\/lib\/tools\/bundled\.[jt]s$/.test(String(import.meta.url))
 
 /** Refuses a part of the package that reads another file, if a bundler has left that out. @throws `FST_TOKEN_AUTH_INVALID_OPTION` */
 export function refuseBundle (part: string, bundled = isBundled): void {

@@ -160,7 +160,7 @@ t.test('the life of a cache is written down again and again, sooner after a fail
   const lives = createCacheRegistry({
     sql,
     tables,
-    namespace: 'a:',
+    keys: 'a:',
     ttlMs: 1000,
     clock,
     logger: { info () {}, warn: (fields) => failures.push((fields as { err: Error }).err), error () {} },

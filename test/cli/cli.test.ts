@@ -198,7 +198,6 @@ test('users are made, get passwords and lose sessions', async (t) => {
   const namespace = uniqueNamespace()
   const app = await createApp(t, testOptions(databaseUrl, { cache: { namespace } }))
   const call = caller(app)
-  const told = ['--cache-namespace', namespace]
 
   await t.test('create-user reads the password from the first line of stdin', async (t) => {
     t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: `${PASSWORD}\r\nsecond line\n` }), { code: 0, out: /^Created ann, id [0-9a-f-]{36}\n$/, err: '' })
@@ -233,7 +232,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
   await t.test('set-password ends the sessions on running servers', async (t) => {
     const token = await login(app, 'ann')
     t.equal((await call('GET', '/protected', { token })).statusCode, 200)
-    t.match(await cli(['set-password', 'ann', ...told], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 0, out: 'Set the password of ann; every session has ended\n', err: '' })
+    t.match(await cli(['set-password', 'ann'], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 0, out: 'Set the password of ann; every session has ended\n', err: '' })
     t.equal((await call('GET', '/protected', { token })).statusCode, 401)
     t.ok(await login(app, 'ann', NEW_PASSWORD))
     t.match(await cli(['set-password', 'nobody'], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 1, err: 'fastify-token-auth: No such user\n' })
@@ -242,10 +241,10 @@ test('users are made, get passwords and lose sessions', async (t) => {
   await t.test('revoke-user tells how many sessions ended, and running servers that they did', async (t) => {
     const tokens = [await login(app, 'carl'), await login(app, 'carl')]
     for (const token of tokens) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
-    t.match(await cli(['revoke-user', 'carl', ...told], { env: SERVERS }), { code: 0, out: 'Ended 3 sessions of carl\n', err: '' })
+    t.match(await cli(['revoke-user', 'carl'], { env: SERVERS }), { code: 0, out: 'Ended 3 sessions of carl\n', err: '' })
     for (const token of tokens) t.equal((await call('GET', '/protected', { token })).statusCode, 401)
     await login(app, 'carl')
-    t.match(await cli(['revoke-user', 'carl', ...told], { env: SERVERS }), { out: 'Ended 1 session of carl\n' })
+    t.match(await cli(['revoke-user', 'carl'], { env: SERVERS }), { out: 'Ended 1 session of carl\n' })
     t.match(await cli(['revoke-user', 'nobody'], { env: SERVERS }), { code: 1, err: /No such user/ })
   })
 
@@ -254,7 +253,33 @@ test('users are made, get passwords and lose sessions', async (t) => {
     await login(app, 'eve')
     t.match(await cli(['revoke-user', 'eve'], { env: { ...SERVERS, REDIS_URL: 'redis://127.0.0.1:1' } }), { code: 1, err: /stored, but not every server has confirmed it yet/ })
     await login(app, 'eve')
-    t.match(await cli(['revoke-user', 'eve'], { env: { DATABASE_URL: databaseUrl } }), { code: 0, out: 'Ended 1 session of eve\n', err: /REDIS_URL is not set: running servers may accept/ })
+    t.match(await cli(['revoke-user', 'eve'], { env: { DATABASE_URL: databaseUrl } }), { code: 1, out: '', err: /^fastify-token-auth: The sessions are ended in the database, but REDIS_URL is not set: running servers may accept them/ })
+  })
+
+  await t.test('revoke-user and set-password notify every running server, whatever its namespace and key prefix', async (t) => {
+    const url = await freshDatabase(t)
+    const env = { DATABASE_URL: url, REDIS_URL: redisUrl() }
+    const [one, two] = [uniqueNamespace(), uniqueNamespace()]
+    const servers = await Promise.all([
+      createApp(t, testOptions(url, { cache: { namespace: one } })),
+      createApp(t, testOptions(url, { cache: { namespace: one }, redis: { url: redisUrl(), keyPrefix: two, commandTimeout: 5000 } })),
+      createApp(t, testOptions(url, { cache: { namespace: two } }))
+    ])
+    const { username } = await createUser(servers[0]!, 'fay')
+    const commands = [['revoke-user', username, ''], ['set-password', username, NEW_PASSWORD]] as const
+    for (const [command, name, stdin] of commands) {
+      const token = await login(servers[0]!, username)
+      const statuses = async () => await Promise.all(servers.map(async (server) => (await caller(server)('GET', '/protected', { token })).statusCode))
+      for (let times = 0; times < 2; times++) t.same(await statuses(), [200, 200, 200])
+      t.match(await cli([command, name], { env, stdin }), { code: 0, err: '' })
+      t.same(await statuses(), [401, 401, 401], command)
+    }
+    t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
+
+    await createApp(t, testOptions(url, { redis: null }))
+    const { code, err } = await cli(['revoke-user', username], { env })
+    t.equal(code, 1)
+    t.match(err, /servers that cache tokens in their own process cannot be notified/)
   })
 
   await t.test('prune deletes in batches what ended long ago', async (t) => {

@@ -180,7 +180,7 @@ test('serve tells in one line that it cannot listen', async (t) => {
 
 test('serve keeps an embedded database in a directory, for one process at a time', async (t) => {
   const data = join(directory, '.data')
-  const server = spawnCli(t, ['serve', '--port', '0'], {}, directory)
+  const server = spawnSource(t, ['serve', '--port', '0'], {}, directory)
   const { child, result } = server
   await untilPrinted(server, LAST_LINE)
   const [username, password] = demoOf(server.out()) as string[]

@@ -2,7 +2,10 @@ import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import t from 'tap'
 import { createPGlitePool, PreparedClient } from '../../lib/index.js'
-import { codeOf, isLost, isUnreachable, redactValues } from '../../lib/sql/errors.js'
+import { asStartError, codeOf, isLost, isUnreachable, redactValues } from '../../lib/sql/errors.js'
+import { reach } from '../../lib/sql/reach.js'
+import { check } from '../../lib/sql/startup-checks.js'
+import { giveUp } from '../../lib/sql/unusable-clients.js'
 import { createRetry } from '../../lib/sql/retry.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
@@ -75,6 +78,41 @@ t.test('what PostgreSQL refuses is told by what refuses it, never by the value',
     if (code.startsWith('23')) t.match(message, /"(rule|name)"/, code)
   }
   t.end()
+})
+
+t.test('the error of a start has the reason of the server, or of the driver', async (t) => {
+  const reasons: [object, string, RegExp][] = [
+    [{ code: '28P01', message: 'password authentication failed for user "app"' }, 'REFUSED', /: password authentication failed for user "app"\./],
+    [{ code: '08P01', message: 'unsupported startup parameter: options' }, 'REFUSED', /: unsupported startup parameter: options\./],
+    [new Error('The server does not support SSL connections'), 'REFUSED', /does not support SSL/],
+    [{ code: 'ECONNREFUSED', message: '' }, 'UNREACHABLE', /\(ECONNREFUSED\)/],
+    [{ code: 'ENOTFOUND', message: 'getaddrinfo ENOTFOUND db' }, 'UNREACHABLE', /\(getaddrinfo ENOTFOUND db\)/],
+    [{ code: '53300', message: 'too many clients already' }, 'UNREACHABLE', /\(53300: too many clients already\)/],
+    [new Error('timeout exceeded when trying to connect'), 'UNREACHABLE', /\(timeout exceeded when trying to connect\)/]
+  ]
+  for (const [error, name, message] of reasons) t.match(asStartError(error), { code: `FST_TOKEN_AUTH_DATABASE_${name}`, message })
+  const own = asStartError(new Error('no TLS'))
+  t.equal(asStartError(own), own)
+  t.match(asStartError({ code: '42501', message: 'permission denied' }), { name: 'DatabaseError', message: 'permission denied' })
+  const failing = (error: object) => ({ execute: async () => { throw error } }) as never
+  await t.rejects(check(null as never, failing({ code: 'ECONNRESET', message: 'read ECONNRESET' }), 'users'), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
+  await t.rejects(check(null as never, failing({ code: '42P01', message: 'no such table' }), 'users'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES' })
+})
+
+t.test('a first statement is repeated on other connections, but not for ever', async (t) => {
+  let attempts = 0
+  const refusing = (refusals: number) => ({
+    async execute () {
+      if (++attempts > refusals) return { rows: [1] }
+      const error = new Error('not on this connection')
+      giveUp(error)
+      throw error
+    }
+  }) as never
+  t.same(await reach(null as never, refusing(4)), [1])
+  t.equal(attempts, 5)
+  attempts = 0
+  await t.rejects(reach(null as never, refusing(5)), { message: 'not on this connection' })
 })
 
 t.test('a statement is not tried on more connections than there may be', async (t) => {

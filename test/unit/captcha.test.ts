@@ -105,6 +105,13 @@ test('recaptcha rejects, and names the secret, where the provider calls it wrong
   }
 })
 
+test('recaptcha takes 400 for a wrong answer, and another client error for a mistake in the options', async (t) => {
+  const badRequest = (type: string) => (response: ServerResponse) => { response.writeHead(400, { 'content-type': type }).end('<p>Bad Request</p>') }
+  t.match(await verdictOf(t, badRequest('text/html')), { ok: false, reason: 'bad-request' })
+  await t.rejects(verdictOf(t, badRequest('application/json')), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' })
+  t.match(await failureOf(t, HUMAN, { status: 404 }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /answered 404/ })
+})
+
 test('recaptcha rejects, and asks no second time, where the provider gives no answer', async (t) => {
   const unavailable = (error: Error & { code: string, cause: Error }, cause: RegExp) => {
     t.match(error, { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503 })

@@ -51,12 +51,10 @@ async function hasExecuted (db: Kysely<any>, schema: string, table: string, name
 }
 
 // The application began with the plugin's users table, and maps it now as its own. It is left alone.
-const adoptedUsers: Migration = {
-  async up () {},
-  async down () {
-    throw new UNSUPPORTED(`${USERS} created the users table that the option users maps now: it is not dropped`)
-  }
+async function refuseUsers (): Promise<never> {
+  throw new UNSUPPORTED(`${USERS} created the users table that the option users maps now: it is not dropped`)
 }
+const adoptedUsers: Migration = { up: refuseUsers, down: refuseUsers }
 
 /** Applies what is missing; resolves to the names of what was applied. */
 export async function migrateUp (db: Kysely<any>, map: TableMap): Promise<string[]> {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Usage: node scripts/with-services.mjs node test/smoke/run.mjs
+// Usage: node scripts/with-services.mjs node test/package/runtimes.mjs
 // Runs the smoke test and the command with each supported line of Node.js and of kysely. The binaries of Node.js come from npm.
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
