@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Usage: node scripts/with-services.mjs node test/smoke/run.mjs
-// Runs the smoke test and the command with each supported line of Node.js and of kysely. The binaries of Node.js come from npm.
+// Runs the smoke test and the command with each supported release line of Node.js and kysely. The binaries of Node.js come from npm.
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'

@@ -1,4 +1,4 @@
-// node --import=test/smoke/with-kysely.mjs: the kysely that KYSELY names takes the place of the installed one, for the package and the host.
+// node --import=test/smoke/with-kysely.mjs: replaces the installed kysely with the one that KYSELY names, for the package and the host.
 import { register } from 'node:module'
 
 const hooks = `
