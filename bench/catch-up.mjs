@@ -1,4 +1,4 @@
-// How long the cache is unused after a lost connection, by the number of recent revocations: npm run bench:catch-up [-- 1000 100000]
+// Measures how long the cache is not used after a lost connection, by the number of recent revocations: npm run bench:catch-up [-- 1000 100000]
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import Fastify from 'fastify'

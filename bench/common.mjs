@@ -1,4 +1,4 @@
-// What the benches share.
+// Functions that the benchmarks share.
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 
@@ -8,7 +8,7 @@ export async function execute (connectionString, sql) {
   await client.query(sql).finally(() => client.end())
 }
 
-/** Calls `work` with the address of a new database, and drops that afterwards. */
+/** Calls `work` with the URL of a new database, and drops the database afterwards. */
 export async function withDatabase (work) {
   const name = `fta_bench_${randomBytes(6).toString('hex')}`
   const url = new URL(process.env.DATABASE_URL)

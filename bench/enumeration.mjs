@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Usage: npm run build && node scripts/with-services.mjs node bench/enumeration.mjs [--n 200] [--hasher bcrypt|argon2id] [--cost 10] [--seconds 110] [--limited]
-// Whether the time of a refused login tells why it was refused: each class of refusals against wrong passwords of known users.
+// Measures whether the time of a refused login reveals the reason: compares each class of refusals with wrong passwords of known users.
 import { fork } from 'node:child_process'
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -19,8 +19,8 @@ const WARM_UP = 5
 const MANY_SESSIONS = 3000
 
 /**
- * What is stored for the names of a class, and what they send. `null`: no such user. Names never tell their class.
- * The first class is the one that the others are compared with.
+ * The stored hash and the password sent for the usernames of a class. `null` means no such user. Usernames never reveal their class.
+ * The other classes are compared with the first one.
  */
 const CLASSES = {
   'wrong password': { stored: (hash) => hash },
@@ -34,7 +34,7 @@ const CLASSES = {
   'right login (for information)': { stored: (hash) => hash, password: RIGHT, status: 200, every: 4 }
 }
 
-/** Of names over the limit of their account. */
+/** Classes of usernames that exceed the limit of their account. */
 const LIMITED_CLASSES = {
   'unknown user': { stored: null, status: 429 },
   'unknown user again': { stored: null, status: 429 },
@@ -102,12 +102,12 @@ async function createUsers ({ databaseUrl, hash, classes }) {
   }
 }
 
-/** The first failure of each name is the last that is let through. */
+/** Makes one failed login per username, which is the only one that the limit allows. */
 async function reachLimits (logIn, names) {
   for (const username of Object.values(names).flat()) await logIn({ username, password: WRONG }, 401)
 }
 
-/** One login after another: a round has one of each class, in random order, so that what else the machine does meets all alike. */
+/** One login after another. A round has one of each class in random order, so that other load on the machine affects all classes equally. */
 async function logInAgainAndAgain ({ logIn, names, classes, n, seconds }) {
   const times = Object.fromEntries(Object.keys(classes).map((name) => [name, []]))
   const until = performance.now() + seconds * 1000
@@ -138,7 +138,7 @@ function caller ({ agent, port }) {
   }
 }
 
-/** Runs in a process of its own, so that the client's work is not measured. */
+/** Runs in a separate process, so that the client's work is not measured. */
 async function serve ({ hasher, cost, limited }) {
   const own = hasher === 'bcrypt' ? bcrypt({ cost }) : argon2id()
   const app = Fastify()
@@ -157,7 +157,7 @@ async function serve ({ hasher, cost, limited }) {
   process.send({ port: app.server.address().port, hash: await own.hash(RIGHT) })
 }
 
-// As Django stores it. Nobody logs in with the right password, so none is upgraded.
+// The format of Django. No login uses the right password, so no hash is upgraded.
 function pbkdf2Hash () {
   const salt = randomBytes(11).toString('hex')
   return `pbkdf2_sha256$${PBKDF2_ITERATIONS}$${salt}$${pbkdf2Sync(RIGHT, salt, PBKDF2_ITERATIONS, 32, 'sha256').toString('base64')}`

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Usage: npm run build && node scripts/with-services.mjs node bench/login-flood.mjs [--logins 300]
-// What a flood of logins does to everything else: an authenticated route, and fs.stat and dns.lookup in the server's process.
+// Measures how a flood of logins affects an authenticated route, and fs.stat and dns.lookup in the server's process.
 import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import dns from 'node:dns/promises'
@@ -77,7 +77,7 @@ async function logInAgainAndAgain ({ call, username, until, counts, refusedIn })
   }
 }
 
-/** Asks at its pace, whether it was answered or not: who waits for the answer first asks seldom while answers are slow. */
+/** Sends requests at a fixed pace without waiting for answers: otherwise it would send few requests while answers are slow. */
 async function probeAtPace (until, action) {
   const times = []
   while (performance.now() < until) {
@@ -111,7 +111,7 @@ function caller ({ agent, port }) {
   }
 }
 
-/** Runs in a process of its own, so that the clients' work is not measured. */
+/** Runs in a separate process, so that the clients' work is not measured. */
 async function serve (hasher) {
   const app = Fastify()
   await app.register(authPlugin, {

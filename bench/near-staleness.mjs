@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Usage: npm run build && node scripts/with-services.mjs node bench/near-staleness.mjs [revocations]
-// How long after a completed logout on one server does another with a near cache still accept the token?
+// Measures how long after a completed logout on one server another server with a near cache still accepts the token.
 import { fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -11,12 +11,12 @@ import { authPlugin } from '../dist/lib/index.js'
 import { execute, percentile } from './common.mjs'
 
 const TTL_MS = 1000
-/** Tokens that are ended at once, and requests at once that ask for each: more of them measure the queues of a busy machine. */
+/** Concurrent logouts, and concurrent requests for each token. Higher numbers would measure the queues of a busy machine. */
 const LANES = 2
 const ASKERS = 2
-/** Issued at once: fewer than cache.near.max, so that every token is near when it ends. */
+/** Tokens per batch: fewer than cache.near.max, so that every token is in the near cache at its logout. */
 const BATCH = 500
-/** Where nobody tells the other server each token costs `TTL_MS`, so they are fewer, and more at once. */
+/** Without notifications each token takes `TTL_MS`, so there are fewer tokens and more concurrent logouts. */
 const UNTOLD = { revocations: 500, lanes: 50 }
 
 if (process.send) await serve(JSON.parse(process.argv[2]))
@@ -35,7 +35,7 @@ async function measureAll (revocations) {
   console.table(rows)
 }
 
-/** Two servers over one PostgreSQL and one Redis; `isTold: false`: the first may not publish. */
+/** Two servers with one PostgreSQL and one Redis. With `isTold: false` the first one may not publish notifications. */
 async function withWorld ({ isTold }, work) {
   const name = `fta_bench_${randomBytes(6).toString('hex')}`
   const url = new URL(process.env.DATABASE_URL)
@@ -80,7 +80,7 @@ async function measure ({ a, b }, { revocations, lanes }) {
       }
     }))
     busyMs += performance.now() - startedAt
-    // An old entry that came back would show here.
+    // Detects an old entry that has returned.
     for (const token of tokens) if (await status(b, token) !== 401) throw new Error('a token that was refused is accepted again')
   }
   const late = stale.filter((ms) => ms > 0)
@@ -102,7 +102,7 @@ async function issue ({ server }, count) {
   return tokens
 }
 
-/** Ends a token that both servers keep. This process' clock is the only one. */
+/** Logs out a token that both servers have cached. All times are from the clock of this process. */
 async function endOne ({ a, b, token }) {
   for (const server of [a, b, b]) await mustBe(200, status(server, token))
   const ending = { completedAt: Infinity, lastAcceptedAt: -Infinity }
@@ -114,7 +114,7 @@ async function endOne ({ a, b, token }) {
   return { staleMs: Math.max(0, ending.lastAcceptedAt - ending.completedAt), logoutMs: ending.completedAt - startedAt }
 }
 
-// The time of a request is when it was sent: one that was under way at the logout is none after it.
+// The time of a request is when it was sent, so a request in progress at the logout does not count.
 async function askUntilRefused (server, token, ending) {
   while (true) {
     const sentAt = performance.now()
@@ -151,7 +151,7 @@ function caller ({ agent, port }) {
   }
 }
 
-/** Runs in a process of its own. */
+/** Runs in a separate process. */
 async function serve ({ databaseUrl, namespace, ...redis }) {
   const app = Fastify()
   await app.register(authPlugin, {

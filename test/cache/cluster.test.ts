@@ -22,10 +22,10 @@ import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.j
 import { until } from '../helpers/until.js'
 import { SILENT } from '../helpers/silent.js'
 
-// They wait for timeouts of Redis most of the time.
+// These tests spend most of their time waiting for timeouts of Redis.
 t.jobs = 3
 
-/** A busy machine may not make Redis look absent where nothing is wrong with it. */
+/** Long enough that a healthy Redis does not time out on a busy machine. */
 const PATIENCE_MS = 30_000
 
 const unhandled: unknown[] = []
@@ -46,7 +46,7 @@ async function createWorld (t: Test, redis: RedisSetting): Promise<World> {
   }
 }
 
-/** A Cluster that the plugin opens with more patience. */
+/** A Cluster that the plugin opens with a longer command timeout. */
 function patient (cluster: Cluster): Cluster {
   const duplicate = cluster.duplicate.bind(cluster)
   cluster.duplicate = ((nodes: [], options: ClusterOptions) =>
@@ -62,7 +62,7 @@ async function session (app: FastifyInstance): Promise<string> {
   return await login(app, (await createUser(app)).username)
 }
 
-/** Tokens without logins. */
+/** Issues tokens without logins. */
 async function issuer (app: FastifyInstance): Promise<() => Promise<string>> {
   const { id } = await createUser(app)
   return async () => (await app.tokenAuth.issueToken(id)).token
@@ -77,7 +77,7 @@ async function sessions (app: FastifyInstance, count: number): Promise<string[]>
 
 const open = (redis: ReturnType<RedisSetting>) => openRedis(redis as Exclude<ReturnType<RedisSetting>, true>, SILENT)
 
-/** The cache on a client that is opened as the plugin opens it, and that stands. */
+/** A cache over a connected client that is opened as the plugin opens it. */
 async function openCache (t: Test, redis: ReturnType<RedisSetting>): Promise<TokenCache> {
   const client = open(redis)
   t.teardown(() => client.disconnect())
@@ -87,7 +87,7 @@ async function openCache (t: Test, redis: ReturnType<RedisSetting>): Promise<Tok
   return cache
 }
 
-/** What reads of many keys are answered with. */
+/** The distinct results of reads of many keys. */
 async function answers (cache: TokenCache): Promise<string[]> {
   const all = await Promise.all(Array.from({ length: 40 }, () => get(cache, newDigest()).then(() => 'nothing', () => 'failure')))
   return [...new Set(all)].sort()
@@ -95,9 +95,9 @@ async function answers (cache: TokenCache): Promise<string[]> {
 
 const passTime = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms + 20))
 
-/** A session from its login to its end, and the limits, on two servers. */
+/** Tests a session from login to logout, and the limits, on two servers. */
 function life (t: Test, redis: RedisSetting): void {
-  t.test('a session lives and ends on all servers', async (t) => {
+  t.test('a session is accepted on all servers, and its logout applies to all of them', async (t) => {
     const { open } = await createWorld(t, redis)
     const [one, other] = [await open(), await open()]
     const [call, callOther] = [caller(one), caller(other)]
@@ -116,7 +116,7 @@ function life (t: Test, redis: RedisSetting): void {
     t.equal(await status(one, changed.json().token), 401)
   })
 
-  t.test('logins are limited, and a captcha is used once, across servers', async (t) => {
+  t.test('login limits and the single use of a captcha apply across servers', async (t) => {
     const { open } = await createWorld(t, redis)
     const attempts = async (servers: FastifyInstance[], body: object, count: number) => {
       const statuses: number[] = []
@@ -138,7 +138,7 @@ function life (t: Test, redis: RedisSetting): void {
 
 interface Outage { begin (): Promise<void>, failedOver (): Promise<void> }
 
-/** Live and revoked tokens are used on two servers while `outage` happens. */
+/** Sends live and revoked tokens to two servers while the outage happens. */
 async function underLoad (t: Test, { open }: World, { begin, failedOver }: Outage): Promise<void> {
   const servers = [await open(), await open()]
   const live = await sessions(servers[0]!, 30)
@@ -156,7 +156,7 @@ async function underLoad (t: Test, { open }: World, { begin, failedOver }: Outag
   await load.stop()
   say(`failover ${Math.round(failedOverAt - startedAt)} ms, trusted again ${Math.round(recoveredAt - failedOverAt)} ms later; ${load.requests()} requests: ` +
     `live ${JSON.stringify(load.live)}, revoked ${JSON.stringify(load.dead)}, logouts ${JSON.stringify(load.logouts)}`)
-  t.match(Object.keys(load.live), /^200(,503)?$/, 'a live token is accepted, or nobody can tell')
+  t.match(Object.keys(load.live), /^200(,503)?$/, 'a live token is accepted or answered 503')
   t.match(Object.keys(load.dead), /^401(,503)?$/, 'a revoked token is never accepted')
   t.match(Object.keys(load.logouts), /^204(,503)?$/)
 }
@@ -164,19 +164,19 @@ async function underLoad (t: Test, { open }: World, { begin, failedOver }: Outag
 interface Replicated {
   ask: RedisCluster['ask']
   masterOf (key: string): Promise<number>
-  /** The one that is promoted when the master dies; `null`: none would be. */
+  /** The replica that is promoted when the master dies; `null` if there is none. */
   replicaOf (master: number): Promise<number | null>
   replicated (master: number): Promise<void>
-  /** Leaves the replicas with what they have. */
+  /** Stops the replication from the master. */
   cut (master: number): Promise<void>
-  /** Kills the master; resolves when the replica is the master. */
+  /** Kills the master, and resolves when the replica is the master. */
   fail (master: number): Promise<void>
 }
 
 const isEntry = (value: string | null) => value?.[0] === 'V'
 const isTombstone = (value: string | null) => value?.[0] === 'R'
 
-/** A token whose key has a replica. */
+/** Issues a token whose key has a replica. */
 async function replicatedSession ({ namespace }: World, redis: Pick<Replicated, 'masterOf' | 'replicaOf'>, server: FastifyInstance) {
   const issue = await issuer(server)
   for (;;) {
@@ -188,7 +188,7 @@ async function replicatedSession ({ namespace }: World, redis: Pick<Replicated, 
   }
 }
 
-/** Logs a token out so that its tombstone is acknowledged, and known to no replica. */
+/** Logs out a token so that the master acknowledges its tombstone and no replica receives it. */
 async function loseTombstone (t: Test, world: World, redis: Replicated, server: FastifyInstance) {
   const { token, key, master, replica } = await replicatedSession(world, redis, server)
   t.equal(await status(server, token), 200)
@@ -198,11 +198,11 @@ async function loseTombstone (t: Test, world: World, redis: Replicated, server: 
   t.equal((await caller(server)('POST', '/auth/logout', { token })).statusCode, 204)
   t.ok(isTombstone(await redis.ask(master, 'GET', key)), 'the master has acknowledged the tombstone')
   t.ok(isEntry(await redis.ask(replica, 'GET', key)), 'its replica has the entry and no tombstone')
-  t.equal(await status(server, token), 401, 'which is not asked')
+  t.equal(await status(server, token), 401, 'the replica is not read')
   return { token, master, promoted: async () => await redis.ask(replica, 'GET', key) }
 }
 
-/** The server that revoked is gone; the one that is left must notice by itself that the master was replaced. */
+/** Closes the server that revoked the token: the remaining one must detect by itself that the master was replaced. */
 async function rewritten (t: Test, world: World, redis: Replicated): Promise<void> {
   const [revoker, left] = [await world.open(), await world.open()]
   await trusted([revoker, left])
@@ -231,7 +231,7 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
 
   life(t, () => patient(redis()))
 
-  await t.test('it needs no more rights than docs/storage.md gives', async (t) => {
+  await t.test('it needs no more permissions than docs/storage.md lists', async (t) => {
     const text = await readFile('docs/storage.md', 'utf8')
     const [, name, , ...rules] = /^ACL (SETUSER .*)$/m.exec(text)![1]!.split(' ')
     const more = /A Redis Cluster also needs `(.*?)`/.exec(text)![1]!.split(' ')
@@ -241,12 +241,12 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     t.same(await answers(cache), ['nothing'])
   })
 
-  await t.test('one server of it alone, given by mistake, fails for the slots of the others', async (t) => {
+  await t.test('a single Cluster node, configured by mistake as a standalone server, fails for the slots of the others', async (t) => {
     const cache = await openCache(t, { host: HOST, port: await cluster.masterOf('any') })
     t.same(await answers(cache), ['failure', 'nothing'])
   })
 
-  await t.test('keys are spread over the masters, and each has an end', async (t) => {
+  await t.test('keys are spread over the masters, and each has an expiry', async (t) => {
     const world = await createWorld(t, redis)
     const app = await world.open()
     const masters = new Set<number>()
@@ -261,7 +261,7 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     t.equal(masters.size, 3)
   })
 
-  await t.test('a slot that moves to another master is followed, and takes its tombstones along', async (t) => {
+  await t.test('the cache follows a slot that moves to another master, and its tombstones move too', async (t) => {
     const { namespace, open } = await createWorld(t, redis)
     const app = await open()
     await trusted([app])
@@ -282,13 +282,13 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     t.equal(await status(app, live), 401)
   })
 
-  await t.test('a failover under load refuses no live token and accepts no revoked one', async (t) => {
+  await t.test('during a failover under load no live token is refused and no revoked one is accepted', async (t) => {
     const world = await createWorld(t, redis)
     const master = await cluster.masterOf(world.namespace)
     await underLoad(t, world, { begin: async () => { cluster.kill(master) }, failedOver: cluster.healthy })
   })
 
-  await t.test('a tombstone that was acknowledged and lost is written again before the promoted replica is trusted', async (t) => {
+  await t.test('an acknowledged tombstone that a failover lost is rewritten before the promoted replica is trusted', async (t) => {
     const cut = async (master: number) => cutReplication(cluster, master, [await cluster.replicaOf(master) as number])
     await rewritten(t, await createWorld(t, redis), { ...cluster, cut, fail })
   })
@@ -301,7 +301,7 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     cluster.freeze(hung)
     const reply = await caller(app)('POST', '/auth/logout', { token })
     t.equal(reply.statusCode, 503)
-    t.equal(await status(app, token), 401, 'PostgreSQL knows')
+    t.equal(await status(app, token), 401, 'PostgreSQL is queried')
     await cluster.healthy()
     await until(async () => isTombstone(await cluster.ask(await cluster.masterOf(key), 'GET', key)), 'the tombstone is in the promoted replica')
     await trusted([app])
@@ -321,7 +321,7 @@ t.test('with Sentinel', { buffered: true }, async (t) => {
 
   life(t, patiently)
 
-  await t.test('a master that hangs, and a sentinel, refuse no live token and let no revoked one in', async (t) => {
+  await t.test('while a master and a Sentinel hang, no live token is refused and no revoked one is accepted', async (t) => {
     const world = await createWorld(t, redis)
     sentinel.freezeSentinel(sentinel.sentinels[0]!)
     await underLoad(t, world, {
@@ -330,10 +330,10 @@ t.test('with Sentinel', { buffered: true }, async (t) => {
     })
   })
 
-  await t.test('a tombstone that was acknowledged and lost is written again before the promoted replica is trusted', async (t) => {
+  await t.test('an acknowledged tombstone that a failover lost is rewritten before the promoted replica is trusted', async (t) => {
     sentinel.thaw(first)
     const master = sentinel.replicas[0]!
-    // The sentinels would see to it, ten seconds later.
+    // The Sentinels would do this ten seconds later.
     await sentinel.ask(first, 'REPLICAOF', HOST, master)
     await sentinel.follows(first, master)
     await rewritten(t, await createWorld(t, redis), {
@@ -350,7 +350,7 @@ t.test('with Sentinel', { buffered: true }, async (t) => {
   })
 })
 
-t.test('a server that is connected to a replica, as behind one address for both, reads nothing there before it is promoted and caught up with', async (t) => {
+t.test('a server connected to a replica reads nothing from it until it is promoted and has the recent tombstones', async (t) => {
   const MEMORY_ONLY = ['save ""', 'appendonly no', 'repl-diskless-sync-delay 0']
   const [master, replica] = await freePorts(2) as [number, number]
   const fleet = await startFleet(t, [{ port: master, lines: MEMORY_ONLY }, { port: replica, lines: [...MEMORY_ONLY, `replicaof ${HOST} ${master}`] }])
@@ -370,16 +370,16 @@ t.test('a server that is connected to a replica, as behind one address for both,
     cut: () => cutReplication(fleet, master, [replica]),
     fail: async () => {}
   }, revoker)
-  t.equal(await status(bystander, token), 401, 'it is looked up')
+  t.equal(await status(bystander, token), 401, 'it is looked up in SQL')
   t.not((await bystander.tokenAuth.health()).cache, 'up')
   fleet.kill(master)
   await fleet.ask(replica, 'REPLICAOF', 'NO', 'ONE')
   await trusted([bystander])
-  t.ok(isTombstone(await promoted()), 'the tombstone that was lost is written again')
+  t.ok(isTombstone(await promoted()), 'the lost tombstone is rewritten')
   t.equal(await status(bystander, token), 401)
 })
 
-t.test('a Redis Cluster that is closed while it fetches its map begins no next round', async (t) => {
+t.test('a Redis Cluster client that is closed while it refreshes its slots starts no further refresh', async (t) => {
   const [nobody] = await freePorts(1) as [number]
   const client = openRedis(new Cluster([{ host: HOST, port: nobody }], { lazyConnect: true }), SILENT) as Cluster
   let rounds = 0
@@ -390,7 +390,7 @@ t.test('a Redis Cluster that is closed while it fetches its map begins no next r
   t.equal(rounds, 1)
 })
 
-t.test('a Redis Cluster that cannot be reached at the start delays nobody', async (t) => {
+t.test('a Redis Cluster that is unreachable at the start delays no request', async (t) => {
   const [nobody] = await freePorts(1) as [number]
   const { open } = await createWorld(t, () => new Cluster([{ host: HOST, port: nobody }], { lazyConnect: true }))
   const failures: string[] = []
@@ -404,7 +404,7 @@ t.test('a Redis Cluster that cannot be reached at the start delays nobody', asyn
   t.same(failures.filter((message) => /tim|long/.test(message)), [], 'no command waits for it')
 })
 
-t.test('a Redis Cluster without a node for a slot is a cache that does not answer there', async (t) => {
+t.test('a Redis Cluster without a node for a slot fails for the keys of that slot', async (t) => {
   const [port, bus] = await freePorts(2) as [number, number]
   const lines = ['save ""', 'cluster-enabled yes', `cluster-port ${bus}`, 'cluster-config-file nodes.conf-state', 'cluster-require-full-coverage no', `cluster-announce-ip ${HOST}`]
   const { ask } = await startFleet(t, [{ port, lines }])
@@ -416,7 +416,7 @@ t.test('a Redis Cluster without a node for a slot is a cache that does not answe
   t.same(await answers(cache), ['failure', 'nothing'])
 })
 
-t.test('what was asked before a reconnection is no answer', async (t) => {
+t.test('a read that was sent before a reconnection is rejected', async (t) => {
   const client = new Redis(redisUrl())
   const cache = createRedisCache({ client: client as unknown as RedisCommands, namespace: uniqueNamespace(), readTimeoutMs: 5000, close: async () => client.disconnect() })
   t.teardown(cache.close)
@@ -429,12 +429,12 @@ t.test('what was asked before a reconnection is no answer', async (t) => {
   t.equal(await get(cache, digest), 'L1')
 })
 
-t.test('a replica is not asked, as it may lack the latest revocations', async (t) => {
+t.test('a replica is never read, because it may lack the latest revocations', async (t) => {
   t.throws(() => open({ role: 'slave', sentinels: [{ host: HOST, port: 1 }], name: 'fta', lazyConnect: true }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
   const given = new Redis({ role: 'slave', sentinels: [{ host: HOST, port: 1 }], name: 'fta', lazyConnect: true })
   t.equal((open(given) as Redis).options.role, 'master')
 })
 
-t.test('no rejection was unhandled', async (t) => {
+t.test('there was no unhandled rejection', async (t) => {
   t.same(unhandled, [])
 })

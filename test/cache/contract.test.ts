@@ -15,7 +15,7 @@ t.test('the in-process cache', (t) => {
     cache.onConnection((connected) => t.equal(connected, true))
   })
 
-  t.test('holds no more than it may', async (t) => {
+  t.test('holds at most max entries', async (t) => {
     const small = createMemoryCache({ max: 2, now: () => at })
     const digests = [newDigest(), newDigest(), newDigest()]
     await small.tombstone(digests, 1000)
@@ -34,8 +34,8 @@ t.test('the Redis cache', async (t) => {
   t.teardown(cache.close)
   contract(t, cache)
 
-  t.test('takes a tombstone for written only where Redis says OK', async (t) => {
-    // Stands in for what is not quite Redis, or not any more: its answer to a SET is not OK.
+  t.test('counts a tombstone as written only if Redis answers OK', async (t) => {
+    // Simulates a server that is not a working Redis: it does not answer a SET with OK.
     for (const answer of [null, 'QUEUED', 0]) {
       const standIn = new Proxy(client, { get: (target, name) => name === 'set' ? async () => answer : Reflect.get(target, name) })
       const careless = createRedisCache({ client: standIn as unknown as RedisCommands, namespace, readTimeoutMs: 5000, close: async () => {} })
@@ -43,11 +43,11 @@ t.test('the Redis cache', async (t) => {
     }
   })
 
-  t.test('leaves no key without an end', async (t) => {
+  t.test('leaves no key without an expiry', async (t) => {
     for (const key of await client.keys(`${namespace}*`)) t.ok(await client.pttl(key) !== -1, key)
   })
 
-  t.test('tells of the connection, at once when it stands, and of its loss', async (t) => {
+  t.test('reports an existing connection at once, and its loss later', async (t) => {
     const seen: boolean[] = []
     const lost = new Promise<void>((resolve) => cache.onConnection((connected) => { seen.push(connected); if (!connected) resolve() }))
     client.disconnect()

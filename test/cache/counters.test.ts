@@ -24,7 +24,7 @@ import { openMigrated } from '../helpers/pools.js'
 import { SILENT } from '../helpers/silent.js'
 
 const MINUTE = 60_000
-// Waits that are long for any machine: Redis' clock runs on while a test does.
+// Waits much longer than any test takes, because the clock of Redis cannot be stopped.
 const RULES: AttemptRules = { free: 5, delayMs: MINUTE, maxDelayMs: 60 * MINUTE, forgetMs: 1440 * MINUTE }
 
 let keys = 0
@@ -41,9 +41,9 @@ function isAbout (t: Test, actual: number, expected: number, what?: string): voi
   t.ok(actual <= expected && actual > expected - MINUTE / 2, `${what ?? 'wait'}: ${actual} of ${expected}`)
 }
 
-/** What every store must do. `passTime` lets `ms` milliseconds go by for a counter. */
+/** Tests what every store must do. `passTime` advances the clock of a counter by `ms` milliseconds. */
 function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: number) => void | Promise<void>): void {
-  t.test('lets the free attempts pass at once and the next one wait', async (t) => {
+  t.test('allows the free attempts at once and makes the next one wait', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 6)
     t.same(attempts.map(({ isAllowed }) => isAllowed), [true, true, true, true, true, false])
@@ -53,14 +53,14 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.equal((await store.take(newKey(), RULES)).isAllowed, true, 'another key')
   })
 
-  t.test('lets no more pass of 50 at the same time', async (t) => {
+  t.test('allows no more than the free attempts of 50 concurrent ones', async (t) => {
     const key = newKey()
     const attempts = await Promise.all(Array.from({ length: 50 }, () => store.take(key, RULES)))
     t.equal(attempts.filter(({ isAllowed }) => isAllowed).length, 5)
     t.equal(new Set(attempts.map(({ id }) => id)).size, 50)
   })
 
-  t.test('doubles the wait at each further failure, up to the longest, and lets one pass after each', async (t) => {
+  t.test('doubles the wait at each further failure, up to maxDelayMs, and allows one attempt after each', async (t) => {
     const key = newKey()
     await takeMany(store, key, 5)
     for (const minutes of [1, 2, 4, 8, 16, 32, 60, 60]) {
@@ -78,7 +78,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     isAbout(t, waitMs, 60 * MINUTE)
   })
 
-  t.test('changes nothing at an attempt that has to wait', async (t) => {
+  t.test('changes nothing on an attempt that has to wait', async (t) => {
     const key = newKey()
     await takeMany(store, key, 5)
     await passTime(key, MINUTE / 4)
@@ -87,25 +87,25 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     for (const { waitMs } of refused) isAbout(t, waitMs, 3 * MINUTE / 4)
   })
 
-  t.test('takes back an attempt, and the wait that it began', async (t) => {
+  t.test('giveBack removes an attempt, and the wait that it started', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 5)
     await store.giveBack(key, attempts[4]!.id)
     const last = await store.take(key, RULES)
     t.match(last, { isAllowed: true, failures: 4 })
     await store.giveBack(key, attempts[0]!.id)
-    t.match(await store.take(key, RULES), { isAllowed: false, failures: 4 }, 'the wait is of another')
+    t.match(await store.take(key, RULES), { isAllowed: false, failures: 4 }, 'another attempt started the wait')
     for (const { id } of [...attempts.slice(1, 4), last, last]) await store.giveBack(key, id)
-    t.match(await store.take(key, RULES), { isAllowed: true, failures: 0 }, 'never under none')
+    t.match(await store.take(key, RULES), { isAllowed: true, failures: 0 }, 'the count never falls below zero')
   })
 
-  t.test('takes back nothing where nothing was counted', async (t) => {
+  t.test('giveBack of an unknown attempt changes nothing', async (t) => {
     const key = newKey()
     await store.giveBack(key, 'an id')
     t.match(await store.take(key, RULES), { isAllowed: true, failures: 0 })
   })
 
-  t.test('takes back the wait of the last attempt, not an earlier one\'s', async (t) => {
+  t.test('giveBack of an earlier attempt keeps the wait of the last one', async (t) => {
     const key = newKey()
     const [, , , , fifth] = await takeMany(store, key, 5)
     await passTime(key, MINUTE)
@@ -116,7 +116,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     isAbout(t, waitMs, 2 * MINUTE)
   })
 
-  t.test('counts an attempt that failed like one under way', async (t) => {
+  t.test('counts a failed attempt like one in progress', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 4)
     for (const { id } of attempts) await store.fail(key, id)
@@ -126,7 +126,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.match(await store.take(key, RULES), { isAllowed: false, failures: 5 })
   })
 
-  t.test('ends an attempt once', async (t) => {
+  t.test('settles an attempt only once', async (t) => {
     const key = newKey()
     const [first, second] = await takeMany(store, key, 2)
     await store.fail(key, first!.id)
@@ -139,7 +139,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.match(await store.take(key, RULES), { failures: 2 })
   })
 
-  t.test('forgets the failures of a key at a success, and the wait', async (t) => {
+  t.test('a success clears the failures of a key and its wait', async (t) => {
     const [key, other] = [newKey(), newKey()]
     for (const name of [key, other]) {
       for (const { id } of await takeMany(store, name, 5)) await store.fail(name, id)
@@ -149,18 +149,18 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.equal((await store.take(other, RULES)).isAllowed, false)
   })
 
-  t.test('takes back the success alone, of the attempts under way', async (t) => {
+  t.test('a success removes only its own attempt of those in progress', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 5)
     for (const { id } of attempts.slice(0, 2)) await store.fail(key, id)
     await store.succeed(key, attempts[4]!.id)
     const next = await takeMany(store, key, 4)
-    t.same(next.map(({ isAllowed }) => isAllowed), [true, true, true, false], 'two are under way still')
+    t.same(next.map(({ isAllowed }) => isAllowed), [true, true, true, false], 'two are still in progress')
     for (const { id } of attempts.slice(2, 4)) await store.fail(key, id)
     t.match(await store.take(key, RULES), { isAllowed: false, failures: 5 }, 'and fail later')
   })
 
-  t.test('lets no more than the limit be under way, however many succeed', async (t) => {
+  t.test('allows at most the limit of attempts in progress, however many succeed', async (t) => {
     const key = newKey()
     await takeMany(store, key, 4)
     for (let i = 0; i < 10; i++) {
@@ -170,7 +170,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     }
   })
 
-  t.test('takes an attempt that nobody ends for failed after ten minutes', async (t) => {
+  t.test('counts an attempt that is never settled as failed after ten minutes', async (t) => {
     const key = newKey()
     const [first] = await takeMany(store, key, 3)
     await passTime(key, 5 * MINUTE)
@@ -180,17 +180,17 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     await store.fail(key, first!.id)
     t.match(await store.take(key, RULES), { isAllowed: true, failures: 4 })
     await store.succeed(key, null)
-    t.match(await store.take(key, RULES), { isAllowed: true, failures: 2 }, 'and forgets it at a success')
+    t.match(await store.take(key, RULES), { isAllowed: true, failures: 2 }, 'and a success clears it')
   })
 
-  t.test('keeps so many attempts under way, and takes the oldest of more for failed', async (t) => {
+  t.test('tracks a limited number of attempts in progress, and counts the oldest beyond it as failed', async (t) => {
     const key = newKey()
     const attempts = await takeMany(store, key, 200, { ...RULES, free: Number.MAX_SAFE_INTEGER })
     await store.succeed(key, attempts[199]!.id)
     t.match(await store.take(key, { ...RULES, free: Number.MAX_SAFE_INTEGER }), { isAllowed: true, failures: 127 })
   })
 
-  t.test('a success forgets no failures of somebody else who shares the key', async (t) => {
+  t.test('a success clears no failures of another user who shares the key', async (t) => {
     const key = newKey()
     for (let i = 0; i < 3; i++) await store.take(key, RULES, 'alice')
     const { id } = await store.take(key, RULES, 'mallory')
@@ -200,17 +200,17 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     await store.fail(key, last.id)
     await store.succeed(key, null, 'alice')
     const fifth = await store.take(key, RULES, 'alice')
-    t.match(fifth, { isAllowed: true, failures: 4 }, 'nor his own, while others\' are among them')
+    t.match(fifth, { isAllowed: true, failures: 4 }, 'nor the user\'s own failures while there are others\' too')
     t.equal((await store.take(key, RULES, 'alice')).isAllowed, false)
     await store.succeed(key, fifth.id, 'alice')
-    t.match(await store.take(key, RULES, 'alice'), { isAllowed: true, failures: 4 }, 'but the wait that it began')
+    t.match(await store.take(key, RULES, 'alice'), { isAllowed: true, failures: 4 }, 'but it clears the wait that it started')
     const own = newKey()
     for (let i = 0; i < 5; i++) await store.fail(own, (await store.take(own, RULES, 'alice')).id)
     await store.succeed(own, null, 'alice')
     t.match(await store.take(own, RULES, 'alice'), { isAllowed: true, failures: 0 })
   })
 
-  t.test('forgets failures so long after the last attempt that counted', async (t) => {
+  t.test('clears failures forgetMs after the last counted attempt', async (t) => {
     const key = newKey()
     await takeMany(store, key, 3)
     await passTime(key, 1400 * MINUTE)
@@ -221,14 +221,14 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.match(await store.take(key, RULES), { isAllowed: true, failures: 0 })
   })
 
-  t.test('keeps a wait that is longer than the time to forget', async (t) => {
+  t.test('keeps a wait that is longer than forgetMs', async (t) => {
     const key = newKey()
     await takeMany(store, key, 1, { ...RULES, free: 1, delayMs: 60 * MINUTE, forgetMs: 10 })
     await passTime(key, 59 * MINUTE)
     t.match(await store.take(key, RULES), { isAllowed: false, failures: 1 })
   })
 
-  t.test('lets nobody wait longer than the rules of now', async (t) => {
+  t.test('applies the current maxDelayMs to a wait that began under other rules', async (t) => {
     const key = newKey()
     await takeMany(store, key, 1, { ...RULES, free: 1, delayMs: 60 * MINUTE })
     const shorter = { ...RULES, maxDelayMs: 2 * MINUTE }
@@ -237,7 +237,7 @@ function contract (t: Test, store: FailureCounters, passTime: (key: string, ms: 
     t.equal((await store.take(key, shorter)).isAllowed, true)
   })
 
-  t.test('gives a claim to the first of many', async (t) => {
+  t.test('grants a claim to only one of many concurrent callers', async (t) => {
     const key = newKey()
     const claims = await Promise.all(Array.from({ length: 20 }, () => store.useOnce(key, 60_000)))
     t.equal(claims.filter(Boolean).length, 1)
@@ -251,20 +251,20 @@ t.test('counters in the process', (t) => {
   const now = () => at
   contract(t, createMemoryCounters({ now }), (_key, ms) => { at += ms })
 
-  t.test('end a claim when its time is over', async (t) => {
+  t.test('release a claim when it expires', async (t) => {
     const store = createMemoryCounters({ now })
     t.same([await store.useOnce('a', 1000), await store.useOnce('a', 1000)], [true, false])
     at += 1000
     t.equal(await store.useOnce('a', 1000), true)
   })
 
-  t.test('keep so many claims, the latest', async (t) => {
+  t.test('keep the latest max claims', async (t) => {
     const store = createMemoryCounters({ now, max: 2 })
     for (const key of ['a', 'b', 'c']) await store.useOnce(key, 1000)
     t.same([await store.useOnce('b', 1000), await store.useOnce('c', 1000), await store.useOnce('a', 1000)], [false, false, true])
   })
 
-  t.test('are not pushed out by 20 000 other names', async (t) => {
+  t.test('are not evicted by 20 000 other names', async (t) => {
     const store = createMemoryCounters({ now })
     await takeMany(store, 'victim', 5)
     for (let i = 0; i < 20_000; i++) await store.take(`name-${i}`, RULES)
@@ -272,22 +272,22 @@ t.test('counters in the process', (t) => {
     t.equal((await store.take('one more', RULES)).failures, 0)
   })
 
-  t.test('are not pushed out by more names than there is room for, which share counters instead', async (t) => {
+  t.test('are not evicted by more than max names, which share counters instead', async (t) => {
     const store = createMemoryCounters({ now, max: 100 })
     await takeMany(store, 'victim', 5)
     const once = { ...RULES, free: 1 }
     const attempts = []
     for (let i = 0; i < 99 + 5000; i++) attempts.push(await store.take(`name-${i}`, once))
     t.equal((await store.take('victim', RULES)).isAllowed, false)
-    t.ok(attempts.slice(0, 99).every(({ isAllowed }) => isAllowed), 'as long as there is room, each has its own')
+    t.ok(attempts.slice(0, 99).every(({ isAllowed }) => isAllowed), 'while there is room, each has its own counter')
     const passed = attempts.slice(99).filter(({ isAllowed }) => isAllowed).length
     t.ok(passed > 950 && passed <= 1024, `${passed} of 5000 over it passed`)
     at += RULES.forgetMs
-    t.match(await store.take('name-4000', once), { isAllowed: true, failures: 0 }, 'once others are forgotten there is room again')
+    t.match(await store.take('name-4000', once), { isAllowed: true, failures: 0 }, 'there is room again when other counters expire')
     t.match(await store.take('victim', RULES), { isAllowed: true, failures: 0 })
   })
 
-  t.test('that are shared forget one attempt at a success, and all with time', async (t) => {
+  t.test('that are shared clear one attempt on a success, and all of them when they expire', async (t) => {
     const store = createMemoryCounters({ now, max: 1 })
     await store.take('other', { ...RULES, forgetMs: 10 * RULES.forgetMs })
     const attempts = await takeMany(store, 'victim', 5)
@@ -317,7 +317,7 @@ t.test('counters in Redis', (t) => {
 
   contract(t, store, passTime)
 
-  t.test('each have a key with an end, which outlasts the wait', async (t) => {
+  t.test('each have a key whose expiry is later than the end of the wait', async (t) => {
     const key = newKey()
     const left = () => client.pttl(`${namespace}a:${key}`)
     const [first] = await takeMany(store, key, 2, { free: 2, delayMs: 5 * MINUTE, maxDelayMs: 5 * MINUTE, forgetMs: 100 })
@@ -325,13 +325,13 @@ t.test('counters in Redis', (t) => {
     await store.giveBack(key, first!.id)
     isAbout(t, await left(), 5 * MINUTE + 1000)
     await store.take(key, { free: 2, delayMs: 5 * MINUTE, maxDelayMs: MINUTE, forgetMs: 100 })
-    isAbout(t, await left(), 5 * MINUTE + 1000, 'a wait that is cut short')
+    isAbout(t, await left(), 5 * MINUTE + 1000, 'a wait that is shortened')
     const names = await client.keys(`${namespace}*`)
     t.ok(names.length > 5)
     for (const name of names) t.ok(await client.pttl(name) > 0, name)
   })
 
-  t.test('leave no key when everything is given back or forgotten', async (t) => {
+  t.test('leave no key when every attempt is given back or cleared', async (t) => {
     const key = newKey()
     const [attempt] = await takeMany(store, key, 1)
     t.equal(await client.exists(`${namespace}a:${key}`), 1)
@@ -343,14 +343,14 @@ t.test('counters in Redis', (t) => {
     t.equal(await client.exists(`${namespace}a:${key}`), 0)
   })
 
-  t.test('end a claim when its time is over', async (t) => {
+  t.test('release a claim when it expires', async (t) => {
     const key = newKey()
     await store.useOnce(key, 0.5)
-    await until(() => store.useOnce(key, 60_000), 'the claim ends')
+    await until(() => store.useOnce(key, 60_000), 'the claim expires')
     isAbout(t, await client.pttl(`${namespace}c:${key}`), 60_000)
   })
 
-  t.test('survive a restart of the server, and are counted by all servers together', async (t) => {
+  t.test('are shared by all servers', async (t) => {
     const key = newKey()
     const other = new Redis(redisUrl())
     t.teardown(() => other.disconnect())
@@ -359,7 +359,7 @@ t.test('counters in Redis', (t) => {
     t.equal(attempts.filter(({ isAllowed }) => isAllowed).length, 5)
   })
 
-  t.test('take garbage for nothing and write over it', async (t) => {
+  t.test('treat garbage as no attempts and overwrite it', async (t) => {
     for (const put of [(name: string) => client.rpush(name, 'x'), (name: string) => client.set(name, 'x'), (name: string) => client.set(name, '-1 5 x y')]) {
       const key = newKey()
       const name = `${namespace}a:${key}`
@@ -370,7 +370,7 @@ t.test('counters in Redis', (t) => {
     }
   })
 
-  t.test('need no more rights than docs/storage.md gives', async (t) => {
+  t.test('need no more permissions than docs/storage.md lists', async (t) => {
     const [command] = /^ACL SETUSER .*$/m.exec(readFileSync('docs/storage.md', 'utf8'))!
     const [, , , ...rules] = command.replace('~fta:*', `~${namespace}*`).split(' ')
     const username = namespace.slice(0, -1)
@@ -390,7 +390,7 @@ t.test('counters in Redis', (t) => {
   t.end()
 })
 
-t.test('counters in Redis, with those of the process behind them', async (t) => {
+t.test('counters in Redis, with counters in the process as fallback', async (t) => {
   const namespace = uniqueNamespace()
   const server = await createRedisServer(t)
   const local = { ...RULES, free: 2 }
@@ -410,7 +410,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
 
   const back = (redis: RedisClient) => until(() => redis.status === 'ready', 'Redis is back')
 
-  await t.test('limit by the stricter rules while Redis is away, and warn once an outage', async (t) => {
+  await t.test('apply the stricter limit while Redis is unavailable, and warn once per outage', async (t) => {
     const { store, redis, warnings, passTime } = await open(t)
     t.same((await takeMany(store, 'alice', 6)).map(({ isAllowed }) => isAllowed), [true, true, true, true, true, false])
     await server.kill()
@@ -423,10 +423,10 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     t.same((await takeMany(store, 'bob', 6)).map(({ isAllowed }) => isAllowed), [true, true, true, true, true, false], 'Redis counts again')
     await server.kill()
     await takeMany(store, 'bob', 2)
-    t.equal(warnings.length, 2, 'the next outage is told again')
+    t.equal(warnings.length, 2, 'the next outage is logged again')
   })
 
-  await t.test('settle in Redis, when it answers again, what it has not taken', async (t) => {
+  await t.test('settle attempts in Redis later if it did not answer', async (t) => {
     const { store, redis, passTime } = await open(t, local, 100)
     const take = async () => await store.take('alice', RULES, 'alice')
     const [failed, undone, right] = [await take(), await take(), await take()]
@@ -434,7 +434,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     await store.fail('alice', failed.id)
     await store.giveBack('alice', undone.id)
     await store.succeed('alice', right.id, 'alice')
-    t.match((await take()).id, /^local:/, 'one more, whose answer does not come')
+    t.match((await take()).id, /^local:/, 'one more without an answer')
     server.thaw()
     passTime(5000)
     const command = redis.eval
@@ -443,10 +443,10 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     await until(async () => {
       await store.fail('nobody', 'nothing')
       return await redis.exists(`${namespace}a:alice`) === 0
-    }, 'no attempt is left under way')
+    }, 'no attempt is left in progress')
   })
 
-  await t.test('limit also with a Redis that hangs, and wait for it only a few times', async (t) => {
+  await t.test('apply the limit if Redis hangs, and wait for only a few of its timeouts', async (t) => {
     const { store, redis } = await open(t, local, 100)
     let sent = 0
     const command = redis.eval
@@ -460,7 +460,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     server.thaw()
   })
 
-  await t.test('give an attempt back to where it was counted, or to nobody', async (t) => {
+  await t.test('give an attempt back only where it was counted', async (t) => {
     const { store, redis, passTime } = await open(t)
     const inRedis = await takeMany(store, 'alice', 2)
     await server.kill()
@@ -472,12 +472,12 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     passTime(100)
     await takeMany(store, 'alice', 2)
     await store.giveBack('alice', inProcess[1]!.id)
-    t.match(await store.take('alice', RULES), { failures: 2 }, 'Redis has kept its own')
+    t.match(await store.take('alice', RULES), { failures: 2 }, 'Redis keeps its own attempts')
     await server.kill()
-    t.match(await store.take('alice', local), { isAllowed: true, failures: 1 }, 'the process has taken back its own')
+    t.match(await store.take('alice', local), { isAllowed: true, failures: 1 }, 'the process has removed its own attempt')
   })
 
-  await t.test('forget in both at a success, also while Redis is away', async (t) => {
+  await t.test('are cleared in both by a success, even while Redis is unavailable', async (t) => {
     const { store } = await open(t)
     await server.kill()
     const [first, second] = await takeMany(store, 'alice', 2)
@@ -486,7 +486,7 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     t.match(await store.take('alice', RULES), { isAllowed: true, failures: 0 })
   })
 
-  await t.test('accept a claim once, whether Redis comes or goes meanwhile', async (t) => {
+  await t.test('accept a claim once, even if Redis goes away or comes back in between', async (t) => {
     const { store, redis, passTime } = await open(t)
     t.equal(await store.useOnce('before', 60_000), true)
     await server.kill()
@@ -496,12 +496,12 @@ t.test('counters in Redis, with those of the process behind them', async (t) => 
     passTime(100)
     t.same([await store.useOnce('during', 60_000), await store.useOnce('after', 60_000)], [false, true])
     const [other] = [createRedisCounters({ client: redis as Redis, namespace })]
-    t.equal(await other!.useOnce('after', 60_000), false, 'other servers know')
+    t.equal(await other!.useOnce('after', 60_000), false, 'other servers see it')
     passTime(60_000)
-    t.equal(await store.useOnce('after', 60_000), false, 'Redis has the last word')
+    t.equal(await store.useOnce('after', 60_000), false, 'Redis decides')
   })
 
-  await t.test('keep the rules they are given where there are none of their own, and without Redis', async (t) => {
+  await t.test('apply the caller\'s rules if there are no local ones, and if there is no Redis', async (t) => {
     const { store } = await open(t, null)
     await server.kill()
     const alone = createCounters({ redis: null, namespace, localRules: local, logger: SILENT, monotonicNow: () => 0 })
@@ -515,7 +515,7 @@ t.test('a pseudonym', async (t) => {
   const { pool, statements, tables, sql } = await openMigrated(t)
   const open = (timeoutMs = 60_000) => createPseudonyms(createServerKey(createSql(sql.db, { timeoutMs }), tables))
 
-  await t.test('is the same for one text on every server, and another for each purpose and text', async (t) => {
+  await t.test('is the same for one text on every server, and different for each purpose and text', async (t) => {
     const [one, other] = [open(), open()]
     const pseudonym = await one('account', 'alice')
     t.match(pseudonym, /^[\w-]{43}$/)
@@ -524,12 +524,12 @@ t.test('a pseudonym', async (t) => {
     t.equal(new Set(all).size, 6)
   })
 
-  await t.test('depends on the key in the database, which other databases don\'t have', async (t) => {
+  await t.test('depends on the key in the database, which differs between databases', async (t) => {
     const another = await openMigrated(t)
     t.not(await createPseudonyms(createServerKey(another.sql, another.tables))('account', 'alice'), await open()('account', 'alice'))
   })
 
-  await t.test('costs one statement for all', async (t) => {
+  await t.test('needs one statement for any number of pseudonyms', async (t) => {
     const pseudonym = open()
     statements.length = 0
     await Promise.all(Array.from({ length: 20 }, (_, i) => pseudonym('account', `user ${i}`)))
@@ -537,7 +537,7 @@ t.test('a pseudonym', async (t) => {
     t.equal(statements.length, 1)
   })
 
-  await t.test('is refused while the key cannot be read, and made as soon as it can', async (t) => {
+  await t.test('is rejected while the key cannot be read, and created as soon as it can', async (t) => {
     const [pseudonym, hasty] = [open(), open(50)]
     const expected = await open()('account', 'alice')
     await pool.query('alter table auth_tokens_server_key rename to away')
@@ -552,7 +552,7 @@ t.test('a pseudonym', async (t) => {
     t.equal(await hasty('account', 'alice'), expected)
   })
 
-  await t.test('is never made without a key', async (t) => {
+  await t.test('is never created without a key', async (t) => {
     const pseudonym = open()
     await pool.query('delete from auth_tokens_server_key')
     await t.rejects(pseudonym('account', 'alice'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /^The server key table has no row: revert the migration 0003_token_auth_server_key/ })
@@ -575,24 +575,24 @@ t.test('a known address', async (t) => {
     if (set !== '') await pool.query(`update auth_tokens set ${set} where user_id = $1`, [id])
   }
 
-  await t.test('is one that a session of this user began at', async (t) => {
+  await t.test('is one from which this user began a session', async (t) => {
     await createUser('alice', '192.0.2.1')
     await createUser('bob', '2001:db8:1:2::5')
     await createUser('carol', null)
     t.equal(await reader.isKnownAddress('alice', '192.0.2.1'), true)
     t.equal(await reader.isKnownAddress('alice', '192.0.2.2'), false)
-    t.equal(await reader.isKnownAddress('bob', '192.0.2.1'), false, 'another\'s')
+    t.equal(await reader.isKnownAddress('bob', '192.0.2.1'), false, 'another user\'s address')
     t.equal(await reader.isKnownAddress('nobody', '192.0.2.1'), false)
     t.equal(await reader.isKnownAddress('carol', '192.0.2.1'), false)
   })
 
-  await t.test('of IPv6 stands for its /64', async (t) => {
+  await t.test('covers its /64 if it is IPv6', async (t) => {
     t.equal(await reader.isKnownAddress('bob', '2001:db8:1:2:ffff::9'), true)
     t.equal(await reader.isKnownAddress('bob', '2001:db8:1:3::5'), false)
     t.equal(await reader.isKnownAddress('alice', '::c000:201'), false, 'IPv4 is not IPv6')
   })
 
-  await t.test('is asked for in one statement, known name or not, and in none for what is no address', async (t) => {
+  await t.test('is looked up in one statement for any username, and in none if the address is invalid', async (t) => {
     for (const username of ['alice', 'nobody']) {
       statements.length = 0
       await reader.isKnownAddress(username, '192.0.2.1')
@@ -603,7 +603,7 @@ t.test('a known address', async (t) => {
     t.equal(statements.length, 0)
   })
 
-  await t.test('costs as much to look for, however many sessions there are', async (t) => {
+  await t.test('costs the same to look up, however many sessions there are', async (t) => {
     const asked: CompiledQuery[] = []
     const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }), log: ({ query }) => { asked.push(query) } })
     const { id } = await users.create({ username: 'many', passwordHash: 'hash', fields: {} })
@@ -624,7 +624,7 @@ t.test('a known address', async (t) => {
     t.equal(await reader.isKnownAddress('many', '10.0.5.5'), true)
   })
 
-  await t.test('stays known when the session has ended, unless somebody was thrown out', async (t) => {
+  await t.test('stays known after the session, unless it ended by a revocation for security', async (t) => {
     const ends: Record<string, boolean> = {
       logout: true, logout_all: true, too_many: true, session_deleted: false, password_changed: false, deactivated: false, revoked: false
     }
@@ -636,14 +636,14 @@ t.test('a known address', async (t) => {
     t.equal(await reader.isKnownAddress('expired', '192.0.2.1'), true)
   })
 
-  await t.test('is forgotten after 30 days', async (t) => {
+  await t.test('is no longer known after 30 days', async (t) => {
     await createUser('late', '192.0.2.1', 'created_at = now() - interval \'29 days 23 hours\'')
     await createUser('too late', '192.0.2.1', 'created_at = now() - interval \'30 days 1 minute\'')
     t.same([await reader.isKnownAddress('late', '192.0.2.1'), await reader.isKnownAddress('too late', '192.0.2.1')], [true, false])
   })
 })
 
-t.test('a hash is replaced only while it is the one that was verified', async (t) => {
+t.test('a hash is replaced only if it is still the one that was verified', async (t) => {
   const { pool, tables, sql } = await openMigrated(t)
   const users = createUserStore(sql, tables)
   const { id } = await users.create({ username: 'alice', passwordHash: 'old', fields: {} })
@@ -653,6 +653,6 @@ t.test('a hash is replaced only while it is the one that was verified', async (t
   t.equal(await users.rehash(id, 'old', 'new'), true)
   t.equal(await users.rehash(id, 'old', 'newer'), false)
   t.match(await users.findById(id), { passwordHash: 'new' })
-  t.match(await users.findByUsername('bob'), { passwordHash: 'old' }, 'nobody else\'s')
-  t.equal((await pool.query('select 1 from auth_tokens where revoked_at is null')).rows.length, 1, 'no session ends')
+  t.match(await users.findByUsername('bob'), { passwordHash: 'old' }, 'another user\'s hash stays')
+  t.equal((await pool.query('select 1 from auth_tokens where revoked_at is null')).rows.length, 1, 'no session is revoked')
 })

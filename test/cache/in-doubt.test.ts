@@ -11,13 +11,13 @@ import { countingPool, openPool } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
 import { watchRedis } from '../helpers/watch-redis.js'
 
-/** The one statement of a logout, which commits by itself. */
+/** The single statement of a logout, which commits implicitly. */
 const LOGOUT = /^with held as .* ended as \(/s
 const COMMIT = /^commit/
 
 interface Caller { app: FastifyInstance, id: string | number, username: string, token: string, sessionId: string }
 
-/** Every way to end a token, with the statement that commits it; each rejects or answers 503 where that answer is lost. */
+/** Every way to revoke a token, with the statement that commits it. Each rejects or answers 503 if that answer is lost. */
 const WAYS: Record<string, { commits: RegExp, end: (who: Caller) => Promise<unknown> }> = {
   logout: { commits: LOGOUT, end: ({ app, token }) => caller(app)('POST', '/auth/logout', { token }) },
   'session delete': { commits: LOGOUT, end: ({ app, token, sessionId }) => caller(app)('DELETE', `/auth/sessions/${sessionId}`, { token }) },
@@ -35,7 +35,7 @@ const WAYS: Record<string, { commits: RegExp, end: (who: Caller) => Promise<unkn
 
 const status = async (app: FastifyInstance, token: string) => (await caller(app)('GET', '/protected', { token })).statusCode
 
-/** A server over the pool, which is asked to end tokens, and another. */
+/** A server over `pool`, which revokes the tokens, and another server. */
 async function createPair (t: Test, pool: AuthPluginOptions['database'], databaseUrl: string, more: Partial<AuthPluginOptions> = {}) {
   const namespace = uniqueNamespace()
   const { redis } = await watchRedis(t, namespace)
@@ -51,7 +51,7 @@ async function createPair (t: Test, pool: AuthPluginOptions['database'], databas
   return { app, other, cached }
 }
 
-t.test('an end whose answer is lost is found out, and no server accepts the token any more, although nobody asks again', async (t) => {
+t.test('a revocation whose answer is lost is detected, and every server refuses the token without a retry by the client', async (t) => {
   const { url, drop } = await createDatabase()
   t.teardown(drop)
   for (const [name, { commits, end }] of Object.entries(WAYS)) {
@@ -70,7 +70,7 @@ t.test('an end whose answer is lost is found out, and no server accepts the toke
   }
 })
 
-t.test('while its end is in doubt a token is looked up in the database, and all others are not', async (t) => {
+t.test('while a revocation is in doubt, its token is looked up in the database and other tokens are not', async (t) => {
   const { url, drop } = await createDatabase()
   t.teardown(drop)
   const { pool, statements } = countingPool(t, url, { max: 4 })
@@ -79,7 +79,7 @@ t.test('while its end is in doubt a token is looked up in the database, and all 
   const another = await cached((await createUser(other)).username)
   const ends: Record<string, (who: { id: string | number, token: string }) => Promise<unknown>> = {
     'of one token': ({ token }) => caller(app)('POST', '/auth/logout', { token }),
-    'of all of a user\'s': ({ id }) => app.tokenAuth.revokeUser(id).catch((error) => error)
+    'of all tokens of a user': ({ id }) => app.tokenAuth.revokeUser(id).catch((error) => error)
   }
 
   for (const [name, end] of Object.entries(ends)) {
@@ -93,16 +93,16 @@ t.test('while its end is in doubt a token is looked up in the database, and all 
       statements.length = 0
       t.equal(await status(app, another), 200)
       t.equal(lookups(), 0)
-      await until(async () => await status(app, token) === 200, 'it has not ended yet')
+      await until(async () => await status(app, token) === 200, 'it is not revoked yet')
       t.not(lookups(), 0)
       await holder.query('commit')
       holder.release()
-      await until(async () => await status(other, token) === 401, 'the late end is known to all')
+      await until(async () => await status(other, token) === 401, 'the late revocation applies on all servers')
     })
   }
 })
 
-t.test('a commit that hangs is followed for as long as it does', { skip: noPostgres }, async (t) => {
+t.test('a commit that hangs is tracked until it completes', { skip: noPostgres }, async (t) => {
   const postgres = await createPostgresServer(t)
   await postgres.start()
   const admin = openPool(t, { connectionString: postgres.url })
@@ -116,14 +116,14 @@ t.test('a commit that hangs is followed for as long as it does', { skip: noPostg
   const hanging = async () => (await admin.query('select count(*)::int as count from pg_stat_activity where wait_event = \'SyncRep\'')).rows[0].count
 
   await setStandby('nobody')
-  // A connection reads the new setting when it likes; a new one has it.
+  // An open connection applies the new setting at some later time; a new connection has it at once.
   await postgres.stop()
   await postgres.start()
   await until(async () => (await app.tokenAuth.health()).database === 'up' && (await other.tokenAuth.health()).database === 'up', 'the servers are connected again')
   t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 503)
   await until(async () => await hanging() > 0, 'the commit waits for a standby')
-  t.equal(await status(other, token), 200, 'no transaction has ended it yet')
+  t.equal(await status(other, token), 200, 'no transaction has revoked it yet')
   await setStandby('')
-  await until(async () => await hanging() === 0 && await status(other, token) === 401, 'the commit is done, and known to all')
+  await until(async () => await hanging() === 0 && await status(other, token) === 401, 'the commit is complete and applies on all servers')
   t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
 })

@@ -45,9 +45,9 @@ interface Pair {
   redis: Redis
   take: () => Promise<string[]>
   namespace: string
-  /** What a request with the token costs, in Redis commands and SQL statements. */
+  /** The Redis commands and SQL statements of a request with the token. */
   cost: (server: Server, token: string) => Promise<string[]>
-  /** Asks until an answer costs nothing. */
+  /** Repeats the request until it needs no command and no statement. */
   warm: (server: Server, token: string) => Promise<void>
 }
 
@@ -82,7 +82,7 @@ async function createPair (t: Test, options: Options = {}, ofA: Options = {}): P
     await server.get(token)
     return [...await take(), ...server.statements]
   }
-  const warm = async (server: Server, token: string) => await until(async () => (await cost(server, token)).length === 0, 'an answer costs nothing')
+  const warm = async (server: Server, token: string) => await until(async () => (await cost(server, token)).length === 0, 'a request needs no query')
   return { a, b, redis, take, namespace, cost, warm }
 }
 
@@ -100,7 +100,7 @@ async function cut (redis: Redis, { name }: Server): Promise<void> {
   await redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'ID', /\bid=(\d+)/.exec(line!)![1]!)
 }
 
-/** What Redis has not allowed a server to do. */
+/** The operations that Redis has refused a server. */
 function refused ({ failures }: Pick<Server, 'failures'>): string[] {
   return failures.filter(({ error }) => error.message === 'Redis answered NOPERM').map(({ operation }) => operation)
 }
@@ -116,7 +116,7 @@ function recordOf (digest: string, more: Partial<TokenRecord> = {}): TokenRecord
   return { sessionId: digest, user: { id: 1, username: digest }, issuedAtMs: 0, expiresAtMs: 1e15, idleAtMs: null, scopes: null, ...more }
 }
 
-t.test('a hit asks neither Redis nor PostgreSQL', async (t) => {
+t.test('a hit queries neither Redis nor PostgreSQL', async (t) => {
   const { a, b, warm, cost } = await createPair(t)
   const token = await session(a)
   for (const server of [a, b]) {
@@ -127,7 +127,7 @@ t.test('a hit asks neither Redis nor PostgreSQL', async (t) => {
   t.same([...refused(a), ...refused(b)], [])
 })
 
-t.test('a hit answers before the call returns', async (t) => {
+t.test('a hit calls done synchronously', async (t) => {
   const { a, warm } = await createPair(t)
   const token = await session(a)
   await warm(a, token)
@@ -137,7 +137,7 @@ t.test('a hit answers before the call returns', async (t) => {
   t.ok(isDone)
 })
 
-t.test('it is off by default, and with null and false', async (t) => {
+t.test('the near cache is off by default, and with null and false', async (t) => {
   for (const near of [undefined, null, false] as const) {
     const { a, cost } = await createPair(t, { cache: { near: near as null } })
     const token = await session(a)
@@ -147,7 +147,7 @@ t.test('it is off by default, and with null and false', async (t) => {
   }
 })
 
-t.test('options that cannot work are refused by name', async (t) => {
+t.test('invalid options are rejected by name', async (t) => {
   const cluster = new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })
   const bad: [Partial<AuthPluginOptions>, RegExp][] = [
     [{ redis: null as never, cache: { near } }, /^cache\.near must be off without redis/],
@@ -161,7 +161,7 @@ t.test('options that cannot work are refused by name', async (t) => {
   for (const [options, message] of bad) t.match(await refusal(t, testOptions(database.url, options)), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
 })
 
-t.test('a logout is refused at once where it was made, and by the other server when it hears of it', async (t) => {
+t.test('a logged-out token is refused at once by its server, and by the other one after the notification', async (t) => {
   const { a, b, warm } = await createPair(t)
   const [token, bystander] = [await session(a), await session(a)]
   for (const server of [a, b]) for (const each of [token, bystander]) await warm(server, each)
@@ -171,7 +171,7 @@ t.test('a logout is refused at once where it was made, and by the other server w
   for (const server of [a, b]) t.equal(await server.get(bystander), 200)
 })
 
-t.test('600 sessions are ended on the other server, in more than one message', async (t) => {
+t.test('a revocation of 600 sessions reaches the other server in two messages', async (t) => {
   const { a, b, redis, namespace, warm } = await createPair(t, { token: { maxPerUser: 1000 } })
   const { id } = await createUser(a.app)
   const tokens: string[] = []
@@ -189,7 +189,7 @@ t.test('600 sessions are ended on the other server, in more than one message', a
   t.same(heard.join(',').split(',').sort(), tokens.map(digestOf).sort())
 })
 
-t.test('a server that is not told refuses after cache.near.ttl', async (t) => {
+t.test('a server that gets no notification refuses a revoked token after cache.near.ttl', async (t) => {
   const { redis } = await watchRedis(t, uniqueNamespace())
   const dumb = await createAclUser(t, redis, '~*', '&*', '+@all', '-publish')
   const { a, b, warm } = await createPair(t, {}, { redis: dumb })
@@ -197,13 +197,13 @@ t.test('a server that is not told refuses after cache.near.ttl', async (t) => {
   await warm(b, token)
   t.equal(await logout(a, token), 204)
   t.same([...new Set(refused(a))], ['publish'])
-  t.equal(await a.get(token), 401, 'its own is gone')
-  t.equal(await b.get(token), 200, 'nobody has told it')
+  t.equal(await a.get(token), 401, 'its own entry is gone')
+  t.equal(await b.get(token), 200, 'it has received no notification')
   b.clock.aheadMs = TTL_MS
   t.equal(await b.get(token), 401)
 })
 
-t.test('while the subscription is lost nothing is kept, and what was kept is forgotten', async (t) => {
+t.test('while the subscription is lost, no entry is stored and the existing ones are dropped', async (t) => {
   const { redis } = await watchRedis(t, uniqueNamespace())
   const user = await createAclUser(t, redis, '~*', '&*', '+@all')
   const { a, b, warm, cost } = await createPair(t, { redis: user })
@@ -211,7 +211,7 @@ t.test('while the subscription is lost nothing is kept, and what was kept is for
   await warm(b, token)
   await redis.call('ACL', 'SETUSER', user.username, '-subscribe')
   await cut(redis, b)
-  await until(async () => String(await cost(b, token)) === 'get', 'the entry is forgotten')
+  await until(async () => String(await cost(b, token)) === 'get', 'the entry is dropped')
   await until(() => refused(b).length > 0, 'Redis refuses the subscription')
   t.equal(refused(b)[0], 'subscribe')
   for (let i = 0; i < 3; i++) t.equal(String(await cost(b, token)), 'get')
@@ -221,7 +221,7 @@ t.test('while the subscription is lost nothing is kept, and what was kept is for
   await until(async () => await b.get(token) === 401, 'the new subscription works')
 })
 
-t.test('a channel that is cut as a token ends costs cache.near.ttl at most', async (t) => {
+t.test('a channel that is cut during a logout delays the refusal by cache.near.ttl at most', async (t) => {
   const { a, b, redis, warm } = await createPair(t)
   const token = await session(a)
   await warm(b, token)
@@ -230,7 +230,7 @@ t.test('a channel that is cut as a token ends costs cache.near.ttl at most', asy
   t.equal(await b.get(token), 401)
 })
 
-t.test('a read that a logout on another server overtakes is answered once, and not kept', async (t) => {
+t.test('a read that a logout on another server overtakes is answered once, and not stored', async (t) => {
   const { pool } = countingPool(t, database.url, { max: 2 })
   await pool.query(`create function pass_gate() returns boolean stable language plpgsql
     as 'begin perform pg_advisory_xact_lock_shared(4711); return true; end'`)
@@ -241,16 +241,16 @@ t.test('a read that a logout on another server overtakes is answered once, and n
   t.teardown(() => client.release(true))
   await client.query('select pg_advisory_lock(4711)')
   const reading = b.get(token)
-  await until(async () => (await client.query("select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'")).rowCount === 1, 'PostgreSQL is being asked')
+  await until(async () => (await client.query("select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'")).rowCount === 1, 'PostgreSQL is being queried')
   t.equal(await logout(a, token), 204)
   await redis.publish(`${namespace}n`, digestOf(marker))
-  await until(async () => String(await cost(b, marker)) === 'get', 'the message about the logout has arrived, as a later one has')
+  await until(async () => String(await cost(b, marker)) === 'get', 'a later message has arrived, so that of the logout has too')
   await client.query('select pg_advisory_unlock(4711)')
   t.equal(await reading, 200, 'it began before the logout')
   t.equal(await b.get(token), 401)
 })
 
-t.test('messages that make no sense are ignored', async (t) => {
+t.test('malformed messages are ignored', async (t) => {
   const { a, b, redis, namespace, warm, cost } = await createPair(t)
   const token = await session(a)
   for (const server of [a, b]) await warm(server, token)
@@ -266,7 +266,7 @@ t.test('messages that make no sense are ignored', async (t) => {
   await until(async () => await b.get(token) === 401, 'the channel still works')
 })
 
-t.test('refreshUser is seen at once where it was called, and by the other server when it hears of it', async (t) => {
+t.test('refreshUser applies at once on its server, and on the other one after the notification', async (t) => {
   const { a, b, warm } = await createPair(t, { users: { select: ['last_login'] } })
   const { id, username } = await createUser(a.app)
   const token = await login(a.app, username)
@@ -280,7 +280,7 @@ t.test('refreshUser is seen at once where it was called, and by the other server
   await until(async () => await seen(b) === '2001-02-03T04:05:06.000Z', 'the other server sees it')
 })
 
-t.test('fresh asks PostgreSQL, past the near cache', async (t) => {
+t.test('fresh bypasses the near cache and queries PostgreSQL', async (t) => {
   const { a, warm } = await createPair(t)
   const user = await createUser(a.app)
   const token = await login(a.app, user.username)
@@ -291,7 +291,7 @@ t.test('fresh asks PostgreSQL, past the near cache', async (t) => {
   const fresh = a.app.authenticate.with({ fresh: true })
   await fresh(asked as never, { header () {} } as never)
   t.match(asked.user, user)
-  t.ok(Object.isFrozen(asked.user), 'as all of them are')
+  t.ok(Object.isFrozen(asked.user), 'like any other user object')
   await pool.query('update users set active = false where id = $1', [user.id])
   t.equal(await a.get(token), 200)
   await t.rejects(fresh(request() as never, { header () {} } as never), { code: 'FST_TOKEN_AUTH_INVALID_TOKEN' })
@@ -318,7 +318,7 @@ t.test('request.user is one frozen object, from the first request on', async (t)
   await warm(a, token)
   const [second, third] = [await resolveUser(a.app, token), await resolveUser(a.app, token)]
   for (const write of writes) t.throws(() => write(second), TypeError)
-  t.equal(third, second, 'the entry itself')
+  t.equal(third, second, 'the same object as in the entry')
   t.match(third, { id, profile: { roles: ['reader'], of: { team: 7 } } })
   const request = { raw: { headers: { authorization: `Bearer ${token}` }, rawHeaders: [] }, user: null, auth: null as any }
   await a.app.authenticate.with({ scopes: ['orders:read'] })(request as never, { header () {} } as never)
@@ -326,7 +326,7 @@ t.test('request.user is one frozen object, from the first request on', async (t)
   t.not(request.auth, null)
 })
 
-t.test('it keeps no more than cache.near.max', async (t) => {
+t.test('the near cache holds at most cache.near.max entries', async (t) => {
   const { a, warm, cost } = await createPair(t, { cache: { near: { ttl: TTL_MS, max: 1 } } })
   const [first, second] = [await session(a), await session(a)]
   await warm(a, first)
@@ -335,7 +335,7 @@ t.test('it keeps no more than cache.near.max', async (t) => {
   t.equal(String(await cost(a, first)), 'get')
 })
 
-t.test('while Redis is away', async (t) => {
+t.test('while Redis is unavailable', async (t) => {
   const server = await createRedisServer(t)
   await server.start()
   const lines: { level: number, msg: string }[] = []
@@ -356,28 +356,28 @@ t.test('while Redis is away', async (t) => {
   }
   const { username } = await createUser(app)
   const [token, doomed] = [await login(app, username), await login(app, username)]
-  for (const each of [token, doomed]) await until(() => isNear(each), 'an answer costs nothing')
+  for (const each of [token, doomed]) await until(() => isNear(each), 'a request needs no query')
 
-  await t.test('a Redis that hangs: what ends here is refused here', async (t) => {
+  await t.test('if Redis hangs, a token that is logged out on this server is refused on this server', async (t) => {
     server.freeze()
     t.teardown(server.thaw)
     t.equal((await caller(app)('POST', '/auth/logout', { token: doomed })).statusCode, 503)
     t.equal(await get(doomed), 401)
     statements.length = 0
     for (let i = 0; i < 2; i++) t.equal(await get(token), 200)
-    t.equal(statements.length, 1, 'what was near is forgotten, and looked up once')
+    t.equal(statements.length, 1, 'the near entry is dropped, and the token is looked up once')
   })
 
-  await until(() => isNear(token), 'it is used again')
+  await until(() => isNear(token), 'the near cache is used again')
   await server.kill()
-  await until(async () => { statements.length = 0; await get(token); return statements.length === 1 }, 'it is empty')
+  await until(async () => { statements.length = 0; await get(token); return statements.length === 1 }, 'the near cache is empty')
   t.equal(await get(token), 200)
   t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 503)
   t.equal(await get(token), 401)
   await until(() => lines.some(({ msg }) => msg === NEAR_AWAY), 'a warning')
   const other = await login(app, username)
   await server.start()
-  await until(() => isNear(other), 'it is used again')
+  await until(() => isNear(other), 'the near cache is used again')
   t.equal(lines.filter(({ msg }) => msg === NEAR_AWAY).length, 1, 'one warning')
 })
 
@@ -386,14 +386,14 @@ t.test('nothing is left open when the server closes', async (t) => {
   const subscribers = async () => Number((await redis.pubsub('NUMSUB', `${namespace}n`))[1])
   await until(async () => await subscribers() === 2, 'both are subscribed')
   await b.app.close()
-  await until(async () => await subscribers() === 1, 'one is')
+  await until(async () => await subscribers() === 1, 'one is subscribed')
   await until(async () => !String(await redis.client('LIST')).includes(b.name.replace('-near', '')), 'none of its connections is left')
   const server = await createRedisServer(t)
   const away = await createApp(t, testOptions(database.url, { redis: { url: server.url }, cache: { near } }))
   await away.close()
 })
 
-t.test('a connection that is lost before Redis has acknowledged the subscription does not count as one', async (t) => {
+t.test('a connection that is lost before Redis acknowledges the subscription does not count as subscribed', async (t) => {
   const ways: ((client: Redis) => void)[] = [(client) => client.disconnect(), (client) => { client.stream.destroy() }]
   for (const lose of ways) {
     const client = new Redis(redisUrl(), { lazyConnect: true, enableOfflineQueue: false, maxRetriesPerRequest: 0, autoResubscribe: false, retryStrategy: () => null })
@@ -416,7 +416,7 @@ t.test('a connection that is lost before Redis has acknowledged the subscription
   }
 })
 
-t.test('what docs/storage.md adds to the ACL is enough', async (t) => {
+t.test('the ACL rules that docs/storage.md adds for the near cache are sufficient', async (t) => {
   const text = readFileSync(new URL('../../docs/storage.md', import.meta.url), 'utf8')
   const [, , , , , ...rules] = /^ACL SETUSER .*$/m.exec(text)![0].split(' ')
   const more = /near cache[^`]*`(&fta:n [^`]*)`/.exec(text)![1]!.split(' ')
@@ -435,7 +435,7 @@ t.test('what docs/storage.md adds to the ACL is enough', async (t) => {
   t.same(refused({ failures }), [])
 })
 
-t.test('the entries', async (t) => {
+t.test('near cache entries', async (t) => {
   let at = 1000
   let setBackMs = 0
   let isSubscribed = true
@@ -446,7 +446,7 @@ t.test('the entries', async (t) => {
     return read !== null
   }
 
-  await t.test('end with their time, counted from the start of the read', async (t) => {
+  await t.test('expire after ttlMs, counted from the start of the read', async (t) => {
     const near = create()
     const digest = newDigest()
     const read = near.begin(digest)!
@@ -458,7 +458,7 @@ t.test('the entries', async (t) => {
     t.equal(near.get(digest), null)
   })
 
-  await t.test('end with their time, also where the clock is set back', async (t) => {
+  await t.test('expire after ttlMs, even if the clock is set back', async (t) => {
     const near = create()
     const digest = newDigest()
     fill(near, digest)
@@ -470,7 +470,7 @@ t.test('the entries', async (t) => {
     setBackMs = 0
   })
 
-  await t.test('end with the token and with its idle limit', async (t) => {
+  await t.test('expire with the token and with its idle limit', async (t) => {
     const near = create()
     const [expiring, idle] = [newDigest(), newDigest()]
     fill(near, expiring, recordOf(expiring, { expiresAtMs: at + 10 }))
@@ -484,7 +484,7 @@ t.test('the entries', async (t) => {
     t.equal(near.get(idle), null)
   })
 
-  await t.test('are no more than max, and none for a token that is not live', async (t) => {
+  await t.test('are at most max, and never for a token that is not live', async (t) => {
     const near = create({ max: 2 })
     const digests = [newDigest(), newDigest(), newDigest()]
     for (const digest of digests) fill(near, digest)
@@ -495,7 +495,7 @@ t.test('the entries', async (t) => {
     t.ok(fill(near, dead), 'the next read may fill')
   })
 
-  await t.test('are not kept while ends are not told, nor by a read that such a time has overtaken', async (t) => {
+  await t.test('are not stored while there is no subscription, nor by a read that began before it was lost', async (t) => {
     const near = create()
     const [digest, other] = [newDigest(), newDigest()]
     const read = near.begin(digest)!
@@ -510,7 +510,7 @@ t.test('the entries', async (t) => {
     t.ok(fill(near, digest))
   })
 
-  await t.test('are filled by one of the reads of a token', async (t) => {
+  await t.test('are filled by only one of the concurrent reads of a token', async (t) => {
     const near = create()
     const digest = newDigest()
     const read = near.begin(digest)!
@@ -518,13 +518,13 @@ t.test('the entries', async (t) => {
     near.drop([digest])
     const next = near.begin(digest)!
     near.settle(read, recordOf(digest))
-    t.equal(near.get(digest), null, 'the earlier one is void')
+    t.equal(near.get(digest), null, 'the earlier read is void')
     near.settle(next, recordOf(digest))
     t.not(near.get(digest), null)
   })
 })
 
-t.test('a read that an invalidation overtakes fills nothing, and voids no other', async (t) => {
+t.test('a read that an invalidation overtakes fills no entry, and other reads are not affected', async (t) => {
   const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isSubscribed: () => true })
   const held = new Map<string, (record: TokenRecord | null) => void>()
   const store = createNearLookup({
@@ -541,7 +541,7 @@ t.test('a read that an invalidation overtakes fills nothing, and voids no other'
   t.equal(near.get(other)?.sessionId, other)
 })
 
-t.test('a revocation ends the entry at once, and again when the cache has acknowledged; then it is told', async (t) => {
+t.test('a revocation drops the entry at once and again after the cache\'s acknowledgment, then notifies others', async (t) => {
   const near = createNearCache({ max: 10, ttlMs: 1000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), isSubscribed: () => true })
   const inner = createMemoryCache({ max: 10, now: Date.now })
   const acknowledged = deferred<undefined>()

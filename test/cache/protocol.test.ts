@@ -21,7 +21,7 @@ interface Bench {
   take: () => Promise<string[]>
   keyOf: (token: string) => string
   get: (token: string) => Promise<number>
-  /** Makes requests until there is an entry, which comes after the answer. */
+  /** Makes requests until there is an entry, which is written after the answer. */
   warm: (token: string) => Promise<string>
 }
 
@@ -43,7 +43,7 @@ async function createBench (t: Test, more: Parameters<typeof testOptions>[1] = {
     keyOf,
     get,
     async warm (token) {
-      // Asked again: on a machine that is busy a fill may come later than its lease allows.
+      // Repeats the request, because on a busy machine a fill may take longer than its lease.
       await until(async () => await get(token) === 200 && (await redis.get(keyOf(token)))?.[0] === 'V', 'the entry is filled')
       return await redis.get(keyOf(token)) as string
     }
@@ -55,7 +55,7 @@ async function session (bench: Bench): Promise<string> {
   return await login(bench.app, username)
 }
 
-/** How servers seal a text: the format, written down once more. */
+/** Seals a text as servers do: a second implementation of the format. */
 async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
   const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_server_key')
   const derived = createHmac('sha256', key).update('cache entry\0').digest('base64url')
@@ -70,7 +70,7 @@ async function begin (bench: Bench): Promise<void> {
   bench.statements.length = 0
 }
 
-t.test('a hit costs one GET and no SQL, a first use one script call, one statement and a fill', async (t) => {
+t.test('a hit needs one GET and no SQL; the first use needs a GET, a lease, one statement and a fill', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   await begin(bench)
@@ -78,14 +78,14 @@ t.test('a hit costs one GET and no SQL, a first use one script call, one stateme
   await until(async () => (await bench.redis.get(bench.keyOf(token)))?.[0] === 'V', 'the entry is filled')
   t.same(await bench.take(), ['get', 'eval', 'eval'])
   t.equal(bench.statements.length, 1)
-  t.match(bench.statements[0], /^\/\*fta_[0-9a-f]{16}\*\/ select/, 'prepared by name')
+  t.match(bench.statements[0], /^\/\*fta_[0-9a-f]{16}\*\/ select/, 'a named prepared statement')
   await begin(bench)
   t.equal(await bench.get(token), 200)
   t.same(await bench.take(), ['get'])
   t.same(bench.statements, [])
 })
 
-t.test('100 000 random bearer tokens cost no Redis and no SQL call', async (t) => {
+t.test('100 000 random bearer tokens cause no Redis command and no SQL statement', async (t) => {
   const bench = await createBench(t)
   await begin(bench)
   const { create } = createTokenFormat({ prefix: 'fta', randomBytes })
@@ -101,7 +101,7 @@ t.test('100 000 random bearer tokens cost no Redis and no SQL call', async (t) =
   t.same(bench.statements, [])
 })
 
-t.test('after a flush, 1 000 concurrent requests with one token cost a handful of statements, then none', async (t) => {
+t.test('after a flush, 1 000 concurrent requests with one token need at most five statements, then none', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   await bench.warm(token)
@@ -109,7 +109,7 @@ t.test('after a flush, 1 000 concurrent requests with one token cost a handful o
   await begin(bench)
   const replies = await Promise.all(Array.from({ length: 1000 }, () => bench.get(token)))
   t.ok(replies.every((status) => status === 200))
-  // One, unless so many at once took longer than Redis is waited for; the second batch asks again then.
+  // One, unless so many requests exceeded the time limit for Redis: then the second batch queries again.
   t.ok(bench.statements.length <= 5, `${bench.statements.length} statements`)
   await until(async () => {
     bench.statements.length = 0
@@ -118,7 +118,7 @@ t.test('after a flush, 1 000 concurrent requests with one token cost a handful o
   }, 'no more statements')
 })
 
-t.test('what Redis holds is a sealed record of the digest, without token and hash', async (t) => {
+t.test('an entry in Redis is a sealed record of the digest, without the token and the password hash', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   const value = await bench.warm(token)
@@ -132,7 +132,7 @@ t.test('what Redis holds is a sealed record of the digest, without token and has
   t.ok(ttl > 5 * 60_000 * 0.9 - 5000 && ttl <= 5 * 60_000, String(ttl))
 })
 
-t.test('a revocation leaves a tombstone, which is enough to refuse', async (t) => {
+t.test('a revocation writes a tombstone, and the tombstone alone makes a server refuse the token', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   await bench.warm(token)
@@ -144,7 +144,7 @@ t.test('a revocation leaves a tombstone, which is enough to refuse', async (t) =
   t.same(bench.statements, [])
 })
 
-t.test('a tombstone outlives every entry that a read before the commit can leave', async (t) => {
+t.test('a tombstone outlives every entry that a read before the commit can write', async (t) => {
   const bench = await createBench(t, { cache: { ttl: '1m' } })
   const token = await session(bench)
   const instant = async () => { const [seconds, micros] = await bench.redis.time(); return Number(seconds) * 1000 + Number(micros) / 1000 }
@@ -152,12 +152,12 @@ t.test('a tombstone outlives every entry that a read before the commit can leave
   t.equal((await caller(bench.app)('POST', '/auth/logout', { token })).statusCode, 204)
   const leftMs = await bench.redis.pttl(bench.keyOf(token))
   const ranMs = await instant() - beforeAt
-  // The transaction, the lease, the entry. What has gone by since is counted in, however slow the machine is.
+  // The transaction, the lease, the entry. The elapsed time is added, however slow the machine is.
   const windowMs = 30_000 + 2000 + 60_000
   t.ok(leftMs <= windowMs && leftMs + ranMs >= windowMs - 1, `${leftMs} ms left after ${ranMs} ms`)
 })
 
-t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over it', async (t) => {
+t.test('garbage in Redis is ignored: the server queries SQL and does not overwrite the garbage', async (t) => {
   const bench = await createBench(t)
   const [token, other] = [await session(bench), await session(bench)]
   const ofOther = await bench.warm(other)
@@ -184,7 +184,7 @@ t.test('garbage in Redis is no answer: SQL is asked, and nothing is filled over 
   t.equal(await bench.get(token), 200)
 })
 
-t.test('whoever can write to Redis cannot make a session up', async (t) => {
+t.test('an attacker who can write to Redis cannot forge a session', async (t) => {
   const bench = await createBench(t)
   const { key, seal } = await createSealer(t)
   const ofVictim = await bench.warm(await session(bench))
@@ -205,17 +205,17 @@ t.test('whoever can write to Redis cannot make a session up', async (t) => {
   }
   t.notSame(key, Buffer.alloc(32))
 
-  await t.test('with a token of no one, which stays one', async (t) => {
+  await t.test('with an unissued token, which is still refused', async (t) => {
     for (const value of forgeries(made)) {
       await bench.redis.set(bench.keyOf(made), value, 'PX', 60_000)
       await begin(bench)
       t.equal(await bench.get(made), 401, JSON.stringify(value.slice(0, 80)))
-      t.equal(bench.statements.length, 1, 'SQL is asked')
+      t.equal(bench.statements.length, 1, 'SQL is queried')
       t.equal(await bench.redis.get(bench.keyOf(made)), value)
     }
   })
 
-  await t.test('with a token of his own, which stays his, whatever byte he changes', async (t) => {
+  await t.test('with a token of their own, which still belongs to them, whichever byte they change', async (t) => {
     const sealed = genuine.slice(0, 1 + TAG)
     const changed = [1, TAG, 1 + TAG, genuine.indexOf('"exp":') + 6, genuine.length - 1].map((i) => genuine.slice(0, i) + String.fromCharCode(genuine.charCodeAt(i) ^ 1) + genuine.slice(i + 1))
     const longer = [`${genuine} `, `${sealed} ${jsonOf(genuine)}`, genuine.slice(0, -1)]
@@ -225,21 +225,21 @@ t.test('whoever can write to Redis cannot make a session up', async (t) => {
       const reply = await caller(bench.app)('GET', '/auth/me', { token: own })
       t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
       t.not(reply.json().user.id, victim)
-      t.equal(bench.statements.length, 1, 'SQL is asked')
+      t.equal(bench.statements.length, 1, 'SQL is queried')
     }
   })
 
-  await t.test('though a sealed entry is accepted: the tests above would fail without the seal', async (t) => {
+  await t.test('but a sealed entry is accepted, so that the tests above would fail without the seal', async (t) => {
     await bench.redis.set(bench.keyOf(made), seal(asVictim(made)), 'PX', 60_000)
     await begin(bench)
     t.equal((await caller(bench.app)('GET', '/auth/me', { token: made })).json().user.id, victim)
     t.same(await bench.take(), ['get'])
     t.same(bench.statements, [])
-    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${JSON.parse(jsonOf(ofVictim)).sid}`, { token: made })).statusCode, 401, 'what ends sessions asks SQL')
+    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${JSON.parse(jsonOf(ofVictim)).sid}`, { token: made })).statusCode, 401, 'routes that end sessions query SQL')
   })
 })
 
-t.test('another server accepts the entry at once: one GET and no SQL', async (t) => {
+t.test('another server accepts the entry at once, with one GET and no SQL', async (t) => {
   const namespace = uniqueNamespace()
   const bench = await createBench(t, { cache: { namespace } })
   const token = await session(bench)
@@ -251,7 +251,7 @@ t.test('another server accepts the entry at once: one GET and no SQL', async (t)
   t.same(other.statements, [])
 })
 
-t.test('servers with an old and a new key take each other\'s entries for garbage', async (t) => {
+t.test('servers with an old and a new key treat each other\'s entries as garbage', async (t) => {
   const namespace = uniqueNamespace()
   const before = await createBench(t, { cache: { namespace } })
   const token = await session(before)
@@ -265,7 +265,7 @@ t.test('servers with an old and a new key take each other\'s entries for garbage
     return bench.statements.length
   }
   t.equal(await costs(after), 1)
-  t.equal(await after.redis.get(after.keyOf(token)), entry, 'nothing is filled over it')
+  t.equal(await after.redis.get(after.keyOf(token)), entry, 'it is not overwritten')
   t.equal(await costs(before), 0)
   await after.redis.del(after.keyOf(token))
   t.not(await after.warm(token), entry)
@@ -275,7 +275,7 @@ t.test('servers with an old and a new key take each other\'s entries for garbage
   t.equal(await after.get(token), 401, 'a tombstone has no seal')
 })
 
-t.test('a token that is unknown, expired, or of a deactivated user is refused by SQL', async (t) => {
+t.test('SQL refuses a token that is unknown, expired, or of a deactivated user', async (t) => {
   const bench = await createBench(t)
   const unknown = createTokenFormat({ prefix: 'fta', randomBytes }).create()
   t.equal(await bench.get(unknown), 401)
@@ -289,7 +289,7 @@ t.test('a token that is unknown, expired, or of a deactivated user is refused by
   t.equal(await bench.get(inactive), 401)
 })
 
-t.test('an entry ends with its token, by the clock of the database', async (t) => {
+t.test('an entry expires with its token, by the clock of the database', async (t) => {
   const bench = await createBench(t)
   const token = await session(bench)
   const { pool } = countingPool(t, database.url)
@@ -299,14 +299,14 @@ t.test('an entry ends with its token, by the clock of the database', async (t) =
   await until(async () => await bench.get(token) === 401, 'the token expires while it is cached')
 })
 
-t.test('a lost connection is not trusted again before recent revocations are written again', async (t) => {
+t.test('after a reconnection, the cache is not trusted until recent revocations are rewritten', async (t) => {
   const bench = await createBench(t)
   const [live, dead] = [await session(bench), await session(bench)]
   const asLive = await bench.warm(dead)
   await caller(bench.app)('POST', '/auth/logout', { token: dead })
-  // A Redis that comes back with an old snapshot holds the revoked token as live.
+  // A Redis that restarts from an old snapshot has the revoked token as live.
   await bench.redis.set(bench.keyOf(dead), asLive, 'PX', 60_000)
-  t.equal(await bench.get(dead), 200, 'without a reconnection nobody can tell')
+  t.equal(await bench.get(dead), 200, 'without a reconnection the server cannot detect it')
   for (const line of String(await bench.redis.client('LIST')).split('\n')) {
     const [, id] = /id=(\d+) .*name=fastify-token-auth /.exec(line) ?? []
     if (id !== undefined) await bench.redis.client('KILL', 'ID', id)
@@ -317,7 +317,7 @@ t.test('a lost connection is not trusted again before recent revocations are wri
   t.equal(await bench.get(live), 200)
 })
 
-t.test('a Redis that comes back empty is told of every recent revocation before it is trusted, however many there are', async (t) => {
+t.test('a Redis that comes back empty gets every recent revocation before it is trusted, however many there are', async (t) => {
   const own = await createRedisServer(t)
   await own.start()
   const namespace = uniqueNamespace()
@@ -336,10 +336,10 @@ t.test('a Redis that comes back empty is told of every recent revocation before 
   const digests: string[] = rows.map(({ digest }) => digest.toString('base64url'))
   const values = await redis.mget(digests.map((digest) => `${namespace}t:${digest}`))
   t.equal(digests.length, 10_001)
-  t.same(digests.filter((digest, index) => values[index] !== `R${digest}`), [], 'none is left out')
+  t.same(digests.filter((digest, index) => values[index] !== `R${digest}`), [], 'none is missing')
 })
 
-t.test('who changes or deletes a user waits for a login that is under way in the database, and tells the cache of its token too', async (t) => {
+t.test('a change or deletion of a user waits for a concurrent login and writes a tombstone for its token too', async (t) => {
   const bench = await createBench(t, { lookup: { timeout: '20s' } })
   const { tokenAuth } = bench.app
   const { pool } = countingPool(t, database.url)
@@ -368,7 +368,7 @@ t.test('who changes or deletes a user waits for a login that is under way in the
   }
 })
 
-t.test('refreshUser shows a changed user at once', async (t) => {
+t.test('after refreshUser a changed user is visible at once', async (t) => {
   const bench = await createBench(t, { users: { select: ['last_login'] } })
   const { id, username } = await createUser(bench.app)
   const token = await login(bench.app, username)
@@ -380,7 +380,7 @@ t.test('refreshUser shows a changed user at once', async (t) => {
   t.equal((await caller(bench.app)('GET', '/auth/me', { token })).json().user.last_login, '2001-02-03T04:05:06.000Z')
 })
 
-t.test('keys left in Redis all have an end', async (t) => {
+t.test('every key in Redis has an expiry', async (t) => {
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
   const bench = await createBench(t)
@@ -390,7 +390,7 @@ t.test('keys left in Redis all have an end', async (t) => {
   for (const token of tokens) t.ok(await redis.pttl(bench.keyOf(token)) > 0)
 })
 
-t.test('a key of another type is garbage, and no reason to leave Redis alone', async (t) => {
+t.test('a key of another type is treated as garbage, and Redis is still used', async (t) => {
   const namespace = uniqueNamespace()
   const host = await createApp(t, testOptions(database.url, { cache: { namespace } }))
   const { username } = await createUser(host)

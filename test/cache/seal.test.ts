@@ -25,7 +25,7 @@ async function openDatabase (t: Test) {
   }
 }
 
-t.test('the key is read once, and known at once from then on', async (t) => {
+t.test('the key is read once, and is available synchronously from then on', async (t) => {
   const { open, statements, hide, show } = await openDatabase(t)
   const secret = open()
   t.equal(secret.current(), null)
@@ -48,7 +48,7 @@ t.test('a seal', async (t) => {
   await secret.load()
   const seal = createSeal(secret)
 
-  await t.test('holds for its own text, on every server', async (t) => {
+  await t.test('is valid for its own text on every server', async (t) => {
     const other = open()
     await other.load()
     for (const text of ['a', '{"name":"\u00e9\u4e2d"}', 'x'.repeat(100_000)]) {
@@ -59,14 +59,14 @@ t.test('a seal', async (t) => {
     }
   })
 
-  await t.test('holds for no other text, and is nothing but the whole tag', async (t) => {
+  await t.test('is valid for no other text, and only with the whole tag', async (t) => {
     const [one, other] = [seal.close('one')!, seal.close('other')!]
     for (const text of ['', one.slice(0, 43), one.slice(0, 42), one.slice(1), `${one}\0`, `${one.slice(0, 43)}other`, `${other.slice(0, 43)}one`, '\u{1f600}'.repeat(30)]) {
       t.equal(seal.open(text), null, JSON.stringify(text))
     }
   })
 
-  await t.test('breaks with any one character', async (t) => {
+  await t.test('is invalid if any one character changes', async (t) => {
     const sealed = seal.close(JSON.stringify(record))!
     for (let i = 0; i < sealed.length; i++) {
       for (const other of [String.fromCharCode(sealed.charCodeAt(i) ^ 1), '', `${sealed[i]} `]) {
@@ -75,21 +75,21 @@ t.test('a seal', async (t) => {
     }
   })
 
-  await t.test('is under a key that no pseudonym shows', async (t) => {
+  await t.test('uses a key that no pseudonym reveals', async (t) => {
     const pseudonym = createPseudonyms(secret)
     const under = async (purpose: string) => `${hash('sha512-256', `${await pseudonym(purpose as 'name', '')}one`, 'base64url')}one`
     t.equal(await under('cache entry'), seal.close('one'))
     for (const purpose of ['account', 'address', 'captcha', 'name']) t.not(await under(purpose), seal.close('one'))
   })
 
-  await t.test('is neither made nor believed without the key, which is read in the background as soon as it can be', async (t) => {
+  await t.test('is neither created nor accepted without the key, which is read in the background as soon as possible', async (t) => {
     const sealed = seal.close('text')!
     const late = createSeal(open())
     await hide()
     statements.length = 0
     t.equal(late.open(sealed), null)
     t.equal(late.close('text'), null)
-    await until(() => statements.length > 0, 'it tries')
+    await until(() => statements.length > 0, 'it tries to read the key')
     await show()
     await until(() => late.close('text') !== null, 'the key is read')
     t.equal(late.close('text'), sealed)
@@ -118,7 +118,7 @@ t.test('a cache without the key', async (t) => {
   const without = server(open())
   asked = 0
 
-  await t.test('is passed by, and nothing is filled', async (t) => {
+  await t.test('is bypassed and not filled', async (t) => {
     t.same(await without('a'), record)
     t.same(await without('b'), record)
     t.equal(asked, 2)
@@ -126,18 +126,18 @@ t.test('a cache without the key', async (t) => {
     t.match(await at('b'), /^L/)
   })
 
-  await t.test('still tells what has ended', async (t) => {
+  await t.test('still returns tombstones', async (t) => {
     await cache.tombstone(['c'], 60_000)
     t.equal(await without('c'), null)
     t.equal(asked, 2)
   })
 
-  await t.test('is used when the key has come', async (t) => {
+  await t.test('is used once the key is available', async (t) => {
     await show()
     await until(async () => {
       asked = 0
       t.same(await without('a'), record)
       return asked === 0
-    }, 'the entry is believed')
+    }, 'the entry is trusted')
   })
 })

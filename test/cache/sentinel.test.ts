@@ -23,7 +23,7 @@ t.jobs = 3
 const NAME = 'fta'
 /** The first byte of TLS. */
 const CLIENT_HELLO = 0x16
-/** A busy machine may not make Redis or a Sentinel look absent. */
+/** Long enough that Redis and the Sentinels do not time out on a busy machine. */
 const PATIENT = { commandTimeout: 30_000, connectTimeout: 30_000, socketTimeout: 30_000, sentinelCommandTimeout: 30_000 }
 
 const at = (port: number) => ({ host: HOST, port })
@@ -37,13 +37,13 @@ function open (t: Test, options: RedisOptions): Redis {
 
 const portOf = (client: Redis) => client.stream.remotePort
 
-/** One that never takes its server for down. */
+/** A Sentinel that never considers its server down. */
 function sentinelOf ({ port, server, epoch }: { port: number, server: number, epoch: number }) {
   const lines = [`monitor ${NAME} ${HOST} ${server} 1`, `config-epoch ${NAME} ${epoch}`, `down-after-milliseconds ${NAME} 600000`]
   return { port, isSentinel: true, lines: lines.map((line) => `sentinel ${line}`) }
 }
 
-/** Redis servers that know nothing of each other, and a Sentinel for each that names it, with the epochs 1, 2, ... */
+/** Independent Redis servers, and a Sentinel for each that names it as the master, with the epochs 1, 2, ... */
 async function startRivals (t: Test, count: number) {
   const ports = await freePorts(2 * count)
   const [servers, sentinels] = [ports.slice(0, count), ports.slice(count)]
@@ -54,7 +54,7 @@ async function startRivals (t: Test, count: number) {
   return { fleet, servers, sentinels }
 }
 
-t.test('a master that wakes after a failover is not read by a server that was connected to it', async (t) => {
+t.test('a server does not read an old master that resumes after a failover', async (t) => {
   const sentinel = await startRedisSentinel(t)
   const { url, drop } = await createDatabase()
   t.teardown(drop)
@@ -70,18 +70,18 @@ t.test('a master that wakes after a failover is not read by a server that was co
   sentinel.freeze(old)
   await sentinel.failedOver(old)
   const names = async () => [...String(await sentinel.ask(promoted, 'CLIENT', 'LIST')).matchAll(/ name=(fastify-token-auth\S*)/g)].map(([, name]) => name).sort()
-  await until(async () => (await names()).length === 2, 'both its connections go to the new master, though it has asked the old one for nothing')
+  await until(async () => (await names()).length === 2, 'both its connections go to the new master, although it sent the old one no command')
   t.same(await names(), ['fastify-token-auth', 'fastify-token-auth-near'])
   const other = await start()
   t.equal((await caller(other)('POST', '/auth/logout', { token })).statusCode, 204)
 
   sentinel.thaw(old)
   t.match(await sentinel.ask(old, 'GET', key), /^V/, 'the old master has the entry')
-  t.same((await sentinel.ask(old, 'ROLE'))[0], 'master', 'and takes itself for the master')
+  t.same((await sentinel.ask(old, 'ROLE'))[0], 'master', 'and considers itself the master')
   t.equal(await status(left, token), 401)
 })
 
-t.test('the Sentinel with the highest epoch is believed', async (t) => {
+t.test('the Sentinel with the highest epoch decides', async (t) => {
   const { fleet, servers: [older, newer], sentinels: [stale, current] } = await startRivals(t, 2)
   const way = await createTcpProxy(t, { port: stale! })
   let answers = 0
@@ -89,21 +89,21 @@ t.test('the Sentinel with the highest epoch is believed', async (t) => {
   fleet.freeze(current!)
   const client = open(t, { sentinels: [at(way.port), at(current!)] })
   await client.connect()
-  t.equal(portOf(client), older, 'one that hangs is not waited for')
-  const moved = until(() => client.status === 'ready' && portOf(client) === newer, 'it goes to the newer one')
+  t.equal(portOf(client), older, 'a Sentinel that hangs is not waited for')
+  const moved = until(() => client.status === 'ready' && portOf(client) === newer, 'it connects to the newer one')
   fleet.thaw(current!)
   await moved
 
   const { stream } = client
   const before = answers
-  await until(() => answers > before + 2, 'the stale one is asked again')
-  t.equal(client.stream, stream, 'which breaks no connection')
+  await until(() => answers > before + 2, 'the stale one is queried again')
+  t.equal(client.stream, stream, 'the connection is kept')
   stream.destroy()
   await once(client, 'ready')
   t.equal(portOf(client), newer)
 })
 
-t.test('an answer that is newer and names the same master breaks no connection, and one in between is old', async (t) => {
+t.test('a newer answer that names the same master breaks no connection, and an older answer is ignored', async (t) => {
   const { fleet, servers: [server], sentinels: [first, second] } = await startRivals(t, 2)
   const ways = await Promise.all([first!, second!].map((port) => createTcpProxy(t, { port })))
   const answers = [0, 0]
@@ -125,7 +125,7 @@ t.test('an answer that is newer and names the same master breaks no connection, 
   t.equal(portOf(client), server)
 })
 
-t.test('addresses are those of natMap', async (t) => {
+t.test('addresses are translated by natMap', async (t) => {
   const { servers: [server], sentinels: [sentinel] } = await startRivals(t, 1)
   const [elsewhere] = await freePorts(1) as [number]
   const way = await createTcpProxy(t, { port: server! })
@@ -137,10 +137,10 @@ t.test('addresses are those of natMap', async (t) => {
   }
   const client = open(t, { sentinels: [at(sentinel!)], natMap: { [`${HOST}:${elsewhere}`]: at(way.port) } })
   await client.connect()
-  t.equal(portOf(client), server, 'others are as they are')
+  t.equal(portOf(client), server, 'other addresses are unchanged')
 })
 
-t.test('Sentinels that the given ones know are asked too, unless updateSentinels is false', async (t) => {
+t.test('Sentinels that the configured ones know are queried too, unless updateSentinels is false', async (t) => {
   const { sentinels, options, killSentinel } = await startRedisSentinel(t)
   const given = [options.sentinels[0]!]
   const asking = new Redis(sentinels[0]!, HOST)
@@ -155,14 +155,14 @@ t.test('Sentinels that the given ones know are asked too, unless updateSentinels
   killSentinel(sentinels[0]!)
   isAlive = false
   const ended = new Promise<void>((resolve) => ignorant.on('end', resolve))
-  // It may take a second try, of which it emits an error.
+  // It may need a second attempt, and then emits an error for the first.
   const ready = new Promise<void>((resolve) => knowing.on('ready', resolve))
   for (const client of [knowing, ignorant]) client.stream.destroy()
   await ready
   await ended
 })
 
-t.test('it needs no more rights from a Sentinel than docs/storage.md gives', async (t) => {
+t.test('a client needs no more Sentinel permissions than docs/storage.md lists', async (t) => {
   const { fleet, servers: [server], sentinels: [sentinel] } = await startRivals(t, 1)
   const [, rights] = /A user of the Sentinels \(`sentinelUsername`\) needs\s+`(.*?)`/.exec(await readFile('docs/storage.md', 'utf8'))!
   await fleet.ask(sentinel!, 'ACL', 'SETUSER', 'fta', 'on', '>secret', '-@all', ...rights!.split(' '))
@@ -171,7 +171,7 @@ t.test('it needs no more rights from a Sentinel than docs/storage.md gives', asy
   t.equal(portOf(client), server)
 })
 
-t.test('Sentinels that are away are waited for', async (t) => {
+t.test('a client waits for Sentinels that are unreachable', async (t) => {
   const [server, sentinel] = await freePorts(2) as [number, number]
   const client = open(t, { sentinels: [{ port: sentinel, host: HOST }] })
   const connected = client.connect()
@@ -184,7 +184,7 @@ t.test('Sentinels that are away are waited for', async (t) => {
   t.equal(portOf(client), server)
 })
 
-t.test('a client that is closed while it looks for the master stays closed', async (t) => {
+t.test('a client that is closed while it searches for the master stays closed', async (t) => {
   const [nobody] = await freePorts(1) as [number]
   const client = open(t, { sentinels: [at(nobody)] })
   const connected = client.connect()
@@ -194,7 +194,7 @@ t.test('a client that is closed while it looks for the master stays closed', asy
   t.equal(client.status, 'end')
 })
 
-t.test('the connection to the master is by TLS where enableTLSForSentinelMode says so', async (t) => {
+t.test('the connection to the master uses TLS if enableTLSForSentinelMode is true', async (t) => {
   const first: number[] = []
   const server = createServer((socket) => socket.on('error', () => {}).once('data', ([byte]) => { first.push(byte!); socket.destroy() })).listen(0, HOST)
   await once(server, 'listening')

@@ -22,11 +22,11 @@ import { SILENT } from '../helpers/silent.js'
 
 t.jobs = 3
 
-/** Only the cache's own watch breaks a connection. */
+/** Timeouts so long that only the cache itself breaks a connection. */
 const NEVER = { socketTimeout: 600_000, commandTimeout: 60_000 }
 const MEMORY_ONLY = ['save ""', 'appendonly no', 'repl-diskless-sync-delay 0']
 
-/** A cache on an open connection, and what it has told of it. */
+/** A cache on an open connection, and the connection states that it has reported. */
 async function openCache (t: Test, redis: Parameters<typeof openRedis>[0]) {
   const client = openRedis(redis, SILENT)
   t.teardown(() => client.disconnect())
@@ -45,7 +45,7 @@ async function startServer (t: Test) {
   return server
 }
 
-t.test('a server that does not answer a read, and is silent for a second, is met by a new connection when it wakes', async (t) => {
+t.test('a server that is silent for a second after an unanswered read gets a new connection', async (t) => {
   const server = await startServer(t)
   const { cache, told } = await openCache(t, { url: server.url, ...NEVER })
   server.freeze()
@@ -56,7 +56,7 @@ t.test('a server that does not answer a read, and is silent for a second, is met
   t.equal(await get(cache, newDigest()), null)
 })
 
-t.test('so is one that does not answer a write', async (t) => {
+t.test('a server that does not answer a write gets a new connection too', async (t) => {
   const server = await startServer(t)
   const { cache, told } = await openCache(t, { url: server.url, ...NEVER, commandTimeout: 100 })
   server.freeze()
@@ -64,7 +64,7 @@ t.test('so is one that does not answer a write', async (t) => {
   await until(() => told.at(-1) === false, 'the connection is broken')
 })
 
-t.test('so are all masters of a Cluster', async (t) => {
+t.test('all masters of a Cluster get new connections too', async (t) => {
   const [port, bus] = await freePorts(2) as [number, number]
   const { ask, freeze, thaw } = await startFleet(t, [{ port, lines: [...MEMORY_ONLY, 'cluster-enabled yes', `cluster-port ${bus}`, `cluster-announce-ip ${HOST}`, 'cluster-config-file nodes.conf-state'] }])
   await ask(port, 'CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
@@ -82,7 +82,7 @@ t.test('so are all masters of a Cluster', async (t) => {
   t.equal(await get(cache, newDigest()), null)
 })
 
-t.test('a server that is merely slow is not connected anew, whatever it answers', async (t) => {
+t.test('a slow server gets no new connection, whatever it answers', async (t) => {
   const way = await createTcpProxy(t, { port: (await startServer(t)).port })
   const { client, cache, namespace, told } = await openCache(t, { port: way.port, ...NEVER })
   const { stream } = client as Redis
@@ -99,7 +99,7 @@ t.test('a server that is merely slow is not connected anew, whatever it answers'
   t.same(told, [true])
 })
 
-t.test('an old master that wakes is not read, where one address leads to another server meanwhile', async (t) => {
+t.test('an old master that resumes is not read if its address leads to another server by then', async (t) => {
   const [master, replica] = await freePorts(2) as [number, number]
   const fleet = await startFleet(t, [{ port: master, lines: MEMORY_ONLY }, { port: replica, lines: [...MEMORY_ONLY, `replicaof ${HOST} ${master}`] }])
   await until(async () => field(await fleet.ask(replica, 'INFO', 'replication'), 'master_link_status') === 'up', 'the replica is in step')
@@ -127,7 +127,7 @@ t.test('an old master that wakes is not read, where one address leads to another
   fleet.freeze(master)
   await fleet.ask(replica, 'REPLICAOF', 'NO', 'ONE')
   target = replica
-  await until(async () => await status(left, token) === 200 && await connections() === 2, 'both its connections go to the promoted one')
+  await until(async () => await status(left, token) === 200 && await connections() === 2, 'both its connections go to the promoted server')
   const other = await open()
   t.equal((await caller(other)('POST', '/auth/logout', { token })).statusCode, 204)
   fleet.thaw(master)

@@ -31,14 +31,14 @@ t.test('Redis at start', async (t) => {
     t.equal(alive, 'PONG')
   })
 
-  t.test('without Redis the cache is in the process', async (t) => {
+  t.test('without Redis the cache is in-process', async (t) => {
     const { redis, ...options } = testOptions(database.url)
     const app = await createApp(t, options)
     t.same(await app.tokenAuth.health(), { database: 'up', cache: 'in-process' })
     await roundTrip(t, app)
   })
 
-  t.test('one that is away costs one warning, and it is used when it comes', async (t) => {
+  t.test('an unreachable Redis causes one warning per function, and is used when it becomes reachable', async (t) => {
     const redis = await createRedisServer(t)
     const { server, warnings } = logTo()
     const rateLimit = { max: 1000 }
@@ -62,7 +62,7 @@ t.test('Redis at start', async (t) => {
   })
 })
 
-t.test('a Redis without the database that is asked for is left alone', async (t) => {
+t.test('a Redis without the configured database number is not used', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const host = await createApp(t, testOptions(database.url, { redis: { url: `${redis.url}/99` } }))
@@ -75,7 +75,7 @@ t.test('a Redis without the database that is asked for is left alone', async (t)
   t.same(await other.keys('*'), [])
 })
 
-t.test('a Redis that wants a password is away, and says why', async (t) => {
+t.test('a Redis that requires a password counts as unreachable, and the log has the reason', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const { Redis } = await import('ioredis')

@@ -55,13 +55,13 @@ async function createNamed (app: FastifyInstance) {
   return { ...user, rename: async () => await pool.query('update users set display = \'new\' where id = $1', [user.id]) }
 }
 
-// The column is there before the first server looks.
+// Adds the column before the servers of the tests start.
 await createApp(t, testOptions(database.url))
 await pool.query('alter table users add column display text')
 
 const never = { ask: () => { throw new Error('unexpected') } }
 
-t.test('a refresh that was answered true lasts, also where Redis comes back from a snapshot of before', async (t) => {
+t.test('a refresh that returned true lasts, even if Redis restarts from an older snapshot', async (t) => {
   const { admin, namespace, apps: [app], entry, cached } = await openWithRedis(t)
   const { id, username, rename } = await createNamed(app!)
   const token = await cached(app!, username)
@@ -70,13 +70,13 @@ t.test('a refresh that was answered true lasts, also where Redis comes back from
   t.equal(await app!.tokenAuth.refreshUser(id), true)
   t.equal(await showsDisplay(app!, token), 'new')
   await admin.set(`${namespace}t:${digestOf(token)}`, snapshot!, 'PX', 60_000)
-  t.equal(await showsDisplay(app!, token), 'old', 'a server that has lost no connection believes its Redis')
+  t.equal(await showsDisplay(app!, token), 'old', 'a server that has lost no connection trusts its Redis')
   await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-  await until(async () => await entry(token) !== snapshot, 'the caught-up server has dropped it')
+  await until(async () => await entry(token) !== snapshot, 'the server drops the entry after the reconnection')
   t.equal(await showsDisplay(app!, token), 'new')
 })
 
-t.test('each refresh of the same user is seen by every server', async (t) => {
+t.test('each refresh of the same user applies on every server', async (t) => {
   const { apps: [app, other], cached } = await openWithRedis(t, {}, {})
   const { id, username } = await createNamed(app!)
   const token = await cached(app!, username)
@@ -87,7 +87,7 @@ t.test('each refresh of the same user is seen by every server', async (t) => {
   }
 })
 
-t.test('a refresh that Redis has not acknowledged is seen at once where it was called, and everywhere when Redis is back', async (t) => {
+t.test('a refresh without acknowledgment by Redis applies at once on its server, and everywhere when Redis is back', async (t) => {
   const { redis, apps: [app, other], entry, cached } = await openWithRedis(t, {}, {})
   const { id, username, rename } = await createNamed(app!)
   const token = await cached(app!, username)
@@ -100,7 +100,7 @@ t.test('a refresh that Redis has not acknowledged is seen at once where it was c
   t.not((await entry(token))?.includes('old'), true)
 })
 
-t.test('a refresh also forgets entries of tokens whose end the cache does not know', async (t) => {
+t.test('a refresh also drops entries of tokens whose revocation did not reach the cache', async (t) => {
   const { apps: [app], entry, cached } = await openWithRedis(t)
   const { id, username } = await createNamed(app!)
   const token = await cached(app!, username)
@@ -110,7 +110,7 @@ t.test('a refresh also forgets entries of tokens whose end the cache does not kn
   t.equal((await caller(app!)('GET', '/protected', { token })).statusCode, 401)
 })
 
-t.test('a Redis that takes no writes is not trusted, although there is nothing to write', async (t) => {
+t.test('a Redis that accepts no writes is not trusted, even if there is nothing to write', async (t) => {
   const { admin, boot } = await openWithRedis(t)
   await admin.replicaof('127.0.0.1', 1)
   const app = await boot({ lookup: { timeout: 5000 } })
@@ -119,7 +119,7 @@ t.test('a Redis that takes no writes is not trusted, although there is nothing t
   await until(async () => (await app.tokenAuth.health()).cache === 'up', 'it is a master')
 })
 
-t.test('a dead token that is sent again and again makes no writes', async (t) => {
+t.test('a revoked token that is sent repeatedly causes no writes', async (t) => {
   const namespace = uniqueNamespace()
   const { take } = await watchRedis(t, namespace)
   const app = await createApp(t, testOptions(database.url, { cache: { namespace }, accountLimit: false }))
@@ -140,20 +140,20 @@ t.test('a dead token that is sent again and again makes no writes', async (t) =>
 t.test('the clock of the database', async (t) => {
   let [wall, monotonic] = [1_000_000, 0]
   const clock = createDatabaseClock({ now: () => wall, monotonicNow: () => monotonic })
-  t.equal(clock.now(), 1_000_000, 'until it is known, this server\'s own')
+  t.equal(clock.now(), 1_000_000, 'this server\'s own clock until the database\'s is known')
   const asked = clock.ask()
   wall += 30
   monotonic += 30
   clock.learn(5000, asked)
-  t.equal(clock.now(), 5030, 'the answer may be as old as the question')
+  t.equal(clock.now(), 5030, 'the time is counted from the start of the query')
   wall -= 60_000
   monotonic += 10
-  t.equal(clock.now(), 5040, 'a clock that is set back makes it no earlier')
+  t.equal(clock.now(), 5040, 'a clock that is set back does not move it back')
   wall += 120_000
-  t.equal(clock.now(), 65_030, 'nor does a machine that was suspended')
+  t.equal(clock.now(), 65_030, 'a suspended machine moves it forward')
 })
 
-t.test('the life of a cache is written down again and again, sooner after a failure', async (t) => {
+t.test('the TTL of a cache is recorded periodically, and a failure is reported', async (t) => {
   const { pool, sql, tables } = await openMigrated(t)
   const failures: Error[] = []
   const clock = createDatabaseClock({ now: () => 0, monotonicNow: () => 0 })
@@ -169,17 +169,17 @@ t.test('the life of a cache is written down again and again, sooner after a fail
   })
   const seenAt = async () => (await pool.query('select seen_at from auth_tokens_caches where namespace = \'a:\' and ttl_ms = 1000')).rows[0]?.seen_at.getTime()
   await lives.start()
-  t.ok(Math.abs(clock.now() - Date.now()) < 3_600_000, 'it tells the time, too')
+  t.ok(Math.abs(clock.now() - Date.now()) < 3_600_000, 'it also sets the clock')
   const first = await seenAt()
   await until(async () => await seenAt() > first, 'it is written again')
   await pool.query('alter table auth_tokens_caches rename to away')
   await until(() => failures.length === 1, 'the failure is reported')
   t.match(failures[0], { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
   await lives.close()
-  await t.rejects(lives.start(), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' }, 'after its end it writes once')
+  await t.rejects(lives.start(), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' }, 'after close() it writes once')
 })
 
-t.test('a role that may not write down the life of its cache is refused at the start', async (t) => {
+t.test('a role without permission to record the TTL of its cache stops the start', async (t) => {
   const own = await createDatabase()
   t.teardown(own.drop)
   const app = await createApp(t, testOptions(own.url))
@@ -194,7 +194,7 @@ t.test('a role that may not write down the life of its cache is refused at the s
   await t.rejects(async () => await host.register(authPlugin, options), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /The caches table cannot be written: permission denied/ })
 })
 
-t.test('what is in doubt stays so until the last reason is gone', async (t) => {
+t.test('a token stays in doubt until its last doubt is resolved', async (t) => {
   const doubts = createDoubts()
   const [first, second] = [doubts.begin({ digest: 'a' }), doubts.begin({ digest: 'a' })]
   doubts.begin({ userId: 7 })
@@ -205,7 +205,7 @@ t.test('what is in doubt stays so until the last reason is gone', async (t) => {
   t.equal(doubts.holdsToken('a'), false)
 })
 
-t.test('writes that a cache does not take are repeated, up to a bound', async (t) => {
+t.test('writes that a cache does not accept are retried, up to a limit', async (t) => {
   const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const doubts = createDoubts()
   let [isAway, overflows] = [true, 0]
@@ -224,23 +224,23 @@ t.test('writes that a cache does not take are repeated, up to a bound', async (t
   t.equal(await writes.write(['a', 'b']), false)
   t.equal(doubts.holdsToken('a'), true)
   t.equal(await writes.write(Array.from({ length: 10_000 }, (_, index) => `c${index}`)), false)
-  t.equal(overflows, 1, 'the whole cache is caught up instead')
+  t.equal(overflows, 1, 'beyond it the whole cache is caught up instead')
   t.equal(doubts.holdsToken('c1'), false)
   isAway = false
   await until(() => !doubts.holdsToken('a'), 'they are written')
   t.same(sent, [['a', 'b']])
   t.equal(await writes.write(['a', 'b']), true)
-  t.equal(sent.length, 1, 'what was acknowledged is not written again')
+  t.equal(sent.length, 1, 'acknowledged digests are not written again')
   writes.forget()
   t.equal(await writes.write(['a']), true)
   t.equal(sent.length, 2)
   isAway = true
   await writes.write(['d'])
   await writes.close()
-  t.equal(doubts.holdsToken('d'), true, 'a server that closes leaves it to the next')
+  t.equal(doubts.holdsToken('d'), true, 'a closing server leaves it to the next one')
 })
 
-t.test('a call that takes long is dated again before it is answered', async (t) => {
+t.test('a slow revocation is dated again before it is answered', async (t) => {
   let at = 0
   let isAway = false
   const asked: unknown[] = []
@@ -265,11 +265,11 @@ t.test('a call that takes long is dated again before it is answered', async (t) 
   t.same(asked, [[{ userId: 7 }, 10_001]])
   isAway = true
   await t.rejects(taking(20_000), { message: 'the database is away' })
-  await until(() => written.length === 1, 'its tombstones are written all the same')
+  await until(() => written.length === 1, 'its tombstones are still written')
   await close()
 })
 
-t.test('a cache that does not take more tombstones than can be kept is not trusted', async (t) => {
+t.test('a cache that rejects more tombstones than the server can queue is not trusted', async (t) => {
   const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   availability.trust()
   const consistency = createCacheConsistency({
@@ -281,13 +281,13 @@ t.test('a cache that does not take more tombstones than can be kept is not trust
     doubts: createDoubts()
   })
   t.equal(await consistency.writeTombstones(['a']), false)
-  t.equal(availability.isTrusted(), true, 'of one that is missing it knows')
+  t.equal(availability.isTrusted(), true, 'a single missing tombstone is tracked')
   t.equal(await consistency.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
   t.equal(availability.isTrusted(), false)
   await consistency.close()
 })
 
-t.test('many outcomes that are unknown at once are no leak to Node.js', async (t) => {
+t.test('many concurrent unknown outcomes cause no MaxListenersExceededWarning', async (t) => {
   const warnings: Error[] = []
   const note = (warning: Error) => { warnings.push(warning) }
   process.on('warning', note)
@@ -300,7 +300,7 @@ t.test('many outcomes that are unknown at once are no leak to Node.js', async (t
   t.same(warnings, [])
 })
 
-t.test('outcomes that are unknown are followed, up to a bound', async (t) => {
+t.test('unknown outcomes are tracked, up to a limit', async (t) => {
   const lost = () => Promise.reject(Object.assign(new Error(), { cause: { code: 'ECONNRESET' } }))
   let overflows = 0
   const doubts = createDoubts()
@@ -316,6 +316,6 @@ t.test('outcomes that are unknown are followed, up to a bound', async (t) => {
   t.equal(doubts.holdsToken('0'), true)
   t.equal(doubts.holdsToken('1000'), false)
   await outcomes.follow({ digest: 'refused' }, () => Promise.reject(Object.assign(new Error(), { cause: { code: '42501' } }))).catch(() => {})
-  t.equal(doubts.holdsToken('refused'), false, 'a statement that was refused has ended nothing')
+  t.equal(doubts.holdsToken('refused'), false, 'a refused statement has revoked nothing')
   await close()
 })

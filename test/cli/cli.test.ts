@@ -32,7 +32,7 @@ test('--version prints the version of the package', async (t) => {
   t.same(await cli(['--version']), { code: 0, out: `${version}\n`, err: '' })
 })
 
-test('a command that is called wrongly ends with 2 and a line that names what is wrong', async (t) => {
+test('a command with invalid arguments exits with code 2 and a line that names the problem', async (t) => {
   const refused = async (args: string[], message: RegExp, env: Record<string, string> = {}) => {
     const { code, out, err } = await cli(args, { env })
     t.equal(code, 2, args.join(' '))
@@ -65,7 +65,7 @@ test('a command that is called wrongly ends with 2 and a line that names what is
   await refused(['create-user'], /create-user takes one argument, the username, got 0/)
 })
 
-test('a password as an argument is refused by name, and not repeated', async (t) => {
+test('a password as an argument is rejected, and not repeated', async (t) => {
   for (const args of [['create-user', 'ann', 'hunter2hunter2'], ['create-user', 'ann', '--password', 'hunter2hunter2'], ['set-password', 'ann', '--password=hunter2hunter2'], ['set-password', 'ann', '-phunter2hunter2']]) {
     const { code, err } = await cli(args, { env: SERVERS })
     t.equal(code, 2)
@@ -74,7 +74,7 @@ test('a password as an argument is refused by name, and not repeated', async (t)
   }
 })
 
-test('a bad variable is refused by name, without what is secret in it', async (t) => {
+test('a bad environment variable is rejected by name, without its secrets', async (t) => {
   const refused = async (name: string, value: string, message: RegExp) => {
     const { code, err } = await cli(['serve'], { env: { [name]: value } })
     t.equal(code, 2, `${name}=${value}`)
@@ -98,7 +98,7 @@ test('a bad variable is refused by name, without what is secret in it', async (t
   }
 })
 
-test('a database that cannot be reached is told in one line with its address', async (t) => {
+test('an unreachable database is reported in one line with its address', async (t) => {
   const refused = async (url: string, message: RegExp) => {
     for (const command of ['serve', 'migrate', 'prune']) {
       const { code, out, err } = await cli([command], { env: { DATABASE_URL: url } })
@@ -118,12 +118,12 @@ test('a database that cannot be reached is told in one line with its address', a
   t.match(await elsewhere.result, { code: 1, err: 'PostgreSQL at 127.0.0.1:1/shop cannot be used: connect ECONNREFUSED' })
 })
 
-test('a server is named by its address alone', async (t) => {
+test('a Redis server is named only by its address', async (t) => {
   t.equal(labelOfRedis('rediss://me:hunter2@cache.example:6380/1'), 'Redis at cache.example:6380')
   t.equal(labelOfRedis('redis:///1'), 'Redis at localhost:6379')
 })
 
-test('a failure is told in one line, with its reason', async (t) => {
+test('a failure is reported in one line with its reason', async (t) => {
   const told = (fields: object, line: string) => t.strictSame(explainFailure(Object.assign(new Error('Failed'), fields)), { line, code: 1 })
   told({}, 'Failed')
   told({ cause: new Error('it is full') }, 'Failed (it is full)')
@@ -131,7 +131,7 @@ test('a failure is told in one line, with its reason', async (t) => {
   told({ syscall: 'listen', address: '127.0.0.1', port: 80, code: 'EINVAL' }, 'cannot listen on 127.0.0.1 port 80: EINVAL')
 })
 
-test('migrate applies, tells, takes back and prints', async (t) => {
+test('migrate applies migrations, shows their status and reverts them', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const missing = await cli(['migrate', '--status'], { env })
   t.match(missing, { code: 0, out: /0001_token_auth_users {2}missing\n0002_token_auth_tokens {2}missing\n0003_token_auth_server_key {2}missing\n/ })
@@ -143,7 +143,7 @@ test('migrate applies, tells, takes back and prints', async (t) => {
   t.match((await cli(['migrate', '--status'], { env })).out, /0003_token_auth_server_key {2}missing/)
 })
 
-test('migrate --sql prints statements that a database takes, without asking one', async (t) => {
+test('migrate --sql prints valid statements without a connection to a database', async (t) => {
   const up = await cli(['migrate', '--sql'], { env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' } })
   const url = await freshDatabase(t)
   await query(up.out, url)
@@ -164,7 +164,7 @@ test('migrate maps a host\'s own users table', async (t) => {
   t.match((await cli(['migrate', '--sql', '--id-type', 'integer', ...flags])).out, 'user_id integer references "app"."people" ("nr")')
 })
 
-test('a name cannot speak to the terminal', async (t) => {
+test('control characters in a name are escaped in the terminal', async (t) => {
   const name = 'eve\x1b[2K\r\nCreated ann\x9b31m\u2028\u2029\u202e\u2066\x7f'
   const shown = 'eve\\u001b[2K\\u000d\\u000aCreated ann\\u009b31m\\u2028\\u2029\\u202e\\u2066\\u007f'
   const url = await freshDatabase(t)
@@ -187,14 +187,14 @@ test('a name cannot speak to the terminal', async (t) => {
   for (const flag of ['--users-schema', '--tokens-table']) await says(['migrate', '--sql', flag, name], `--sql cannot print control characters, and ${flag} contains one`)
 })
 
-test('two processes may migrate at once', async (t) => {
+test('two processes may migrate concurrently', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   const results = await Promise.all([spawnCli(t, ['migrate'], env).result, spawnCli(t, ['migrate'], env).result])
   t.strictSame(results.map(({ code, err }) => ({ code, err })), [{ code: 0, err: '' }, { code: 0, err: '' }])
   t.strictSame(results.map(({ out }) => out).sort(), ['Applied 0001_token_auth_users\nApplied 0002_token_auth_tokens\nApplied 0003_token_auth_server_key\n', 'Nothing to do: every migration is applied\n'])
 })
 
-test('users are made, get passwords and lose sessions', async (t) => {
+test('commands create users, set passwords and end sessions', async (t) => {
   const namespace = uniqueNamespace()
   const app = await createApp(t, testOptions(databaseUrl, { cache: { namespace } }))
   const call = caller(app)
@@ -208,22 +208,22 @@ test('users are made, get passwords and lose sessions', async (t) => {
     t.match(await cli(['create-user', 'bob'], { env: SERVERS }), { code: 1, err: /No password given/ })
   })
 
-  await t.test('create-user asks twice at a terminal, and shows nothing of it', async (t) => {
+  await t.test('create-user prompts for the password twice at a terminal, and does not echo it', async (t) => {
     const asked = start(['create-user', 'carl'], { env: SERVERS, isTTY: true })
-    await until(() => asked.err().includes('Password: '), 'the question')
+    await until(() => asked.err().includes('Password: '), 'the prompt')
     asked.type(`${PASSWORD}x\x7f\n`)
-    await until(() => asked.err().includes('Repeat the password: '), 'the second question')
+    await until(() => asked.err().includes('Repeat the password: '), 'the second prompt')
     asked.type(`${PASSWORD}\n`)
     t.match(await asked.result, { code: 0, out: /^Created carl/, err: 'Password: \nRepeat the password: \n' })
     t.ok(await login(app, 'carl'))
   })
 
-  await t.test('create-user makes nobody when the passwords differ or at Ctrl-C', async (t) => {
+  await t.test('create-user creates no user if the passwords differ, or after Ctrl-C', async (t) => {
     const pasted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
     pasted.type(`${PASSWORD}\n${NEW_PASSWORD}\n`)
     t.match(await pasted.result, { code: 1, err: /two passwords differ: nothing was changed/ })
     const interrupted = start(['create-user', 'dora'], { env: SERVERS, isTTY: true })
-    await until(() => interrupted.err().includes('Password: '), 'the question')
+    await until(() => interrupted.err().includes('Password: '), 'the prompt')
     interrupted.type('secr\x03')
     t.match(await interrupted.result, { code: 1, err: /No password given: nothing was changed/ })
     t.strictSame(await query("select * from users where username = 'dora'", databaseUrl), [])
@@ -238,7 +238,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
     t.match(await cli(['set-password', 'nobody'], { env: SERVERS, stdin: NEW_PASSWORD }), { code: 1, err: 'fastify-token-auth: No such user\n' })
   })
 
-  await t.test('revoke-user tells how many sessions ended, and running servers that they did', async (t) => {
+  await t.test('revoke-user prints how many sessions it ended, and running servers refuse them', async (t) => {
     const tokens = [await login(app, 'carl'), await login(app, 'carl')]
     for (const token of tokens) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
     t.match(await cli(['revoke-user', 'carl'], { env: SERVERS }), { code: 0, out: 'Ended 3 sessions of carl\n', err: '' })
@@ -248,7 +248,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
     t.match(await cli(['revoke-user', 'nobody'], { env: SERVERS }), { code: 1, err: /No such user/ })
   })
 
-  await t.test('revoke-user says so when no server can hear of it', async (t) => {
+  await t.test('revoke-user reports if it cannot notify running servers', async (t) => {
     await createUser(app, 'eve')
     await login(app, 'eve')
     t.match(await cli(['revoke-user', 'eve'], { env: { ...SERVERS, REDIS_URL: 'redis://127.0.0.1:1' } }), { code: 1, err: /stored, but not every server has confirmed it yet/ })
@@ -282,7 +282,7 @@ test('users are made, get passwords and lose sessions', async (t) => {
     t.match(err, /servers that cache tokens in their own process cannot be notified/)
   })
 
-  await t.test('prune deletes in batches what ended long ago', async (t) => {
+  await t.test('prune deletes long-ended tokens in batches', async (t) => {
     await query("update auth_tokens set revoked_at = now() - interval '2 days', stale_at = now() - interval '2 days' where revoked_at is not null", databaseUrl)
     const [{ ended, live }] = await query('select count(revoked_at)::int as ended, count(*)::int - count(revoked_at)::int as live from auth_tokens', databaseUrl)
     t.ok(ended >= 5)
@@ -295,17 +295,17 @@ test('users are made, get passwords and lose sessions', async (t) => {
   })
 })
 
-test('commands on users say what is missing where nothing was migrated', async (t) => {
+test('user commands report what is missing if no migration is applied', async (t) => {
   const env = { DATABASE_URL: await freshDatabase(t) }
   t.match(await cli(['revoke-user', 'ann'], { env }), { code: 1, err: /The users table is not as expected.*migrate --up/ })
 })
 
-test('a missing peer is told with the line that installs it', async (t) => {
+test('a missing peer dependency is reported with the command that installs it', async (t) => {
   await t.rejects(importPeer('@fastify/no-such-package'), { message: 'The package @fastify/no-such-package is not installed. Run: npm install @fastify/no-such-package' })
-  await t.rejects(importPeer('./no-such-file.js'), { message: /no-such-file/ }, 'any other failure is told as it is')
+  await t.rejects(importPeer('./no-such-file.js'), { message: /no-such-file/ }, 'any other error is passed on unchanged')
 })
 
-test('a command whose output nobody reads any more ends as it would', async (t) => {
+test('a command exits normally even if its output is no longer read', async (t) => {
   const { child, result } = spawnSource(t, ['--help'])
   child.stdout.destroy()
   t.match(await result, { code: 0, err: '' })

@@ -28,7 +28,7 @@ const LAST_LINE = 'Press Ctrl-C to stop'
 const urlOf = (out: string) => /Listening on (\S+)/.exec(out)?.[1] as string
 const demoOf = (out: string) => /shown only once\): (\S+), password (\S+)/.exec(out)?.slice(1)
 
-/** A server in this process, ended with the test. */
+/** A server in this process, which is stopped at the end of the test. */
 async function serve (t: Test, args: string[], env: Record<string, string>) {
   const server = start(['serve', '--port', '0', ...args], { env })
   t.teardown(async () => {
@@ -39,7 +39,7 @@ async function serve (t: Test, args: string[], env: Record<string, string>) {
   return { ...server, url: urlOf(server.out()) }
 }
 
-test('serve runs on PostgreSQL and Redis, and reads its variables', async (t) => {
+test('serve runs on PostgreSQL and Redis, and reads its environment variables', async (t) => {
   const url = await freshDatabase(t)
   const server = await serve(t, [], { DATABASE_URL: url, REDIS_URL: redisUrl(), TOKEN_EXPIRY_IN_SECONDS: '120', TRUST_PROXY: '127.0.0.1, 10.0.0.0/8' })
   const { hostname, port, pathname } = new URL(url)
@@ -58,17 +58,17 @@ test('serve runs on PostgreSQL and Redis, and reads its variables', async (t) =>
   t.ok(document.paths['/auth/login'].post && document.paths['/health'].get)
   t.match(await (await fetch(`${server.url}/docs`)).text(), '<!DOCTYPE html>')
 
-  await t.test('and again makes no second demo user, nor in production', async (t) => {
+  await t.test('a second start creates no second demo user', async (t) => {
     const again = await serve(t, [], { DATABASE_URL: url, TRUST_PROXY: 'true', RECAPTCHA_KEY: 'a-secret-key' })
     t.equal(demoOf(again.out()), undefined)
     t.match(again.out(), 'in this process, for one process only: set REDIS_URL')
     t.match(again.out(), 'RECAPTCHA_KEY is set')
     t.match(again.err(), 'TRUST_PROXY=true: every client can claim any address')
-    t.equal((await post(again.url, '/auth/login', { username, password })).status, 400, 'the captcha is asked for')
+    t.equal((await post(again.url, '/auth/login', { username, password })).status, 400, 'the captcha is required')
   })
 })
 
-test('serve makes no demo user in production, or where none is wanted', async (t) => {
+test('serve creates no demo user in production or with --no-demo', async (t) => {
   const url = await freshDatabase(t)
   const production = await serve(t, ['--host', '::'], { DATABASE_URL: url, NODE_ENV: 'production', TRUST_PROXY: 'false' })
   t.equal(demoOf(production.out()), undefined)
@@ -78,13 +78,13 @@ test('serve makes no demo user in production, or where none is wanted', async (t
   t.strictSame(await query('select * from users', url), [])
 })
 
-test('of several servers that start at once on an empty database one makes the demo user', async (t) => {
+test('of several servers that start at once on an empty database one creates the demo user', async (t) => {
   const url = await freshDatabase(t)
   const servers = await Promise.all([1, 2].map(() => serve(t, [], { DATABASE_URL: url })))
   t.equal(servers.filter(({ out }) => demoOf(out()) !== undefined).length, 1)
   t.strictSame(await query('select username from users', url), [{ username: 'demo' }])
 
-  await t.test('also when they look at the same instant', async (t) => {
+  await t.test('also if they check at the same time', async (t) => {
     const app = await createApp(t, testOptions(url))
     const { db, close } = openDatabase({ connectionString: url }, app.log)
     t.teardown(close)
@@ -93,19 +93,19 @@ test('of several servers that start at once on an empty database one makes the d
     t.equal(made.filter((demo) => demo !== null).length, 1)
     await query('delete from users', url)
     const busy = { ...app.tokenAuth, createUser: async () => { busy.createUser = app.tokenAuth.createUser; throw Object.assign(new OVERLOADED(), { retryAfterSeconds: 0 }) } } as unknown as TokenAuth
-    t.match(await createDemoUser(db, busy), { username: 'demo' }, 'a machine that is busy with its first hash')
+    t.match(await createDemoUser(db, busy), { username: 'demo' }, 'it retries if the machine is busy with its first hash')
     await query('alter table users add constraint closed check (false) not valid; delete from users', url)
-    await t.rejects(createDemoUser(db, app.tokenAuth), { code: /^FST_TOKEN_AUTH_(UNAVAILABLE|INVALID_INPUT)$/ }, 'another failure is not hidden')
+    await t.rejects(createDemoUser(db, app.tokenAuth), { code: /^FST_TOKEN_AUTH_(UNAVAILABLE|INVALID_INPUT)$/ }, 'any other error is passed on')
   })
 })
 
-test('serve tells in one line that the tables of somebody else are in the way', async (t) => {
+test('serve reports conflicting tables of another application in one line', async (t) => {
   const url = await freshDatabase(t)
   await query('create table users (nr int)', url)
   t.match(await cli(['serve', '--port', '0'], { env: { DATABASE_URL: url } }), { code: 1, out: '', err: /^fastify-token-auth: .*relation "users" already exists[^\n]*\n$/ })
 })
 
-test('serve answers 503 at /health when the database is gone', async (t) => {
+test('serve answers 503 at /health when the database is unavailable', async (t) => {
   const database = await createDatabase()
   const server = await serve(t, ['--log-level', 'silent'], { DATABASE_URL: database.url })
   await database.drop()
@@ -114,7 +114,7 @@ test('serve answers 503 at /health when the database is gone', async (t) => {
   t.same(await reply.json(), { database: 'down', cache: 'in-process' })
 })
 
-test('what a request is called cannot speak to the terminal, and is in the log as it was', async (t) => {
+test('control characters in a request are escaped in the log, which keeps the original value', async (t) => {
   const server = await serve(t, ['--no-demo', '--log-level', 'info'], SERVERS)
   const client = connect(Number(new URL(server.url).port), '127.0.0.1')
   t.teardown(() => { client.destroy() })
@@ -125,7 +125,7 @@ test('what a request is called cannot speak to the terminal, and is in the log a
   t.equal(JSON.parse(line).req.host, 'a\x9b31m')
 })
 
-test('serve ends at the first signal, and at once at a later one', async (t) => {
+test('serve shuts down at the first signal, and exits at once at a later one', async (t) => {
   const server = start(['serve', '--port', '0'], { env: SERVERS })
   await untilPrinted(server, LAST_LINE)
   server.signal()
@@ -138,20 +138,20 @@ test('serve ends at the first signal, and at once at a later one', async (t) => 
   t.match(await server.result, { code: 0 })
 })
 
-test('serve in its own process does not wait for a slow client for ever', async (t) => {
+test('serve in its own process does not wait for a slow client forever', async (t) => {
   const server = spawnSource(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
   await untilPrinted(server, LAST_LINE)
   const slow = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
   t.teardown(() => { slow.destroy() })
   slow.on('error', () => {})
-  // The answer to the first says that the server has read the beginning of the second.
+  // The answer to the first request shows that the server has read the beginning of the second one.
   slow.write('GET /health HTTP/1.1\r\nhost: x\r\n\r\nGET /health HTTP/1.1\r\n')
   await once(slow, 'data')
   const signals = setInterval(() => server.child.kill('SIGTERM'), 100)
   t.match(await server.result.finally(() => clearInterval(signals)), { code: 130, err: '' })
 })
 
-test('serve cuts a connection that only stands, and ends well', async (t) => {
+test('serve closes an idle connection at shutdown, and exits with code 0', async (t) => {
   const server = spawnCli(t, ['serve', '--port', '0', '--no-demo'], SERVERS)
   await untilPrinted(server, LAST_LINE)
   const standing = connect(Number(new URL(urlOf(server.out())).port), '127.0.0.1')
@@ -162,7 +162,7 @@ test('serve cuts a connection that only stands, and ends well', async (t) => {
   t.match(await server.result, { code: 0, err: '' })
 })
 
-test('serve tells in one line that it cannot listen', async (t) => {
+test('serve reports in one line that it cannot listen', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   t.teardown(() => other.close())
@@ -178,14 +178,14 @@ test('serve tells in one line that it cannot listen', async (t) => {
   await refused(['--port', '0', '--host', 'no.such.host.invalid'], /no\.such\.host\.invalid/)
 })
 
-test('serve keeps an embedded database in a directory, for one process at a time', async (t) => {
+test('serve stores an embedded database in a directory, for one process at a time', async (t) => {
   const data = join(directory, '.data')
   const server = spawnSource(t, ['serve', '--port', '0'], {}, directory)
   const { child, result } = server
   await untilPrinted(server, LAST_LINE)
   const [username, password] = demoOf(server.out()) as string[]
 
-  await t.test('the printed lines log in, ask and log out', async (t) => {
+  await t.test('the printed commands log in, make a request and log out', async (t) => {
     const lines = server.out().split('\n').filter((line) => /^(TOKEN=|curl )/.test(line))
     t.equal(lines.length, 3)
     const token = /"token":"([^"]*)"/.exec(await (await post(urlOf(server.out()), '/auth/login', { username, password })).text())
@@ -195,7 +195,7 @@ test('serve keeps an embedded database in a directory, for one process at a time
     t.match(shell.stdout, /HTTP\/1\.1 200 [^]*"username":"demo"[^]*HTTP\/1\.1 204 /)
   })
 
-  await t.test('another process is refused, with the holder\'s id', async (t) => {
+  await t.test('another process is refused with the id of the process that uses the directory', async (t) => {
     for (const args of [['serve', '--port', '0'], ['create-user', 'ann']]) {
       const { code, err } = await cli([...args, '--data', data], { stdin: PASSWORD })
       t.equal(code, 1)
@@ -203,7 +203,7 @@ test('serve keeps an embedded database in a directory, for one process at a time
     }
   })
 
-  await t.test('SIGINT ends it, and what it stored is there for the next, also after a crash', async (t) => {
+  await t.test('SIGINT stops it, and the next process has its data, even with the lock file of a crash', async (t) => {
     child.kill('SIGINT')
     t.match(await result, { code: 0, err: '' })
     t.notOk(existsSync(join(data, 'lock')))
@@ -219,19 +219,19 @@ test('serve keeps an embedded database in a directory, for one process at a time
     t.match(await next.result, { code: 0 })
   })
 
-  await t.test('revoke-user tells of no servers, as there are none', async (t) => {
+  await t.test('revoke-user prints no warning about running servers, because there are none', async (t) => {
     writeFileSync(join(data, 'lock'), `${process.pid}\n`)
     t.match(await cli(['revoke-user', 'demo', '--data', data]), { code: 0, out: /Ended \d sessions? of demo/, err: '' })
   })
 })
 
-test('serve --memory keeps nothing', async (t) => {
+test('serve --memory stores nothing', async (t) => {
   const server = await serve(t, ['--memory'], {})
   t.match(server.out(), 'in memory, gone with this process')
   t.ok(demoOf(server.out()))
 })
 
-test('a data directory that cannot be used is told in one line', async (t) => {
+test('an unusable data directory is reported in one line', async (t) => {
   const file = join(directory, 'file')
   writeFileSync(file, '')
   t.match(await cli(['migrate', '--data', file]), { code: 1, err: /EEXIST[^\n]*\n$/ })
@@ -239,5 +239,5 @@ test('a data directory that cannot be used is told in one line', async (t) => {
   mkdirSync(damaged)
   writeFileSync(join(damaged, 'pglite'), '')
   t.match(await cli(['migrate', '--data', damaged]), { code: 1, err: /The embedded database in .*damaged cannot be opened: [^\n]+\n$/ })
-  t.notOk(existsSync(join(damaged, 'lock')), 'it is free again')
+  t.notOk(existsSync(join(damaged, 'lock')), 'the lock is released')
 })

@@ -12,7 +12,7 @@ import { redisUrl, uniqueNamespace } from './services.js'
 
 export const PASSWORD = 'correct horse battery'
 
-/** The cheapest bcrypt, in this thread: threads to start for every test file would cost more than the hashes. */
+/** The cheapest bcrypt, in this thread, because starting threads for every test file would take longer than the hashes. */
 export const fastHasher: Hasher = {
   hash: (password) => bcryptjs.hash(password, 4),
   verify: (password, hash) => bcryptjs.compare(password, hash),
@@ -21,11 +21,11 @@ export const fastHasher: Hasher = {
 }
 
 export interface CountingHasher extends Hasher {
-  /** What it was asked since it was last emptied, such as `hash 4` and `verify 4`: the number is the cost. */
+  /** The calls since it was last emptied, such as `hash 4` and `verify 4`. The number is the cost. */
   asked: string[]
 }
 
-/** The same, with a list of what it was asked. */
+/** The same, with a list of its calls. */
 export function countingHasher (): CountingHasher {
   const asked: string[] = []
   return {
@@ -51,13 +51,13 @@ export interface AppOptions {
 /** Options for a test: real Redis under its own keys, a cheap hash, no login limit. */
 export function testOptions (databaseUrl: string, options: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
   return {
-    // A machine that is busy with other tests is no database and no Redis that hangs.
+    // Long time limits, so that a machine that is busy with other tests does not look like a database or a Redis that hangs.
     database: { connectionString: databaseUrl, connectionTimeoutMillis: 30_000, statement_timeout: 20_000, lock_timeout: 20_000 },
     redis: { url: redisUrl(), commandTimeout: 5000 },
     autoMigrate: true,
     hasher: fastHasher,
     rateLimit: false,
-    // Nor is it one that refuses for want of a place, or an answer that is late.
+    // For the same reason, requests may wait long for a place and for an answer.
     hashing: { maxWait: '60s' },
     lookup: { maxWait: '30s', timeout: '30s' },
     ...options,
@@ -67,7 +67,7 @@ export function testOptions (databaseUrl: string, options: Partial<AuthPluginOpt
 
 const CLOSE_MS = 120_000
 
-// Of a Redis of the test's own, nothing may be left to ask. Throws, since an assertion in a teardown is none.
+// A Redis that the test itself started may have ended already. Throws, because assertions in a teardown have no effect.
 async function closeCleanly (app: FastifyInstance, { redis, cache }: AuthPluginOptions): Promise<void> {
   await withDeadline(app.close(), { timeoutMs: CLOSE_MS, expired: () => new Error(`close() did not resolve within ${CLOSE_MS} ms`) })
   const { url, db = 0 } = (redis ?? {}) as { url?: unknown, db?: unknown }
@@ -76,7 +76,7 @@ async function closeCleanly (app: FastifyInstance, { redis, cache }: AuthPluginO
   if (lasting.length > 0) throw new Error(`keys without an end: ${lasting.join(', ')}`)
 }
 
-/** A server with the plugin and a protected route GET /protected, closed when the test ends: then no key of its namespace may be there for ever. */
+/** A server with the plugin and a protected route GET /protected. It is closed when the test ends, and then every key of its namespace must have an expiry. */
 export async function createApp (t: Test, options: AuthPluginOptions, { server = {}, routes }: AppOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.teardown(() => closeCleanly(app, options))
@@ -90,7 +90,7 @@ export async function createApp (t: Test, options: AuthPluginOptions, { server =
 
 export type Call = (method: 'GET' | 'POST' | 'DELETE' | 'HEAD', url: string, more?: { token?: string, body?: unknown, headers?: Record<string, string> }) => Promise<LightMyRequestResponse>
 
-/** Short requests: `await call('GET', '/auth/me', { token })`. Every reply must be as the OpenAPI document says. */
+/** A short form for requests: `await call('GET', '/auth/me', { token })`. Every reply must match the OpenAPI document. */
 export function caller (app: FastifyInstance): Call {
   return async (method, url, { token, body, headers = {} } = {}) => {
     const reply = await app.inject({
@@ -111,7 +111,7 @@ export async function createUser (app: FastifyInstance, username = `user${users+
   return await app.tokenAuth.createUser({ username, password: PASSWORD })
 }
 
-/** Logs in over HTTP; the token. */
+/** Logs in over HTTP, and resolves to the token. */
 export async function login (app: FastifyInstance, username: string, password = PASSWORD): Promise<string> {
   const reply = await caller(app)('POST', '/auth/login', { body: { username, password } })
   if (reply.statusCode !== 200) throw new Error(`login failed: ${reply.statusCode} ${reply.body}`)

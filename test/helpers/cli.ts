@@ -11,7 +11,7 @@ import { until } from './until.js'
 
 interface Given {
   env?: Record<string, string>
-  /** What stdin says before its end; a terminal's has none. */
+  /** The content of stdin. The stdin of a terminal has no end. */
   stdin?: string
   isTTY?: boolean
 }
@@ -26,7 +26,7 @@ export interface Running {
   exits: number[]
 }
 
-/** A command in this process. */
+/** Starts a command in this process. */
 export function start (args: string[], { env = {}, stdin = '', isTTY = false }: Given = {}): Running {
   const written = { out: '', err: '' }
   const capture = (name: 'out' | 'err') => new PassThrough().on('data', (chunk) => { written[name] += chunk })
@@ -47,7 +47,7 @@ export function start (args: string[], { env = {}, stdin = '', isTTY = false }: 
     exit: (code) => { exits.push(code) }
   }
   return {
-    // Streams hand on what was written before timers run.
+    // Streams deliver written data before timers run.
     result: run(args, io).then(async (code) => ({ code, ...await pause(0, written) })),
     out: () => written.out,
     err: () => written.err,
@@ -62,7 +62,7 @@ export async function cli (args: string[], given: Given = {}) {
   return await start(args, given).result
 }
 
-/** A process of its own, as a shell would run it, of what was built; ended with the test; without this process's servers. */
+/** Starts a separate process as a shell would, from the build and without this process's database and Redis. It is killed when the test ends. */
 export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
   const { DATABASE_URL, REDIS_URL, ...inherited } = withoutLoaders()
   const child = spawn(process.execPath, args, { env: { ...inherited, ...env }, cwd })
@@ -78,7 +78,7 @@ export function spawnCli (t: Test, args: string[], env: Record<string, string> =
   return spawnNode(t, [resolve('dist/lib/cli/main.js'), ...args], env, cwd)
 }
 
-/** The same of the sources, slower: what only a process of its own runs is covered by it. */
+/** The same from the sources, which is slower, for coverage of code that only runs in a separate process. */
 export function spawnSource (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
   return spawnNode(t, [...TYPESCRIPT, resolve('lib/cli/main.ts'), ...args], env, cwd)
 }

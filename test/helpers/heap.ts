@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm'
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-/** MB of objects that are still in use. Twice with a turn between: what has a finalizer is collected the second time. */
+/** The size of reachable objects in MB. Collects twice, because objects with finalizers are collected the second time. */
 export async function usedHeap (): Promise<number> {
   for (let i = 0; i < 2; i++) {
     collect()

@@ -3,20 +3,20 @@ import type { Test } from 'tap'
 import { createDatabase } from './services.js'
 
 export interface InjectedClock {
-  /** A database that takes its time from this clock. */
+  /** A database that uses this clock. */
   url: string
   now (): number
-  /** The instant so many seconds after its start. */
+  /** The time this many seconds after its start. */
   instant (seconds: number): number
-  /** Sets the clock to so many seconds after its start, for PostgreSQL as well. */
+  /** Sets the clock to this many seconds after its start, for PostgreSQL too. */
   setTo (seconds: number): Promise<void>
 }
 
 const START_MS = Date.UTC(2030, 0, 1)
 
 /**
- * One clock for a process and its database, which stands still until it is set. PostgreSQL finds functions of the `search_path`
- * before its own, so `now()` and `clock_timestamp()` are ours.
+ * One clock for a process and its database, which stands still until a test sets it. PostgreSQL finds functions of the `search_path`
+ * before its own, so `now()` and `clock_timestamp()` are those of the test.
  */
 export async function createInjectedClock (t: Test): Promise<InjectedClock> {
   const { url, drop } = await createDatabase()

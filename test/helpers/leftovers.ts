@@ -5,10 +5,10 @@ import pg from 'pg'
 import { redisUrl } from './services.js'
 import { until } from './until.js'
 
-/** What can be left open. getActiveResourcesInfo() does not tell of timers that keep no process running. */
+/** Resources that can be left open. getActiveResourcesInfo() does not list unref'd timers. */
 const KINDS = ['Timeout', 'TCPWRAP', 'TCPSERVERWRAP', 'PIPEWRAP', 'PROCESSWRAP', 'GETADDRINFOREQWRAP', 'WORKER', 'MESSAGEPORT', 'FSEVENTWRAP']
 
-/** Watches what this process opens. `end` stops watching, and throws after 10 s with what is not closed, and where it was opened. */
+/** Tracks the resources that this process opens. `end` stops tracking, and rejects with a list of those that are not closed and where they were opened. */
 export function watchHandles (): { end: () => Promise<void> } {
   const open = new Map<number, string>()
   let isWatching = true
@@ -29,7 +29,7 @@ export function watchHandles (): { end: () => Promise<void> } {
   }
 }
 
-/** What keeps this process running that did not before, as Node tells it; more of it counts, too. */
+/** Resources that keep this process running and did not before, as Node.js reports them. Additional ones of the same kind count too. */
 export function resourcesSince (before: readonly string[]): string[] {
   const known = [...before]
   return process.getActiveResourcesInfo().filter((name) => {
@@ -39,7 +39,7 @@ export function resourcesSince (before: readonly string[]): string[] {
   })
 }
 
-/** How many listen to each event of each emitter. */
+/** The number of listeners for each event of each emitter. */
 export function countListeners (emitters: Record<string, EventEmitter>): Record<string, number> {
   const counts = Object.entries(emitters).flatMap(([name, emitter]) => {
     return emitter.eventNames().map((event): [string, number] => [`${name}: ${String(event)}`, emitter.listenerCount(event)])
@@ -47,7 +47,7 @@ export function countListeners (emitters: Record<string, EventEmitter>): Record<
   return Object.fromEntries(counts.sort())
 }
 
-/** Connections to the database under that name. */
+/** The number of connections to the database with this application name. */
 export async function databaseConnections (url: string, applicationName: string): Promise<number> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -59,12 +59,12 @@ export async function databaseConnections (url: string, applicationName: string)
   }
 }
 
-/** Connections to the tests' Redis whose name begins so. */
+/** The number of connections to the tests' Redis whose name begins with `connectionName`. */
 export async function redisConnections (connectionName: string): Promise<number> {
   return await withRedis(async (redis) => String(await redis.client('LIST')).split(` name=${connectionName}`).length - 1)
 }
 
-/** Keys of a namespace in the tests' Redis that nothing will ever remove. Lists and the like are planted by tests. */
+/** Keys of a namespace in the tests' Redis without an expiry. Lists and other types come from the tests themselves. */
 export async function lastingKeys (namespace: string): Promise<string[]> {
   const match = `${namespace.replace(/[\\*?[\]]/g, '\\$&')}*`
   return await withRedis(async (redis) => {

@@ -19,7 +19,7 @@ export interface LoadSettings {
   servers: FastifyInstance[]
   /** Tokens that stay live. */
   live: string[]
-  /** Makes tokens to be logged out, one after the other, each until the answer is 204. */
+  /** Issues tokens that are logged out one after another, each until the answer is 204. */
   issue?: () => Promise<string>
 }
 
@@ -36,7 +36,7 @@ export function startLoad ({ servers, live, issue }: LoadSettings): Load {
   async function count (statuses: Record<number, number>, method: 'GET' | 'POST', url: string, token: string): Promise<number> {
     const { statusCode } = await pick(calls)(method, url, { token })
     statuses[statusCode] = (statuses[statusCode] ?? 0) + 1
-    // Lets the servers' connections have their turn: injected requests don't wait for any I/O of their own.
+    // Gives the servers' connections a turn, because injected requests don't wait for I/O.
     await new Promise((resolve) => setImmediate(resolve))
     return statusCode
   }
@@ -52,7 +52,7 @@ export function startLoad ({ servers, live, issue }: LoadSettings): Load {
     while (state.isRunning) {
       const token = await issue()
       while (state.isRunning && await count(counts.logouts, 'POST', '/auth/logout', token) !== 204);
-      // Stopped before it was told so, it may not be counted.
+      // If the load was stopped before the 204, the token does not count as revoked.
       if (state.isRunning) dead.push(token)
     }
   }

@@ -2,13 +2,13 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import { until } from './until.js'
 
-/** Somebody else's connection to a database, whose locks decide in which order others go on. */
+/** Another connection to a database, whose locks decide in which order the tested calls proceed. */
 export interface Holder {
   /** Begins a transaction with these statements. */
   hold (...statements: string[]): Promise<void>
   letGo (): Promise<void>
   query: pg.Client['query']
-  /** Resolves when so many statements of others wait for locks. */
+  /** Resolves when this many statements of other connections wait for locks. */
   untilWaiting (count: number): Promise<void>
 }
 

@@ -4,11 +4,11 @@ import { PreparedClient } from '../../lib/index.js'
 
 export interface LosingPool {
   pool: pg.Pool
-  /** The next statement whose text matches is carried out, and its connection breaks before the answer. */
+  /** The next statement whose text matches is executed, and its connection breaks before the answer. */
   loseAnswerOf (text: RegExp): void
 }
 
-/** A pool of real connections that break when PostgreSQL has done what it was asked. */
+/** A pool of real connections that break after PostgreSQL has executed a statement. */
 export function losingPool (t: Test, connectionString: string, more: pg.PoolConfig = {}): LosingPool {
   let wanted: RegExp | null = null
 

@@ -9,13 +9,13 @@ import { freePort } from './ports.js'
 import { until } from './until.js'
 
 const BINARY = 'pgbouncer'
-// It refuses to run as root. 65534 is `nobody` and needs no account.
+// PgBouncer refuses to run as root. 65534 is `nobody` and needs no account.
 const unprivileged = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
 
-/** Why there can be no PgBouncer; `false` if there can. */
+/** The reason why PgBouncer cannot be started; `false` if it can. */
 export const noPgBouncer: string | false = spawnSync(BINARY, ['--version']).error !== undefined && 'pgbouncer is not installed'
 
-/** A PgBouncer in transaction mode, with two connections to the server. Resolves to the URL of the database through it. */
+/** Starts a PgBouncer in transaction mode, with two connections to the server. Resolves to the URL of the database through it. */
 export async function startPgBouncer (t: Test, url: string): Promise<string> {
   const { hostname, port, username } = new URL(url)
   const listenPort = await freePort()

@@ -8,7 +8,7 @@ import { createSql } from '../../lib/sql/gateway.js'
 import { createTables } from '../../lib/sql/tables.js'
 import { createDatabase } from './services.js'
 
-/** A pool that outlives the database it is connected to; ended with the test. */
+/** A pool that tolerates the loss of its database. It is ended when the test ends. */
 export function openPool (t: Test, config: pg.PoolConfig): pg.Pool {
   const pool = new pg.Pool(config)
   pool.on('error', () => {})
@@ -16,12 +16,12 @@ export function openPool (t: Test, config: pg.PoolConfig): pg.Pool {
   return pool
 }
 
-/** The test's own eyes on a database, closed with it. */
+/** A separate Kysely instance for the test's own queries, closed when the test ends. */
 export function openKysely (t: Test, connectionString: string): Kysely<any> {
   return new Kysely<any>({ dialect: new PostgresDialect({ pool: openPool(t, { connectionString, max: 2 }) }) })
 }
 
-/** A pool that keeps the text of every statement it sends. */
+/** A pool that records the text of every statement it sends. */
 export function countingPool (t: Test, connectionString: string, more: pg.PoolConfig = {}): { pool: pg.Pool, statements: string[] } {
   const statements: string[] = []
   class CountingClient extends PreparedClient {
@@ -33,7 +33,7 @@ export function countingPool (t: Test, connectionString: string, more: pg.PoolCo
   return { pool: openPool(t, { connectionString, Client: CountingClient, ...more }), statements }
 }
 
-/** A database with the plugin's tables, and what the stores are made of; dropped with the test. */
+/** A database with the plugin's tables, and the objects that stores need. It is dropped when the test ends. */
 export async function openMigrated (t: Test) {
   const { url, drop } = await createDatabase()
   t.teardown(drop)

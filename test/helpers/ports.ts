@@ -1,16 +1,16 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-// Below the ephemeral ports of Linux, macOS and Windows: the kernel gives none of these to an outgoing connection meanwhile.
+// Below the ephemeral ports of Linux, macOS and Windows, so that the kernel assigns none of these to an outgoing connection meanwhile.
 const FIRST = 11_000
 const FILES = 80
 const PER_FILE = 200
 
-// tap numbers the test files: two that run at once choose from ports of their own.
+// tap numbers the test files, so that concurrent files use different ports.
 const first = FIRST + (Number(process.env['TAP_CHILD_ID'] ?? 0) % FILES) * PER_FILE
 let next = Math.floor(Math.random() * PER_FILE)
 
-/** A port of 127.0.0.1 that nobody listens on, and that no other call gets. */
+/** An unused port of 127.0.0.1 that no other call gets. */
 export async function freePort (): Promise<number> {
   for (let attempt = 0; attempt < PER_FILE; attempt++) {
     const port = first + next++ % PER_FILE

@@ -13,11 +13,11 @@ export interface PostgresServer {
   port: number
   url: string
   start (): Promise<void>
-  /** Ends every connection, then the server. */
+  /** Terminates every connection, then the server. */
   stop (): Promise<void>
-  /** SIGKILL to all of its processes: what was committed is still there at the next start, and nothing else. */
+  /** Sends SIGKILL to all of its processes: only committed data is still there at the next start. */
   crash (): Promise<void>
-  /** SIGSTOP to all of its processes. */
+  /** Sends SIGSTOP to all of its processes. */
   freeze (): Promise<void>
   thaw (): Promise<void>
 }
@@ -31,10 +31,10 @@ const options = {
   env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PG'))), LC_ALL: 'C' }
 }
 
-/** Why there can be no PostgreSQL of the test's own; `false` if there can. */
+/** The reason why a test cannot start its own PostgreSQL; `false` if it can. */
 export const noPostgres: string | false = process.env['PG_BIN_DIR'] === undefined && 'no binaries of PostgreSQL: set PG_BIN_DIR'
 
-/** A PostgreSQL of the test's own, to stop, freeze and crash; `standbyOf` makes a copy that follows another. Not started yet. */
+/** A PostgreSQL that the test can stop, freeze and crash. `standbyOf` creates a standby of another server. It is not started yet. */
 export async function createPostgresServer (t: Test, { standbyOf }: { standbyOf?: PostgresServer } = {}): Promise<PostgresServer> {
   const bin = process.env['PG_BIN_DIR'] as string
   const port = await freePort()
@@ -51,7 +51,7 @@ export async function createPostgresServer (t: Test, { standbyOf }: { standbyOf?
   async function end (signal: NodeJS.Signals, toAll: boolean): Promise<void> {
     if (postmaster === null || postmaster.exitCode !== null) return
     const exited = once(postmaster, 'exit')
-    // Who is stopped hears nothing but SIGKILL.
+    // A stopped process reacts only to SIGKILL.
     if (toAll) await signalAll(postmaster, signal)
     else postmaster.kill(signal)
     await exited
@@ -63,7 +63,7 @@ export async function createPostgresServer (t: Test, { standbyOf }: { standbyOf?
     port,
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,
     async start () {
-      // No fsync: processes are killed here, and never the machine.
+      // No fsync, because only processes are killed here, never the machine.
       const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=100', 'fsync=off']
       const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])], { ...options, stdio: 'ignore' })
       postmaster = child
@@ -82,7 +82,7 @@ async function isReady (file: string, { pid, exitCode }: ChildProcess): Promise<
   return Number(lines[0]) === pid && /^(ready|standby)$/.test(lines[7]?.trim() ?? '')
 }
 
-// The postmaster stands still first: then no more children come.
+// Stops the postmaster first, so that it starts no more children.
 async function signalAll ({ pid }: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   send(pid!, 'SIGSTOP')
   for (const child of await childrenOf(pid!)) send(child, signal)
@@ -93,7 +93,7 @@ function send (pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal)
   } catch {
-    // It has ended meanwhile.
+    // The process has ended meanwhile.
   }
 }
 

@@ -7,10 +7,10 @@ import type { AuthPluginOptions, RecaptchaOptions } from '../../lib/index.js'
 export const SERVER = fileURLToPath(new URL('server-process.mjs', import.meta.url))
 const LOADER = new URL('../../scripts/typescript/register.mjs', import.meta.url).href
 const COVERAGE = process.execArgv.filter((argument) => argument.includes('/@tapjs/processinfo/'))
-/** For a process that runs sources, and counts for coverage. */
+/** Node.js arguments for a process that runs the sources and counts for coverage. */
 export const TYPESCRIPT = ['--enable-source-maps', `--import=${LOADER}`, ...COVERAGE]
 
-/** The environment of a process that runs what was built: what the test runner loads would only make it slow. */
+/** The environment of a process that runs the build, without the loaders of the test runner, which would slow it down. */
 export function withoutLoaders (): NodeJS.ProcessEnv {
   const { NODE_OPTIONS, ...env } = process.env
   return env
@@ -18,7 +18,7 @@ export function withoutLoaders (): NodeJS.ProcessEnv {
 
 type ServerOptions = Omit<Partial<AuthPluginOptions>, 'hasher' | 'captcha'> & { testCaptcha?: RecaptchaOptions }
 
-/** Starts a server in a process of its own; its origin. It must end cleanly with the test. */
+/** Starts a server in a separate process, and resolves to its origin. It must end cleanly when the test ends. */
 export async function startServer (t: Test, options: ServerOptions): Promise<string> {
   const child = spawn(process.execPath, [SERVER, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'], env: withoutLoaders() })
   const exited = once(child, 'exit')

@@ -8,10 +8,10 @@ interface Document { paths: Record<string, Record<string, { tags?: string[], res
 const ajv = new Ajv2020({ strict: false })
 formats.default(ajv)
 
-/** Headers that a status must bring, and the document must name. */
+/** Headers that a status must have, and that the document must name. */
 const HEADERS: Record<number, string> = { 401: 'WWW-Authenticate', 429: 'Retry-After', 503: 'Retry-After' }
 
-/** Throws where a reply of a published route is not as the app's OpenAPI document says. */
+/** Throws if a reply of a published route does not match the app's OpenAPI document. */
 export function checkPublished (app: FastifyInstance, method: string, url: string, reply: LightMyRequestResponse): void {
   const operation = findOperation(app, method, url)
   if (operation?.tags?.includes('auth') !== true) return

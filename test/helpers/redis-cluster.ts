@@ -13,21 +13,21 @@ const MASTERS = 3
 const MEMORY_ONLY = ['save ""', 'appendonly no', 'repl-diskless-sync-delay 0', 'repl-ping-replica-period 1']
 
 export interface RedisCluster extends Fleet {
-  /** A host's client, closed when the test ends. */
+  /** Creates a client as a host does. It is closed when the test ends. */
   connect (t: Test, options?: ClusterOptions): Cluster
   /** The port of the master that has the key. */
   masterOf (key: string): Promise<number>
-  /** `null`: there is none that lives. */
+  /** The port of the master's replica; `null` if none is alive. */
   replicaOf (master: number): Promise<number | null>
   /** Moves a key with its slot to another master. */
   move (key: string, to: number): Promise<void>
-  /** Resolves when for every living server every slot is served by one. */
+  /** Resolves when, in the view of every living server, a living master serves every slot. */
   healthy (): Promise<void>
-  /** Resolves when the master's replica has what its master has. */
+  /** Resolves when the replica has all data of its master. */
   replicated (master: number): Promise<void>
 }
 
-/** Three masters with a replica each; a master that dies is replaced after about two seconds. */
+/** Starts three masters with a replica each. A master that dies is replaced after about two seconds. */
 export async function startRedisCluster (t: Test): Promise<RedisCluster> {
   const ports = await freePorts(4 * MASTERS)
   const servers = ports.slice(0, 2 * MASTERS)
@@ -39,7 +39,7 @@ export async function startRedisCluster (t: Test): Promise<RedisCluster> {
   })))
   await join(fleet, servers, busOf)
 
-  /** [first slot, last slot, master, replica], as this server sees it; a replica that is down is not there. */
+  /** [first slot, last slot, master, replica] in the view of this server, without replicas that are down. */
   const slotsOf = (port: number): Promise<[number, number, [string, number], [string, number]?][]> => fleet.ask(port, 'CLUSTER', 'SLOTS')
 
   async function isHealthy (port: number, living: number[]): Promise<boolean> {

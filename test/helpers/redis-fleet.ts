@@ -10,11 +10,11 @@ import { until } from './until.js'
 
 export const HOST = '127.0.0.1'
 
-/** What a server gets besides its port, as in redis.conf. */
+/** The port of a server, and more lines of its redis.conf. */
 export interface ServerConfig { port: number, isSentinel?: boolean, lines: string[] }
 
 export interface Fleet {
-  /** One command to one server, also to a replica. */
+  /** Sends a command to one server, which may be a replica. */
   ask (port: number, command: string, ...args: (string | number)[]): Promise<any>
   /** SIGKILL. */
   kill (port: number): void
@@ -25,7 +25,7 @@ export interface Fleet {
   living (): number[]
 }
 
-// The shell outlives a test process that dies: it reads the end of its input then, and ends the servers.
+// The shell outlives a test process that dies: then its input ends, and it kills the servers.
 const SHELL = `cd "$1" || exit 1
 for file in *.conf; do
   case $file in sentinel-*) set -- --sentinel ;; *) set -- ;; esac
@@ -38,7 +38,7 @@ kill -9 $pids
 wait
 rm -rf "$PWD"`
 
-/** Starts servers in a directory of their own. They end with the test, or with its process. */
+/** Starts servers in their own directory. They are killed when the test or its process ends. */
 export async function startFleet (t: Test, configs: ServerConfig[]): Promise<Fleet> {
   const dir = await mkdtemp(join(tmpdir(), 'fta-redis-'))
   for (const { port, isSentinel = false, lines } of configs) {
@@ -98,16 +98,16 @@ export function field (info: string, name: string): string | undefined {
   return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
 }
 
-/** Cuts replicas off: they keep what they have, and get nothing more. Their master must live. */
+/** Cuts replicas off: they keep their data and receive no more. Their master must be alive. */
 export async function cutReplication ({ ask }: Fleet, master: number, replicas: number[]): Promise<void> {
-  // Their master knows no password, so it refuses them when they connect again.
+  // Their master has no password, so it refuses them when they reconnect.
   for (const replica of replicas) await ask(replica, 'CONFIG', 'SET', 'masterauth', 'wrong')
   await ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica')
   const isCut = async (port: number) => field(await ask(port, 'INFO', 'replication'), 'master_link_status') === 'down'
   for (const replica of replicas) await until(() => isCut(replica), 'the replica is cut off')
 }
 
-/** Resolves when every replica of the master has what the master has. */
+/** Resolves when every replica has all data of the master. */
 export async function replicated ({ ask }: Fleet, master: number): Promise<void> {
   const info = await ask(master, 'INFO', 'replication')
   const ahead = Number(field(info, 'master_repl_offset'))

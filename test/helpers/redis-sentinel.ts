@@ -11,23 +11,23 @@ const SENTINELS = 3
 const QUORUM = 2
 
 export interface RedisSentinel extends Fleet {
-  /** What ioredis takes. */
+  /** Options for ioredis. */
   options: { sentinels: { host: string, port: number }[], name: string }
   sentinels: number[]
   freezeSentinel (port: number): void
   killSentinel (port: number): void
   /** The first is promoted when the master dies, the others never are. */
   replicas: number[]
-  /** The port of the master, as the last sentinel sees it. */
+  /** The port of the master, as the last Sentinel reports it. */
   master (): Promise<number>
-  /** Resolves when another server is the master, and takes writes. */
+  /** Resolves when another server is the master and accepts writes. */
   failedOver (from: number): Promise<void>
   /** Resolves when the replica is in step with the master. */
   follows (replica: number, master: number): Promise<void>
   replicated (master: number): Promise<void>
 }
 
-/** A master, two replicas and three sentinels; a master that dies is replaced after about two seconds. */
+/** Starts a master, two replicas and three Sentinels. A master that dies is replaced after about two seconds. */
 export async function startRedisSentinel (t: Test): Promise<RedisSentinel> {
   const ports = await freePorts(1 + REPLICAS + SENTINELS)
   const first = ports[0]!
@@ -41,7 +41,7 @@ export async function startRedisSentinel (t: Test): Promise<RedisSentinel> {
   ])
   const isInStep = async (port: number) => field(await fleet.ask(port, 'INFO', 'replication'), 'master_link_status') === 'up'
   for (const port of replicas) await until(() => isInStep(port), 'the replica is in step')
-  // Later, since a sentinel that meets the master before its replicas looks again only after ten seconds.
+  // Started later, because a Sentinel that finds the master before its replicas checks again only after ten seconds.
   const guards = await startFleet(t, sentinels.map((port) => ({ port, isSentinel: true, lines: watch.map((line) => `sentinel ${line}`) })))
   const { ask } = fleet
   const last = sentinels.at(-1)!
@@ -51,7 +51,7 @@ export async function startRedisSentinel (t: Test): Promise<RedisSentinel> {
     return Number(port)
   }
 
-  // Found by way of the master, and each other.
+  // The Sentinels find the replicas and each other through the master.
   const all = `slaves=${REPLICAS},sentinels=${SENTINELS}`
   for (const port of sentinels) await until(async () => String(await ask(port, 'INFO', 'sentinel')).includes(all), 'the sentinel knows all servers')
 

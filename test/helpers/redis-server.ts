@@ -12,17 +12,17 @@ import { until } from './until.js'
 export interface RedisServer {
   url: string
   port: number
-  /** Where it looks for `dump.rdb` when it starts. */
+  /** The directory from which it loads `dump.rdb` when it starts. */
   dir: string
-  /** Resolves when it has loaded what is there, and answers. */
+  /** Resolves when it has loaded its data and answers. */
   start (...args: string[]): Promise<void>
-  /** SIGKILL: everything in it is gone. */
+  /** Sends SIGKILL: all data in memory is lost. */
   kill (): Promise<void>
   freeze (): void
   thaw (): void
 }
 
-/** A Redis of the test's own, to stop and freeze. Not started yet. */
+/** A Redis that the test can kill and freeze. It is not started yet. */
 export async function createRedisServer (t: Test): Promise<RedisServer> {
   const port = await freePort()
   const dir = await mkdtemp(join(tmpdir(), 'fta-redis-'))

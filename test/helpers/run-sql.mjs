@@ -1,4 +1,4 @@
-// Stands for psql in the guides, since embedded PostgreSQL comes without it: node run-sql.mjs <file>
+// Replaces psql in the guides, because embedded PostgreSQL does not include it: node run-sql.mjs <file>
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 

@@ -1,4 +1,4 @@
-/** Tells whoever runs the tests: tap's shorter reporters leave comments out. */
+/** Prints a line to stderr, because tap's shorter reporters omit comments. */
 export function say (text: string): void {
   process.stderr.write(`${text}\n`)
 }

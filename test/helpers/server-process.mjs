@@ -1,4 +1,4 @@
-// A server process of its own, of what was built: prints its port, serves until it is told to stop. Its clock is as wrong as it is told.
+// A separate server process that runs the build. It prints its port and serves until SIGTERM. `clockMs` sets the error of its clock.
 import bcryptjs from 'bcryptjs'
 import Fastify from 'fastify'
 import { authPlugin, recaptcha } from '../../dist/lib/index.js'
@@ -19,7 +19,7 @@ await app.register(authPlugin, { hasher, now: () => Date.now() + clockMs, ...opt
 app.get('/protected', { onRequest: app.authenticate.with({ scopes: 'any' }) }, async ({ user }) => user)
 app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true, scopes: 'any' }) }, async ({ user }) => user)
 app.get('/orders', { onRequest: app.authenticate.with({ scopes: ['orders'] }) }, async ({ user }) => user)
-// What only the host may do, open to the test.
+// Functions for the host alone, exposed to the test.
 app.get('/test/health', async () => await app.tokenAuth.health())
 app.post('/test/set-active', async ({ body: { userId, active } }, reply) => {
   await app.tokenAuth.setActive(userId, active)

@@ -14,7 +14,7 @@ export async function createDatabase (name = randomName(), settings = ''): Promi
   await query(`CREATE DATABASE ${pg.escapeIdentifier(name)} ${settings}`, server)
   const url = new URL(server)
   url.pathname = `/${encodeURIComponent(name)}`
-  // FORCE: a test that failed may have left connections open.
+  // With FORCE, because a failed test may have left connections open.
   const drop = async () => { await query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`, server) }
   return { url: url.href, drop }
 }
@@ -28,7 +28,7 @@ export async function createDatabaseIn (encoding: string): Promise<TestDatabase>
   return await createDatabase(randomName(), `TEMPLATE template0 LOCALE 'C' ENCODING '${encoding}'`)
 }
 
-// Test files share one Redis: each keeps to its own keys, and none may call FLUSHALL.
+// Test files share one Redis: each uses only its own keys, and none may call FLUSHALL.
 export function uniqueNamespace (): string {
   return `${randomName()}:`
 }
@@ -43,7 +43,7 @@ export async function query (text: string, url: string): Promise<any[]> {
   }
 }
 
-/** An empty database, dropped with the test. */
+/** An empty database, dropped when the test ends. */
 export async function freshDatabase (t: Test): Promise<string> {
   const database = await createDatabase()
   t.teardown(() => database.drop())

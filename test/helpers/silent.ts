@@ -1,2 +1,2 @@
-/** A log that nobody reads. */
+/** A logger that discards everything. */
 export const SILENT = { info () {}, warn () {}, error () {} }

@@ -5,7 +5,7 @@ import { authPlugin } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createUser, login } from './app.js'
 
-/** The error that stops the start; there must be one. */
+/** Resolves to the error that stops the start. Throws if there is none. */
 export async function refusal (t: Test, options: object, before: (app: FastifyInstance) => unknown = () => {}): Promise<Error & { code: string }> {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -24,7 +24,7 @@ export function logTo (): { server: { logger: object }, lines: Line[], warnings:
   return { server: { logger: { level: 'info', stream } }, lines, warnings: () => lines.filter(({ level }) => level >= 40).map(({ msg }) => msg) }
 }
 
-/** A login and a cached and an uncached request: the whole way through both stores. Resolves to the username. */
+/** Makes a login, an uncached and a cached request, and a logout, which use both stores. Resolves to the username. */
 export async function roundTrip (t: Test, app: FastifyInstance): Promise<string> {
   const { username } = await createUser(app)
   const token = await login(app, username)

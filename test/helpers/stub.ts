@@ -11,7 +11,7 @@ export interface Heard {
   body: string
 }
 
-/** A service outside, such as a captcha's, that answers as it is told and keeps what it heard. Ended with the test. */
+/** An external service, such as a captcha provider, that answers with `answer` and records the requests. It is closed when the test ends. */
 export async function startStub (t: Test, answer: (response: ServerResponse, heard: Heard) => void): Promise<{ origin: string, heard: Heard[] }> {
   const all: Heard[] = []
   const server = createServer(async (request, response) => {

@@ -9,34 +9,34 @@ export type Direction = 'request' | 'reply'
 
 /** Which answers are lost, and when the connection breaks. */
 export interface LostAnswer {
-  /** Whether a chunk from the client is what the answer is about. It does reach the target. */
+  /** Whether the answer to this chunk from the client is lost. The chunk does reach the target. */
   to: (chunk: Buffer) => boolean
-  /** `sending`: as soon as it is sent, so that the target may be still at it. `answering`: when the answer comes. */
+  /** `sending`: as soon as the chunk is sent, so that the target may still be processing it. `answering`: when the answer arrives. */
   at: 'sending' | 'answering'
 }
 
 export interface TcpProxy {
   port: number
-  /** Everything goes through at once again. What was frozen or delayed arrives late; what was cut stays cut. */
+  /** Forwards everything at once again. Frozen or delayed data arrives late; connections that were cut stay cut. */
   pass (): void
   /** Breaks every connection, and refuses new ones. */
   cut (): void
-  /** Breaks every connection once; new ones go through. */
+  /** Breaks every connection once; new ones are forwarded. */
   reset (): void
   /**
-   * Half open: connections stay, new ones are accepted, and nothing arrives, not even their end: on either side, or in one
+   * Half-open: connections stay, new ones are accepted, and nothing arrives, not even their end, in both directions or in one
    * direction.
    */
   freeze (direction?: Direction): void
-  /** Half closed: ends every connection in one direction once. The other side does not see its end until `pass()`. New ones go through. */
+  /** Half-closed: ends every connection in one direction once. The other side does not see the end until `pass()`. New connections are forwarded. */
   halfClose (direction: Direction): void
-  /** Everything arrives so many milliseconds late, each way. */
+  /** Delays everything by this many milliseconds in each direction. */
   delay (ms: number): void
-  /** Breaks every connection, old or new, after so many more bytes of replies: in the middle of one. */
+  /** Breaks every existing or new connection after this many more bytes of replies, in the middle of a reply. */
   cutReplies (bytes: number): void
-  /** Breaks each connection, old or new, that sends such a thing: it arrives, and its answer does not. */
+  /** Breaks each existing or new connection that sends a matching chunk: the chunk arrives, and its answer does not. */
   loseAnswer (lost: LostAnswer): void
-  /** What arrives of replies at once goes through this. */
+  /** Applies `alter` to each chunk of replies. */
   alterReplies (alter: (chunk: Buffer) => Buffer): void
   readonly connections: number
   /** How many answers `loseAnswer` has lost. */
@@ -50,7 +50,7 @@ interface Conditions {
   alter: (chunk: Buffer) => Buffer
   lost: LostAnswer | null
   frozen: Direction[]
-  /** Resolves when others take their place. */
+  /** Resolves when other conditions replace these. */
   over: Promise<void>
   end: () => void
 }
@@ -59,9 +59,9 @@ interface Pair {
   client: Socket
   upstream: Socket
   replyBytes: number
-  /** Under which conditions it was half closed. */
+  /** The conditions under which it was half-closed. */
   halfClosed: Conditions | null
-  /** The answer that it waits for is the last. */
+  /** The connection ends instead of the answer that it waits for. */
   isDoomed: boolean
 }
 
@@ -71,7 +71,7 @@ function createConditions (more: Partial<Conditions>): Conditions {
   return { isCut: false, delayMs: 0, replyBytes: Infinity, alter: (chunk) => chunk, lost: null, frozen: [], over, end, ...more }
 }
 
-/** A TCP proxy on a port of its own, to cut, freeze and delay what is between a server and Redis or PostgreSQL. */
+/** A TCP proxy with its own port, which can cut, freeze and delay connections between a server and Redis or PostgreSQL. */
 export async function createTcpProxy (t: Test, target: { port: number, host?: string }): Promise<TcpProxy> {
   const pairs = new Set<Pair>()
   let conditions = createConditions({})
@@ -93,7 +93,7 @@ export async function createTcpProxy (t: Test, target: { port: number, host?: st
     from.on('error', () => {})
   }
 
-  // In order, chunk by chunk, so that a delay that ends does not let a chunk overtake another. The end is a chunk too.
+  // Keeps the order of chunks, so that no chunk overtakes another when a delay ends. The end of the connection counts as a chunk.
   function createQueue (isHeld: (isEnd: boolean) => boolean) {
     let last = Promise.resolve()
     return (act: () => void, isEnd: boolean): void => {
@@ -114,7 +114,7 @@ export async function createTcpProxy (t: Test, target: { port: number, host?: st
     if (conditions.lost.at === 'sending') lose(pair)
   }
 
-  // end(), not destroy(): the bytes before it do arrive.
+  // end() and not destroy(), so that the bytes before it arrive.
   function lose ({ client, upstream }: Pair): void {
     if (!client.destroyed) lostAnswers++
     client.destroy()

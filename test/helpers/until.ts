@@ -1,4 +1,4 @@
-/** So long that no machine is too slow: what waits for it in vain is broken. */
+/** Long enough for any machine: if the condition does not hold by then, something is broken. */
 const PATIENCE_MS = 300_000
 
 /** Polls until the condition holds. */

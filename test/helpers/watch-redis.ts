@@ -6,11 +6,11 @@ import { redisUrl } from './services.js'
 
 export interface RedisWatch {
   redis: Redis
-  /** Others' commands that named a key of the namespace since the last call; each as `'get'`, `'eval'`, ... */
+  /** The commands of other connections that used a key of the namespace since the last call, such as `'get'` or `'eval'`. */
   take (): Promise<string[]>
 }
 
-/** Watches a namespace with MONITOR; other tests' keys don't count. */
+/** Watches a namespace with MONITOR; keys of other tests are ignored. */
 export async function watchRedis (t: Test, namespace: string): Promise<RedisWatch> {
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
@@ -38,7 +38,7 @@ export async function watchRedis (t: Test, namespace: string): Promise<RedisWatc
   }
 }
 
-// ioredis' own monitor() throws where another client's command comes in one packet with the acknowledgement.
+// ioredis' own monitor() throws if another client's command arrives in the same packet as the acknowledgment.
 async function monitor (t: Test, redis: Redis, seen: (source: string, args: string[]) => void): Promise<void> {
   const client = redis.duplicate()
   t.teardown(() => client.disconnect())

@@ -66,7 +66,7 @@ function show (path: string, fallback: unknown): string {
   return typeof fallback === 'string' ? `\`'${fallback}'\`` : `\`${fallback}\``
 }
 
-/** What the option's rule says of a value that it refuses. */
+/** The error of the option's rule for a value that it rejects. */
 function complaint (path: keyof typeof OPTIONS, value: number): string {
   try {
     OPTIONS[path].rule(value, path)
@@ -88,7 +88,7 @@ async function setUp (t: Test, options = {}): Promise<{ url: string, app: Fastif
   return { url, app: await createApp(t, testOptions(url, options)) }
 }
 
-/** The names of an object's fields, inner ones too, and of what an array has first. */
+/** The names of an object's fields, including nested ones, and those of an array's first element. */
 function shapeOf (value: any): unknown {
   if (Array.isArray(value)) return value.slice(0, 1).map(shapeOf)
   if (typeof value !== 'object' || value === null) return typeof value === 'number' ? 'number' : 'text or null'
@@ -106,7 +106,7 @@ t.test('options', async (t) => {
     t.ok(rows.every(([, , , meaning]) => meaning !== ''), 'every option has a meaning')
   })
 
-  t.test('the README has a few of them, with their defaults', async (t) => {
+  t.test('the README has a few options with their defaults', async (t) => {
     const rows = rowsOf(read('README.md'), 'option', 'default', '').map(([path, fallback]) => `${path} ${fallback}`)
     const all = expected.map(([path, fallback]) => `${path} ${fallback}`)
     t.equal(rows.length, 12)
@@ -127,7 +127,7 @@ t.test('options', async (t) => {
     }
   })
 
-  t.test('docs/options.md has the settings that a Cluster gets besides', async (t) => {
+  t.test('docs/options.md has the additional settings of a Cluster', async (t) => {
     const sentence = /A Cluster also gets (.*?);/s.exec(read('docs/options.md'))![1]!
     const { options } = openRedis(new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true, scaleReads: 'slave', slotsRefreshInterval: 60_000 }), SILENT)
     for (const [name, value] of codesOf(sentence).map((code) => code.split(': ') as [string, string])) {
@@ -190,7 +190,7 @@ t.test('docs/routes.md', async (t) => {
     t.same(documented.sort(), published.sort())
   })
 
-  t.test('has no code with another status than the code has', async (t) => {
+  t.test('has every error code with its actual status', async (t) => {
     for (const [heading, section] of sections) {
       for (const [status, codes] of rowsOf(section, 'status', 'code', 'when')) {
         for (const code of codesOf(codes!)) {
@@ -201,7 +201,7 @@ t.test('docs/routes.md', async (t) => {
     }
   })
 
-  t.test('shows replies of the shape that the routes answer', async (t) => {
+  t.test('shows replies with the shape of the routes\' actual replies', async (t) => {
     const shown = (heading: string) => shapeOf(JSON.parse(blocksOf(sections.get(heading)!, 'json')[0]!))
     const { username } = await createUser(app)
     const call = caller(app)
@@ -222,7 +222,7 @@ t.test('docs/routes.md', async (t) => {
     t.same(sorted(names), sorted(Object.keys(app.tokenAuth)))
   })
 
-  t.test('says how the hook behaves in @fastify/auth and before a WebSocket', async (t) => {
+  t.test('describes how the hook behaves in @fastify/auth and before a WebSocket', async (t) => {
     const other = Fastify()
     t.teardown(() => other.close())
     await other.register(fastifyAuth)
@@ -284,10 +284,10 @@ t.test('docs/storage.md', async (t) => {
       const token = format.create()
       t.equal(new RegExp(pattern!.trim()).exec(`"token": "${token}", `)?.[0], token)
     }
-    t.ok(FILES.flatMap((file) => read(file).match(new RegExp(pattern!.trim(), 'g')) ?? []).every(format.isWellFormed), 'the tokens that are shown have their checksum')
+    t.ok(FILES.flatMap((file) => read(file).match(new RegExp(pattern!.trim(), 'g')) ?? []).every(format.isWellFormed), 'the example tokens have a valid checksum')
   })
 
-  t.test('has the PostgreSQL grants that are enough', async (t) => {
+  t.test('has sufficient PostgreSQL grants', async (t) => {
     const role = `api_${process.pid}`
     await owner.query(`create role ${role} login password 'secret'`)
     t.teardown(() => owner.query(`drop owned by ${role}; drop role ${role}`))
@@ -306,7 +306,7 @@ t.test('docs/storage.md', async (t) => {
     t.equal(await limited.tokenAuth.pruneExpired(), 0)
   })
 
-  t.test('has the Redis ACL that is enough, and the keys', async (t) => {
+  t.test('has a sufficient Redis ACL, and the keys', async (t) => {
     const [command] = text.match(/^ACL SETUSER .*$/m)!
     const namespace = uniqueNamespace()
     const name = namespace.slice(0, -1)
@@ -348,7 +348,7 @@ t.test('docs/security.md', async (t) => {
     for (const title of titles) t.ok(['\'', '"'].some((quote) => sources.includes(`test(${quote}${title}${quote},`)), title)
   })
 
-  t.test('has every requirement of its chapters once, and a test where it says that one is met', async (t) => {
+  t.test('has every requirement of its chapters once, and a test for each that is met', async (t) => {
     const counts = { 2.4: 2, 6.1: 3, 6.2: 12, 6.3: 8, 6.4: 6, 6.5: 8, 6.6: 4, 6.7: 2, 6.8: 4, 7.1: 3, 7.2: 4, 7.3: 2, 7.4: 5, 7.5: 3, 7.6: 2, 11.1: 4, 11.2: 5, 11.3: 5, 11.4: 4, 11.5: 2, 11.6: 2, 11.7: 2, 16.1: 1, 16.2: 5, 16.3: 4, 16.4: 3, 16.5: 4 }
     const all = Object.entries(counts).flatMap(([section, count]) => Array.from({ length: count }, (_, i) => `${section}.${i + 1}`))
     const rows = rowsOf(text, ...header)
@@ -360,7 +360,7 @@ t.test('docs/security.md', async (t) => {
     }
   })
 
-  t.test('says of what is met in part what is missing', async (t) => {
+  t.test('lists what is missing for each partly met requirement', async (t) => {
     const partly = rowsOf(text, ...header).filter(([, , state]) => state === 'partly').flatMap(([ids]) => idsOf(ids!))
     t.same(rowsOf(text, 'requirement', 'what is missing').map(([id]) => id), partly)
   })
@@ -370,7 +370,7 @@ t.test('docs/security.md', async (t) => {
     const expected = Object.entries(OPTIONS).filter(([path]) => isLimit(path)).map(([path, { fallback }]) => [`\`${path}\``, show(path, fallback)])
     const rows = rowsOf(text, 'limit', 'option', 'default', 'key', 'without its store')
     t.same(rows.map(([, path, fallback]) => [path, fallback]).sort(), expected.sort())
-    t.ok(rows.every((cells) => cells.length === 5 && cells[4] !== ''), 'of every limit it is told what happens without its store')
+    t.ok(rows.every((cells) => cells.length === 5 && cells[4] !== ''), 'every limit has a description of what happens without its store')
   })
 
   t.test('names every folder that uses cryptography, and no other', async (t) => {
@@ -396,7 +396,7 @@ t.test('docs/security.md', async (t) => {
     t.not(after[0], before[0])
   })
 
-  t.test('is found from the README and from SECURITY.md', async (t) => {
+  t.test('is linked from the README and from SECURITY.md', async (t) => {
     for (const file of ['README.md', 'SECURITY.md']) t.match(read(file), '](docs/security.md', file)
   })
 })
@@ -436,13 +436,13 @@ t.test('examples', async (t) => {
       const found = paths.map((path) => program.getSourceFile(path)!).flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])
       return [...program.getOptionsDiagnostics(), ...found].map(({ file, messageText }) => `${relative(directory, file?.fileName ?? '')}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`)
     }
-    // Renamed decorators would rename those of the other blocks.
+    // Blocks that rename decorators would change the types of the other blocks.
     const [renaming, others] = [true, false].map((isRenaming) => blocks.filter(([, block]) => block.includes('interface Decorators') === isRenaming).map(([name]) => name))
     t.same(faultsOf(renaming!), [])
     t.same(faultsOf(others!), [])
   })
 
-  t.test('all JSON can be read', async (t) => {
+  t.test('all JSON can be parsed', async (t) => {
     for (const block of FILES.flatMap((file) => blocksOf(read(file), 'json'))) t.doesNotThrow(() => JSON.parse(block))
   })
 })
@@ -450,7 +450,7 @@ t.test('examples', async (t) => {
 t.test('every internal link leads to a file of the package and a heading', async (t) => {
   const anchorsOf = (text: string) => [...text.replace(/^```.*?^```$/gms, '').matchAll(/^#+ (.*)$/gm)]
     .map(([, heading]) => heading!.toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, '').replaceAll(' ', '-'))
-  // npm publishes these whatever the list says.
+  // npm publishes these even if they are not listed.
   const published = ['README.md', 'LICENSE', ...JSON.parse(read('package.json')).files as string[]]
   for (const file of FILES) {
     for (const [, link] of read(file).matchAll(/\]\(([^)\s]+)\)/g)) {

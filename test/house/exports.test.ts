@@ -1,8 +1,8 @@
 import t from 'tap'
 import { EXPORTS } from '../types/exports.js'
 
-// test/types holds the types to the same list.
-t.test('what the types export exists at run time, and nothing else', async (t) => {
+// test/types compares the types with the same list.
+t.test('the package exports at run time what its types declare, and nothing else', async (t) => {
   const exported = await import('../../lib/index.js')
   t.same(Object.keys(exported).sort(), [...EXPORTS].sort())
   for (const [name, value] of Object.entries(exported)) t.ok(value, name)

@@ -7,12 +7,12 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const WORDS = ['types', 'lib/errors.ts', 'lib/ports.ts']
 const TOOLS = [...WORDS, 'lib/tools', 'lib/crypto', 'lib/options/rules.ts']
 const DATA = ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache']
-/** A door composes its part from the options and from other parts, which it gets as arguments. */
+/** An `index.ts` composes its part from the options and from other parts, which it gets as arguments. */
 const DOOR = ['lib/options/read.ts']
 
 interface House { may: string[], asTypes?: string[], vendors?: string[] }
 
-/** What each folder may import: the layers of CONTRIBUTING.md. A folder may import itself. One that is not here is refused. */
+/** What each folder may import: the layers of CONTRIBUTING.md. A folder may import itself. A folder that is not listed may import nothing. */
 const HOUSES: Record<string, House> = {
   types: { may: [], asTypes: ['fastify', 'kysely', 'pg', 'ioredis'] },
   'lib/errors.ts': { may: ['types'], vendors: ['@fastify/error'] },
@@ -41,7 +41,7 @@ const HOUSES: Record<string, House> = {
 /** The composition: it may import everything. */
 const WIRING = ['lib/plugin.ts', 'lib/index.ts', 'lib/migrations.ts', 'lib/options', 'lib/cli']
 
-/** Entry points: they run when they are imported, so the tests that start them as processes load them. */
+/** Entry points, which run when they are imported. Tests load them by starting them as processes. */
 const STARTED = ['lib/cli/main.ts']
 const LINES = 200
 const IMPORTS = 25
@@ -62,7 +62,7 @@ function edgesOf (from: string, source: string): Edge[] {
   })
 }
 
-/** The folder or file of the table that a file belongs to: the longest name that fits. */
+/** The folder or file in the table that a file belongs to: the longest matching name. */
 function houseOf (file: string): string | undefined {
   const fits = (name: string) => file === name || file.startsWith(`${name}/`)
   return Object.keys(HOUSES).filter(fits).sort((a, b) => b.length - a.length)[0] ?? WIRING.find(fits)
@@ -95,11 +95,11 @@ t.test('nothing imports upward, sideways, or a vendor of another layer', async (
   t.same(edges.filter((edge) => !isAllowed(edge)).map(({ from, to }) => `${from} -> ${to}`), [])
 })
 
-t.test('every file is in a folder that the table knows', async (t) => {
+t.test('every file is in a folder of the table', async (t) => {
   t.same(files.filter((file) => houseOf(file) === undefined), [])
 })
 
-t.test('an adapter speaks to one vendor', async (t) => {
+t.test('an adapter uses at most one vendor', async (t) => {
   const vendors = ['kysely', 'ioredis', 'lru-cache']
   for (const file of files.filter((file) => /^lib\/(sql|cache|redis|throttle)\//.test(file))) {
     const spoken = new Set(edges.filter(({ from }) => from === file).map(({ to }) => to === 'pg' ? 'kysely' : to))
@@ -112,11 +112,11 @@ t.test(`no file imports more than ${IMPORTS} others`, async (t) => {
   t.same(files.filter((file) => importsOf(file) > IMPORTS), [])
 })
 
-t.test('no imports go round in a circle', async (t) => {
+t.test('there are no circular imports', async (t) => {
   t.same(findCircle(), null)
 })
 
-/** The files of one circle, or `null`: a walk in depth that comes back to where it is. */
+/** The files of one import cycle, or `null`, found by a depth-first search. */
 function findCircle (): string[] | null {
   const done = new Set<string>()
   function walk (file: string, path: string[]): string[] | null {
@@ -141,7 +141,7 @@ t.test(`no file has more than ${LINES} lines`, async (t) => {
   t.same(long, [])
 })
 
-t.test('every file can be loaded, so that coverage sees those that no test uses', async (t) => {
+t.test('every file can be loaded, so that coverage includes files that no test uses', async (t) => {
   for (const file of files.filter((file) => file.startsWith('lib/') && !STARTED.includes(file))) {
     await t.resolves(import(`../../${file.replace(/\.ts$/, '.js')}`), file)
   }

@@ -21,7 +21,7 @@ async function withToken (app: FastifyInstance): Promise<{ token: string, user: 
   return { user, token: await login(app, user.username) }
 }
 
-t.test('works in every hook it is for, inside @fastify/auth, awaited, and in encapsulated scopes', async (t) => {
+t.test('works in every supported hook, inside @fastify/auth, awaited, and in encapsulated scopes', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     async routes (app) {
       await app.register(fastifyAuth)
@@ -64,7 +64,7 @@ t.test('reads the Authorization header and nothing else', async (t) => {
   t.equal((await app.inject({ method: 'POST', url: '/post', payload: { access_token: token } })).statusCode, 401)
 })
 
-t.test('accepts the schemes that are listed', async (t) => {
+t.test('accepts only the schemes in the option schemes', async (t) => {
   const app = await createApp(t, testOptions(database.url, { schemes: ['Bearer'] }))
   const { token } = await withToken(app)
   t.equal((await app.inject({ url: '/protected', headers: { authorization: `Token ${token}` } })).statusCode, 401)
@@ -73,7 +73,7 @@ t.test('accepts the schemes that are listed', async (t) => {
   t.equal((await tokenOnly.inject({ url: '/protected' })).headers['www-authenticate'], 'Token realm="api"')
 })
 
-t.test('answers 400 to two Authorization headers, of which Node shows the first only', async (t) => {
+t.test('answers 400 to two Authorization headers, although Node.js exposes only the first', async (t) => {
   const app = await createApp(t, testOptions(database.url))
   const { token } = await withToken(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -90,7 +90,7 @@ t.test('answers 400 to two Authorization headers, of which Node shows the first 
   t.equal(await statusFor(['Connection: authorization', 'Authorization: Bearer x']), 'HTTP/1.1 401 Unauthorized')
 })
 
-t.test('with({ optional }) lets requests without a token pass, and none with a bad one', async (t) => {
+t.test('with({ optional }) accepts requests without a token, but not those with an invalid one', async (t) => {
   const app = await createApp(t, testOptions(database.url), { routes: (app) => { app.get('/maybe', { onRequest: app.authenticate.with({ optional: true }) }, echo) } })
   const { token, user } = await withToken(app)
   const call = caller(app)
@@ -99,7 +99,7 @@ t.test('with({ optional }) lets requests without a token pass, and none with a b
   t.equal((await call('GET', '/maybe', { token: 'garbage' })).statusCode, 401)
 })
 
-t.test('with({ fresh }) sees a change in SQL that the cache does not know of', async (t) => {
+t.test('with({ fresh }) detects a change in SQL that the cache does not have', async (t) => {
   const app = await createApp(t, testOptions(database.url, { database: pool }), { routes: (app) => { app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, echo) } })
   const { token, user } = await withToken(app)
   const call = caller(app)
@@ -111,7 +111,7 @@ t.test('with({ fresh }) sees a change in SQL that the cache does not know of', a
   t.equal((await call('GET', '/fresh', { token })).statusCode, 401)
 })
 
-t.test('with({ scopes }) wants them all of a token that has some; a login\'s token has no limits', async (t) => {
+t.test('with({ scopes }) requires all of them from a token with scopes; a login\'s token is not limited', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.get('/orders', { onRequest: app.authenticate.with({ scopes: ['orders:read', 'orders:write'] }) }, echo) }
   })
@@ -129,7 +129,7 @@ t.test('with({ scopes }) wants them all of a token that has some; a login\'s tok
   }
 })
 
-t.test('a token with scopes passes no route that names none, and passes each with scopes: any', async (t) => {
+t.test('a token with scopes is refused by routes without scopes, and accepted by routes with scopes: any', async (t) => {
   const routes = (app: FastifyInstance) => {
     app.get('/open', { onRequest: app.authenticate.with({ scopes: 'any' }) }, echo)
     app.get('/fresh', { onRequest: app.authenticate.with({ fresh: true }) }, echo)
@@ -148,7 +148,7 @@ t.test('a token with scopes passes no route that names none, and passes each wit
   for (const mine of [limited.token, token]) t.equal((await call('GET', '/open', { token: mine })).statusCode, 200)
 })
 
-t.test('a variant of a variant keeps what it does not change', async (t) => {
+t.test('with() on a variant keeps the settings that it does not change', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.get('/limited', { onRequest: app.authenticate.with({ scopes: ['a'], optional: true }).with({ fresh: true }) }, echo) }
   })
@@ -158,14 +158,14 @@ t.test('a variant of a variant keeps what it does not change', async (t) => {
   t.equal((await caller(app)('GET', '/limited', { token })).statusCode, 403)
 })
 
-t.test('a variant that is misspelt is refused by name, and guards nothing less', async (t) => {
+t.test('with() rejects unknown settings and invalid values by name', async (t) => {
   const { authenticate } = await createApp(t, testOptions(database.url))
   const bad = { scope: ['a'], scopes: 'a', optional: 'yes', fresh: 1 }
   for (const [name, value] of Object.entries(bad)) t.throws(() => authenticate.with({ [name]: value }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(name) })
   for (const scopes of [[], ['with space'], ['"']]) t.throws(() => authenticate.with({ scopes }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
 })
 
-t.test('requests that share a look-up don\'t share request.user', async (t) => {
+t.test('requests that share a lookup don\'t share request.user', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.get('/marking', { onRequest: app.authenticate }, async ({ user }) => { const marked = user as { marks?: number }; marked.marks = (marked.marks ?? 0) + 1; return marked }) }
   })
@@ -174,7 +174,7 @@ t.test('requests that share a look-up don\'t share request.user', async (t) => {
   t.ok(replies.every(({ marks }) => marks === 1))
 })
 
-t.test('guards the upgrade to a websocket', async (t) => {
+t.test('protects the upgrade to a WebSocket', async (t) => {
   const app = await createApp(t, testOptions(database.url), {
     async routes (app) {
       await app.register(websocket)

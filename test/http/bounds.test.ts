@@ -23,10 +23,10 @@ const FLOOD = 60
 
 interface World {
   app: FastifyInstance
-  /** Statements whose text matches stand still in PostgreSQL from here on. */
+  /** From now on, statements whose text matches block in PostgreSQL. */
   shut (texts: RegExp): Promise<void>
   open (): Promise<void>
-  /** How many do. */
+  /** The number of blocked statements. */
   standing (): Promise<number>
 }
 
@@ -57,7 +57,7 @@ async function createWorld (t: Test): Promise<World> {
 
 const codeOf = ({ statusCode, body }: LightMyRequestResponse) => statusCode === 204 ? '204' : `${statusCode} ${String(JSON.parse(body).code).replace('FST_TOKEN_AUTH_', '')}`
 
-/** All at once; resolves when so many stand as may, and the rest has been refused with the advice to come again. */
+/** Sends all requests at once; resolves when all places are taken and the other requests have been refused with Retry-After. */
 async function flood (t: Test, { standing }: World, places: number, ask: () => Promise<LightMyRequestResponse>): Promise<{ all: Promise<LightMyRequestResponse[]> }> {
   const early: LightMyRequestResponse[] = []
   const all = Promise.all(Array.from({ length: FLOOD }, async () => {
@@ -74,12 +74,12 @@ async function flood (t: Test, { standing }: World, places: number, ask: () => P
 
 const STRANGERS: Record<string, [url: string, texts: RegExp]> = {
   'forged logouts': ['/auth/logout', /^with held as \(/],
-  'forged logouts of all, which look the token up': ['/auth/logout-all', /^\/\*fta_/],
-  'forged logouts of all, which look whether they are a second try': ['/auth/logout-all', /^with held as \(/]
+  'forged logout-all requests, in the lookup of the token': ['/auth/logout-all', /^\/\*fta_/],
+  'forged logout-all requests, in the check for a retry': ['/auth/logout-all', /^with held as \(/]
 }
 
 for (const [name, [url, texts]] of Object.entries(STRANGERS)) {
-  t.test(`${name} have half of the connections at most: logins and live tokens are served`, async (t) => {
+  t.test(`${name} use at most half of the connections, so that logins and live tokens are served`, async (t) => {
     const world = await createWorld(t)
     const { app, shut, open } = world
     const call = caller(app)
@@ -96,12 +96,12 @@ for (const [name, [url, texts]] of Object.entries(STRANGERS)) {
     t.match(await call('POST', '/auth/login', { body: { username, password: 'wrong password' } }), { statusCode: 401 })
     t.equal((await app.tokenAuth.health()).database, 'up')
     await open()
-    t.same([...new Set((await all).map(codeOf))].sort(), ['401 INVALID_TOKEN', '503 OVERLOADED'], 'never 401 for want of a place')
+    t.same([...new Set((await all).map(codeOf))].sort(), ['401 INVALID_TOKEN', '503 OVERLOADED'], 'never 401 because of overload')
     t.equal(codeOf(await call('POST', '/auth/logout', { token })), '204')
   })
 }
 
-t.test('logins whose password nobody has looked at have a quarter of the connections at most: tokens are looked up, and end', async (t) => {
+t.test('logins before verification use at most a quarter of the connections, so that other requests are served', async (t) => {
   const world = await createWorld(t)
   const { app, shut, open } = world
   const call = caller(app)
@@ -117,7 +117,7 @@ t.test('logins whose password nobody has looked at have a quarter of the connect
   t.same([...new Set((await all).map(codeOf))].sort(), ['401 INVALID_CREDENTIALS', '503 OVERLOADED'])
 })
 
-t.test('whoever asks for the health at once asks PostgreSQL once', async (t) => {
+t.test('concurrent health checks share one query', async (t) => {
   let asked = 0
   let answer = (_text: string) => {}
   const ask = singleFlight(async () => { asked++; return await new Promise<string>((resolve) => { answer = resolve }) })

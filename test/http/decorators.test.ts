@@ -12,7 +12,7 @@ import { createDatabase, query } from '../helpers/services.js'
 const database = await createDatabase()
 t.teardown(database.drop)
 
-// By names that TypeScript does not follow: the types of these packages would change request.user in every test.
+// Imported by variable names, so that the types of these packages do not change request.user in every test.
 const [jwt, passport] = await Promise.all(['@fastify/jwt', '@fastify/passport'].map(async (name) => (await import(name)).default))
 
 const named = <Value>(owner: object, name: string) => (owner as Record<string, Value>)[name] as Value
@@ -45,13 +45,13 @@ t.test('each decorator can be renamed', async (t) => {
   t.equal((await app.inject({ url: '/mine', ...withToken(token) })).statusCode, 401)
 })
 
-t.test('two decorators of one object cannot have the same name', async (t) => {
+t.test('two decorators of the same object must have different names', async (t) => {
   const code = 'FST_TOKEN_AUTH_INVALID_OPTION'
   t.match(await refusal(t, testOptions(database.url, { decorators: { authenticate: 'x', tokenAuth: 'x' } })), { code, message: 'decorators.tokenAuth must be another name than decorators.authenticate' })
   t.match(await refusal(t, testOptions(database.url, { decorators: { user: 'x', auth: 'x' } })), { code, message: 'decorators.auth must be another name than decorators.user' })
 })
 
-t.test('the plugin stands beside @fastify/jwt and @fastify/passport, before and after them', async (t) => {
+t.test('the plugin works with @fastify/jwt and @fastify/passport, registered before or after them', async (t) => {
   const decorators = { authenticate: 'authenticateToken', user: 'account' }
   const withPassport = async (app: FastifyInstance) => {
     app.decorateRequest('session' as never, null as never)
@@ -82,7 +82,7 @@ t.test('the plugin stands beside @fastify/jwt and @fastify/passport, before and 
   }
 })
 
-t.test('two registrations in one scope', async (t) => {
+t.test('two registrations work in one scope', async (t) => {
   const app = start(t)
   await query('create table customers (id bigint primary key generated always as identity, username text unique not null, password_hash text, active boolean not null default true, last_login timestamptz)', database.url)
   await app.register(authPlugin, testOptions(database.url, { prefix: '/staff' }))
@@ -102,14 +102,14 @@ t.test('two registrations in one scope', async (t) => {
   const get = async (url: string, token: string) => (await app.inject({ url, ...withToken(token) })).json()
   t.match(await get('/desk', staff.token), { username: staff.username })
   t.match(await get('/basket', customer.token), { username: customer.username })
-  t.match(await get('/desk', customer.token), { statusCode: 401 }, 'a token of one is nothing to the other')
+  t.match(await get('/desk', customer.token), { statusCode: 401 }, 'a token of one registration is invalid in the other')
   t.match(await get('/basket', staff.token), { statusCode: 401 })
   t.match(await get('/imported', staff.token), { statusCode: 500, code: 'FST_TOKEN_AUTH_NOT_REGISTERED', message: /more than once/ })
   t.match(await get('/both', staff.token), { statusCode: 500, code: 'FST_TOKEN_AUTH_NOT_REGISTERED', message: /several registrations/ })
 })
 
 t.test('the imported authenticate', async (t) => {
-  await t.test('protects a route that is declared before the plugin has loaded', async (t) => {
+  await t.test('protects a route that is declared before the plugin is loaded', async (t) => {
     const app = start(t)
     app.register(authPlugin, testOptions(database.url))
     app.get('/mine', { onRequest: authenticate }, async (request) => requireUser(request))
@@ -130,7 +130,7 @@ t.test('the imported authenticate', async (t) => {
     t.match((await get('/optional')).json(), { statusCode: 401 }, 'requireUser refuses a request without a user')
   })
 
-  await t.test('answers 500 without the plugin, and never lets a request pass', async (t) => {
+  await t.test('answers 500 without the plugin, and never accepts a request', async (t) => {
     const app = start(t)
     app.get('/hook', { onRequest: authenticate }, async () => 'public')
     app.get('/awaited', { preHandler: async (request, reply) => { await authenticate(request, reply) } }, async () => 'public')
@@ -139,7 +139,7 @@ t.test('the imported authenticate', async (t) => {
     for (const url of ['/hook', '/awaited', '/user']) t.match((await app.inject(url)).json(), { statusCode: 500, code: 'FST_TOKEN_AUTH_NOT_REGISTERED' }, url)
   })
 
-  await t.test('is refused where it would protect nothing, and in its options', async (t) => {
+  await t.test('is rejected in hooks that protect nothing, and with invalid options', async (t) => {
     const app = start(t)
     await app.register(authPlugin, testOptions(database.url))
     t.throws(() => app.get('/late', { onSend: authenticate as never }, async () => ''), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /not as onSend/ })

@@ -20,7 +20,7 @@ const REFUSALS = ['loginFailed', 'passwordChangeFailed', 'tokenRefused']
 
 interface Line { event: string, dropped?: number, message: string }
 
-/** Events with hooks that all do the same, a log, and a clock that moves when the test says so. */
+/** Events whose hooks all call `hook`, with a log and a clock that the test controls. */
 function bench (hook: (event: unknown) => unknown, log: (line: Line) => void = () => {}) {
   const lines: Line[] = []
   const due: (() => void)[] = []
@@ -37,7 +37,7 @@ function bench (hook: (event: unknown) => unknown, log: (line: Line) => void = (
   }
 }
 
-t.test('a hook that hangs and a flood of bad tokens make no other hook deaf', async (t) => {
+t.test('a hook that hangs during a flood of bad tokens does not suppress calls of other hooks', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   const heard: string[] = []
@@ -52,12 +52,12 @@ t.test('a hook that hangs and a flood of bad tokens make no other hook deaf', as
   const { username } = await createUser(app)
   await login(app, username)
   t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: 'wrong' } })).statusCode, 401)
-  await until(() => heard.length === 2, 'both are heard')
+  await until(() => heard.length === 2, 'both hooks are called')
   t.same(heard, ['login', 'wrong_password'])
   t.equal(hanging, 200)
 })
 
-t.test('each hook has a limit of its own, and what a stranger can cause has the smaller one', async (t) => {
+t.test('each hook has its own limit of pending calls, a smaller one for events that anyone can cause', async (t) => {
   let calls = 0
   const { tell } = bench(() => { calls++; return new Promise(() => {}) })
   for (const name of Object.keys(EVENTS) as AuthEventName[]) {
@@ -67,7 +67,7 @@ t.test('each hook has a limit of its own, and what a stranger can cause has the 
   }
 })
 
-t.test('a hook that returns at once drops nothing, however many events one turn brings', async (t) => {
+t.test('a synchronous hook gets every event, however many occur in one turn of the event loop', async (t) => {
   let calls = 0
   const { tell, lines } = bench(() => { calls++ })
   await tell('tokenRefused', 5000)
@@ -75,7 +75,7 @@ t.test('a hook that returns at once drops nothing, however many events one turn 
   t.same(lines, [])
 })
 
-t.test('what is dropped is one line at its begin and one in ten seconds, with the number, in whatever order calls return', async (t) => {
+t.test('dropped events are logged at the first one and then every ten seconds with their number', async (t) => {
   const returns: (() => void)[] = []
   const { tell, lines, passTime } = bench(() => new Promise<void>((resolve) => { returns.push(resolve) }))
   const dropped = () => lines.splice(0).map(({ event, dropped }) => [event, dropped])
@@ -83,7 +83,7 @@ t.test('what is dropped is one line at its begin and one in ten seconds, with th
   t.same(dropped(), [])
   for (let i = 0; i < 50; i++) {
     await tell('tokenRefused', 3)
-    // Places become free, now the oldest one and now the latest, and are taken again.
+    // Calls return, alternately the oldest and the latest, and new calls take their places.
     returns.splice(i % 2 === 0 ? 0 : -1, 1)[0]!()
     await turn()
     await tell('tokenRefused', 1)
@@ -92,21 +92,21 @@ t.test('what is dropped is one line at its begin and one in ten seconds, with th
   passTime()
   t.same(dropped(), [['tokenRefused', 149]])
   passTime()
-  t.same(dropped(), [], 'nothing was dropped since')
+  t.same(dropped(), [], 'nothing has been dropped since')
   await tell('tokenRefused', 2)
   await tell('login', 1001)
-  t.same(dropped(), [['tokenRefused', 1], ['login', 1]], 'a line each')
+  t.same(dropped(), [['tokenRefused', 1], ['login', 1]], 'one line for each event')
   passTime()
   t.same(dropped(), [['tokenRefused', 1]])
 })
 
-t.test('a log that cannot be written ends nothing', async (t) => {
+t.test('a logger that throws does not end the process', async (t) => {
   const { tell, lines } = bench(() => { throw new Error('the hook is broken') }, () => { throw new Error('so is the log') })
   await tell('login', 1)
   t.same(lines.map(({ message }) => message), ['an event hook failed', 'an event hook failed, with an error that cannot be logged'])
 })
 
-t.test('every event of a request has its address in one spelling, or null for what is none', async (t) => {
+t.test('every event of a request has its normalized IP address, or null if the address is invalid', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   const heard: [string, string | null][] = []
@@ -117,7 +117,7 @@ t.test('every event of a request has its address in one spelling, or null for wh
   const spellings: [string, string | null][] = [['::ffff:192.0.2.7', '192.0.2.7'], ['<script>"\\', null], ['fe80::1%eth0', 'fe80::1'], [`1.2.3.4.${'5'.repeat(4000)}`, null]]
   for (const [forwarded, ip] of spellings) {
     heard.length = 0
-    // Those without an address share a count of the limit, so each spelling has a server.
+    // Clients without a valid address share a rate limit, so each spelling gets its own server.
     const app = await createApp(t, testOptions(database.url, { hooks, rateLimit: { max: 2 } }), {
       server: { trustProxy: true },
       routes: (app) => { app.get('/scoped', { onRequest: app.authenticate.with({ scopes: ['a'] }) }, async () => '') }
@@ -138,7 +138,7 @@ t.test('every event of a request has its address in one spelling, or null for wh
     await call('/auth/logout', 'nonsense', {})
     await call('/auth/logout', changed.token, {})
     await call('/scoped', (await app.tokenAuth.issueToken(id, { scopes: ['b'] })).token)
-    await until(() => heard.length === 10, 'all are heard')
+    await until(() => heard.length === 10, 'all events have arrived')
     t.same(heard, ['login', 'loginFailed wrong_password', 'loginFailed rate_limited', 'passwordChangeFailed wrong_password', 'passwordChanged',
       'tokenRefused not_live', 'tokenRefused malformed', 'tokenRefused malformed', 'logout', 'tokenRefused insufficient_scope'].map((name) => [name, ip]), forwarded.slice(0, 20))
   }

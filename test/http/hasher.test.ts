@@ -12,7 +12,7 @@ t.teardown(database.drop)
 const { pool } = countingPool(t, database.url)
 const app = await createApp(t, testOptions(database.url))
 
-/** The cheap hasher, with something happening while it hashes or verifies. */
+/** The cheap hasher, which calls a function while it hashes or verifies. */
 function interrupted (during: { hash?: () => Promise<unknown>, verify?: () => Promise<unknown> }): Hasher {
   return {
     ...fastHasher,
@@ -21,15 +21,15 @@ function interrupted (during: { hash?: () => Promise<unknown>, verify?: () => Pr
   }
 }
 
-t.test('what happens while a password is hashed', async (t) => {
+t.test('changes while a password is hashed', async (t) => {
   const body = { currentPassword: PASSWORD, newPassword: 'another password' }
 
-  await t.test('a session that is logged out meanwhile changes nothing', async (t) => {
+  await t.test('a change-password whose session is logged out meanwhile changes nothing', async (t) => {
     const { username } = await createUser(app)
     const token = await login(app, username)
     const host = await createApp(t, testOptions(database.url, { hasher: interrupted({ verify: async () => await app.tokenAuth.revokeToken(token) }) }))
     t.match((await caller(host)('POST', '/auth/change-password', { token, body })).json(), { statusCode: 401, code: 'FST_TOKEN_AUTH_INVALID_TOKEN' })
-    t.ok(await login(app, username), 'the old password is in force')
+    t.ok(await login(app, username), 'the old password is still valid')
   })
 
   await t.test('a login whose password is changed meanwhile is refused', async (t) => {
@@ -40,10 +40,10 @@ t.test('what happens while a password is hashed', async (t) => {
   })
 
   await t.test('a user who is deleted meanwhile is not found', async (t) => {
-    // The plugin hashes once as it starts: the user comes after that.
+    // The plugin computes one hash when it starts, so the user is created after that.
     const username = 'not long for this world'
     const host = await createApp(t, testOptions(database.url, { hasher: interrupted({ hash: async () => await pool.query('delete from users where username = $1', [username]) }) }))
-    await until(async () => (await caller(host)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode === 401, 'that hash is made')
+    await until(async () => (await caller(host)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode === 401, 'that hash is computed')
     const { id } = await createUser(app, username)
     await t.rejects(host.tokenAuth.setPassword(id, 'another password'), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
     const late = Fastify()
@@ -56,7 +56,7 @@ t.test('what happens while a password is hashed', async (t) => {
   })
 })
 
-t.test('a hasher that has something to close is closed', async (t) => {
+t.test('the server closes a hasher that has close()', async (t) => {
   let closed = 0
   const host = await createApp(t, testOptions(database.url, { hasher: { ...fastHasher, close: async () => { closed++ } } }))
   await host.close()

@@ -14,7 +14,7 @@ t.teardown(database.drop)
 
 type Prepare = (app: FastifyInstance) => unknown
 
-/** A host with a route of its own that throws what ours throw. */
+/** A host with a route of its own that fails with the same errors as the plugin's routes. */
 async function start (t: Test, before: Prepare, { after = () => {}, options = {} }: { after?: Prepare, options?: Partial<AuthPluginOptions> } = {}): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -38,7 +38,7 @@ const FORMATS: Record<string, (error: Failure, request: FastifyRequest, reply: F
   text: (error, _request, reply) => reply.code(statusOf(error)).type('text/plain').send(error.message)
 }
 
-t.test('the routes answer errors in the format of the host, whenever it sets its error handler', async (t) => {
+t.test('the routes answer errors in the host\'s format, whether its error handler is set before or after', async (t) => {
   for (const [name, handler] of Object.entries(FORMATS)) {
     const set: Prepare = (app) => { app.setErrorHandler(handler) }
     for (const app of [await start(t, set), await start(t, () => {}, { after: set })]) {
@@ -58,7 +58,7 @@ t.test('the routes answer errors in the format of the host, whenever it sets its
   }
 })
 
-t.test('errors of the host\'s hooks and of other plugins pass', async (t) => {
+t.test('errors of the host\'s hooks and of other plugins are passed on unchanged', async (t) => {
   const failing = (error: object): Prepare => (app) => { app.addHook('onRequest', async () => { throw Object.assign(new Error('maintenance'), error) }) }
   const sending = (status: number): Prepare => (app) => { app.addHook('onRequest', async (_request, reply) => await reply.code(status).send({ message: 'not now' })) }
   for (const [before, status, body] of [
@@ -80,7 +80,7 @@ t.test('a global @fastify/rate-limit answers 429 on the routes', async (t) => {
   t.same(statuses, [401, 401, 429, 429])
 })
 
-t.test('an envelope of the host is around the replies', async (t) => {
+t.test('a preSerialization hook of the host wraps the replies', async (t) => {
   const app = await start(t, (app) => { app.addHook('preSerialization', async (_request, _reply, payload) => ({ data: payload })) })
   const { username } = await createUser(app)
   const reply = await login(app, { username, password: PASSWORD })
@@ -88,11 +88,11 @@ t.test('an envelope of the host is around the replies', async (t) => {
   t.match(reply.json(), { data: { token: /^fta_/, user: { username } } })
 })
 
-// By names that TypeScript does not follow: their types need settings of their own.
+// Imported by variable names, because their types need other compiler settings.
 const [zod, fastifyZod] = await Promise.all(['zod', 'fastify-type-provider-zod'].map(async (name) => await import(name)))
 const fastifyZodOpenApi = await import('fastify-zod-openapi' as string)
 
-t.test('hosts with Zod compilers', async (t) => {
+t.test('the routes work with the Zod compilers of a host', async (t) => {
   const providers: Record<string, any> = { 'fastify-type-provider-zod': fastifyZod, 'fastify-zod-openapi': fastifyZodOpenApi }
   for (const [name, provider] of Object.entries(providers)) {
     const app = await start(t, async (app) => {
@@ -127,7 +127,7 @@ t.test('@fastify/swagger in Swagger 2.0 mode describes the routes', async (t) =>
   })
 })
 
-t.test('a body of no bytes is no body, whatever its type', async (t) => {
+t.test('an empty body is accepted as no body, whatever its content type', async (t) => {
   const app = await start(t, () => {})
   const { id } = await createUser(app)
   const types = ['application/json', 'application/x-www-form-urlencoded', 'text/plain', 'multipart/form-data; boundary=x', 'application/octet-stream']

@@ -8,7 +8,7 @@ import { createDatabase } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 import { openPool } from '../helpers/pools.js'
 
-/** A server with an idle limit of 60 s on a clock of the test's, and sessions that began at 0. */
+/** A server with an idle limit of 60 s, a clock that the test sets, and sessions that began at 0. */
 async function openSessions (t: Test, count: number) {
   const clock = await createInjectedClock(t)
   const app = await createApp(t, testOptions(clock.url, { now: clock.now, token: { idleTtl: '60s' } }))
@@ -23,7 +23,7 @@ async function openSessions (t: Test, count: number) {
       await clock.setTo(seconds)
       return (await caller(app)('GET', '/protected', { token })).statusCode
     },
-    /** Until PostgreSQL knows of the use at this second. */
+    /** Waits until PostgreSQL has the use at this second. */
     async written (seconds: number, token = tokens[0]!): Promise<void> {
       await until(async () => {
         const { rows: [row] } = await pool.query('select (extract(epoch from last_used_at) * 1000)::float8 as ms from auth_tokens where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
@@ -33,7 +33,7 @@ async function openSessions (t: Test, count: number) {
   }
 }
 
-t.test('a session in use is never refused, however its uses lie within the idle limit', async (t) => {
+t.test('a session in use is never refused, however its uses are spaced within the idle limit', async (t) => {
   const { statusAt, written } = await openSessions(t, 1)
   t.equal(await statusAt(50), 200)
   await written(50)
@@ -43,7 +43,7 @@ t.test('a session in use is never refused, however its uses lie within the idle 
   for (const seconds of [112, 118, 150, 164]) t.equal(await statusAt(seconds), 200, `at ${seconds} s`)
 })
 
-t.test('sessions come close to their limit by turns, and each one\'s use is written', async (t) => {
+t.test('each use is written when several sessions approach their idle limit in turn', async (t) => {
   const { statusAt, written, tokens } = await openSessions(t, 3)
   for (let round = 0; round < 4; round++) {
     for (const [i, token] of tokens.entries()) {
@@ -54,7 +54,7 @@ t.test('sessions come close to their limit by turns, and each one\'s use is writ
   }
 })
 
-t.test('a use that could not be written is tried again before the session\'s limit', async (t) => {
+t.test('a use that could not be written is retried before the session\'s idle limit', async (t) => {
   const { statusAt, written, pool } = await openSessions(t, 1)
   await pool.query(`create function no() returns trigger language plpgsql as 'begin raise exception ''not now''; end';
     create trigger no before update of last_used_at on auth_tokens execute function no()`)
@@ -64,17 +64,17 @@ t.test('a use that could not be written is tried again before the session\'s lim
   t.equal(await statusAt(100), 200)
 })
 
-t.test('an idle session ends, and stays ended', async (t) => {
+t.test('an idle session expires, and stays expired', async (t) => {
   const { statusAt, written } = await openSessions(t, 1)
   t.equal(await statusAt(50), 200)
   await written(50)
   for (const seconds of [111, 112, 130]) t.equal(await statusAt(seconds), 401)
 })
 
-t.test('the hurry of a session', async (t) => {
+t.test('an urgent write of a session\'s last use', async (t) => {
   const LIMIT = 60_000
 
-  await t.test('is over for an interval once it was written, and begins again for the next limit', (t) => {
+  await t.test('is due once per interval near the idle limit, and again near the next limit', (t) => {
     const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
     const uses: [number, number, boolean][] = [[29_999, LIMIT, false], [50_000, LIMIT, true], [51_000, LIMIT, false], [100_000, 110_000, true], [105_000, 110_000, false], [116_000, 110_000, true]]
     for (const [at, idleAtMs, due] of uses) t.equal(isDue('a', idleAtMs, at), due, `at ${at}`)
@@ -82,14 +82,14 @@ t.test('the hurry of a session', async (t) => {
     t.end()
   })
 
-  await t.test('leaves ten seconds for the write, however short the interval', (t) => {
+  await t.test('is due ten seconds before the idle limit, however short the interval', (t) => {
     const { isDue } = createIdleHurry({ intervalMs: 50, most: 100 })
     t.equal(isDue('a', LIMIT, 39_000), false)
     t.equal(isDue('a', LIMIT, 49_000), true)
     t.end()
   })
 
-  await t.test('is forgotten where the clock was set back, and where the write was given up', (t) => {
+  await t.test('is due again if the clock was set back or the write was given up', (t) => {
     const { isDue, forget } = createIdleHurry({ intervalMs: 15_000, most: 100 })
     t.equal(isDue('a', LIMIT, 50_000), true)
     t.equal(isDue('a', LIMIT - 20_000, 30_000), true)
@@ -98,7 +98,7 @@ t.test('the hurry of a session', async (t) => {
     t.end()
   })
 
-  await t.test('is known of so many sessions at most: one that was forgotten is written once more', (t) => {
+  await t.test('is tracked for a limited number of sessions, and is due again for those beyond it', (t) => {
     const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
     const latest = Array.from({ length: 1000 }, (_, i) => `s${999 - i}`)
     t.ok(latest.toReversed().every((sessionId) => isDue(sessionId, LIMIT, 50_000)))
@@ -107,7 +107,7 @@ t.test('the hurry of a session', async (t) => {
   })
 })
 
-t.test('idle sessions are pruned, too', async (t) => {
+t.test('idle sessions are pruned too', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))

@@ -19,7 +19,7 @@ const database = await createDatabase()
 t.teardown(database.drop)
 
 const body = { username: 'nobody', password: 'wrong password' }
-// A busy machine may not make Redis look absent. Only this limit is looked at.
+// Long enough that Redis does not time out on a busy machine. Only this limit is tested.
 const redis = { url: redisUrl(), commandTimeout: 30_000 }
 const limited = () => ({ ...testOptions(database.url, { redis }), accountLimit: false as const, rateLimit: { max: 3, timeWindow: '1 minute' } })
 
@@ -42,11 +42,11 @@ t.test('too many logins from one address are answered 429 with Retry-After', asy
   const reply = await call('POST', '/auth/login', { body })
   t.equal(reply.statusCode, 429)
   t.equal(reply.json().code, 'FST_TOKEN_AUTH_RATE_LIMITED')
-  t.match(Object.keys(reply.headers).filter((name) => name.startsWith('x-ratelimit')), [], 'how much is left is not told')
+  t.match(Object.keys(reply.headers).filter((name) => name.startsWith('x-ratelimit')), [], 'the remaining count is not sent')
   t.equal(await attempt(app, { ip: '192.0.2.2' }), 401, 'another address')
 })
 
-t.test('bodies that are refused count, and other routes don\'t', async (t) => {
+t.test('requests with invalid bodies count, and requests to other routes don\'t', async (t) => {
   const app = await createApp(t, limited())
   const { username } = await createUser(app)
   const token = await login(app, username)
@@ -79,19 +79,19 @@ t.test('fields of the body change nothing', async (t) => {
   t.same(await attempts(app, 5, (i) => ({ payload: payloads[i]! })), [400, 400, 401, 429, 429])
 })
 
-t.test('behind a trusted proxy the client that it names counts', async (t) => {
+t.test('behind a trusted proxy the limit applies to the client address that the proxy reports', async (t) => {
   const app = await createApp(t, limited(), { server: { trustProxy: '192.0.2.1' } })
   t.same(await attempts(app, 5, (i) => ({ headers: { 'x-forwarded-for': `203.0.113.${i}` } })), [401, 401, 401, 401, 401])
-  t.same(await attempts(app, 4, (i) => ({ headers: { 'x-forwarded-for': `203.0.113.${i}, 203.0.113.99` } })), [401, 401, 401, 429], 'what it did not write itself is not believed')
+  t.same(await attempts(app, 4, (i) => ({ headers: { 'x-forwarded-for': `203.0.113.${i}, 203.0.113.99` } })), [401, 401, 401, 429], 'addresses that the proxy did not add are ignored')
 })
 
-t.test('clients that a trusted proxy names by no address share one count', async (t) => {
+t.test('clients for which a trusted proxy reports no valid address share one count', async (t) => {
   const app = await createApp(t, limited(), { server: { trustProxy: true } })
   const names = ['a', 'x'.repeat(10_000), '1.2.3.4:http', '[::1', '1.2.3.4.5', '2001:db8::g']
   t.same(await attempts(app, 6, (i) => ({ headers: { 'x-forwarded-for': names[i]! } })), [401, 401, 401, 429, 429, 429])
 })
 
-t.test('1000 addresses of one /64 share a count, and those of another have their own', async (t) => {
+t.test('1000 addresses of one /64 share a count, and another /64 has its own', async (t) => {
   const app = await createApp(t, limited())
   const statuses = await attempts(app, 1000, (i) => ({ ip: `2001:db8:1:2:${i.toString(16)}::${(i * 7919 % 65_536).toString(16)}` }))
   t.same([statuses.slice(0, 3), statuses.filter((status) => status === 429).length], [[401, 401, 401], 997])
@@ -99,7 +99,7 @@ t.test('1000 addresses of one /64 share a count, and those of another have their
   t.equal(await attempt(app, { ip: '2001:db8:1:3::1' }), 401)
 })
 
-t.test('an IPv4 address counts as itself, however IPv6 spells it', async (t) => {
+t.test('an IPv4 address and its IPv4-mapped IPv6 spellings share a count', async (t) => {
   const app = await createApp(t, limited())
   const spellings = ['198.51.100.7', '::ffff:198.51.100.7', '::ffff:c633:6407', '0:0:0:0:0:FFFF:C633:6407', '198.51.100.7']
   t.same(await attempts(app, 5, (i) => ({ ip: spellings[i]! })), [401, 401, 401, 429, 429])
@@ -108,7 +108,7 @@ t.test('an IPv4 address counts as itself, however IPv6 spells it', async (t) => 
   t.equal(await attempt(app, { ip: 'fe80::1%eth0' }), 401)
 })
 
-t.test('an address has one spelling in what is kept, and one key', async (t) => {
+t.test('an address has one normalized spelling and one key', async (t) => {
   const kept: Record<string, string | null> = {
     '192.0.2.1': '192.0.2.1',
     '::ffff:192.0.2.1': '192.0.2.1',
@@ -130,14 +130,14 @@ t.test('an address has one spelling in what is kept, and one key', async (t) => 
   t.same([addressKey('::ffff:192.0.2.1'), addressKey('2001:db8:1:2:3::4%eth0'), addressKey('a'), addressKey(undefined)], ['192.0.2.1', '2001:db8:1:2::', 'none', 'none'])
 })
 
-t.test('a session keeps an IPv4 address as itself', async (t) => {
+t.test('a session stores an IPv4-mapped address as IPv4', async (t) => {
   const app = await createApp(t, testOptions(database.url))
   const { username, id } = await createUser(app)
   t.equal(await attempt(app, { ip: '::ffff:c000:201', payload: { username, password: PASSWORD } }), 200)
   t.match(await app.tokenAuth.listSessions(id), [{ ip: '192.0.2.1' }])
 })
 
-t.test('other spellings of the path share the count or are not there', async (t) => {
+t.test('other spellings of the path share the count or are answered 404', async (t) => {
   const spellings = ['/auth/login', '/auth/%6cogin', '/auth/login?x=1', '/auth/LOGIN', '/auth//login', '//auth/login', '/auth/login/', '/auth/login;x', '/auth;x/login', '/auth/login%2f', '/auth%2flogin', '/auth/login/x']
   const hosts: [FastifyServerOptions, number[]][] = [
     [{}, [401, 401, 401, 404, 404, 404, 404, 404, 404, 404, 404, 404]],
@@ -152,7 +152,7 @@ t.test('other spellings of the path share the count or are not there', async (t)
   }
 })
 
-t.test('a flood of logins limits no other route', async (t) => {
+t.test('a flood of logins does not limit other routes', async (t) => {
   const app = await createApp(t, limited())
   const { username } = await createUser(app)
   const token = await login(app, username)
@@ -181,7 +181,7 @@ t.test('two server processes count together', async (t) => {
   t.same(statuses, [401, 401, 401, 401, 401, 429, 429, 429])
 })
 
-t.test('while Redis is away every process counts by itself, with its share of the limit, and no login is answered 500', async (t) => {
+t.test('while Redis is unavailable each process counts its share of the limit, and no login is answered 500', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const app = await createApp(t, { ...limited(), redis: { url: redis.url, commandTimeout: 500 } })
@@ -197,7 +197,7 @@ t.test('while Redis is away every process counts by itself, with its share of th
   redis.thaw()
 })
 
-t.test('rateLimit.localMax is the share while Redis is away, and without Redis the limit is whole', async (t) => {
+t.test('rateLimit.localMax applies while Redis is unavailable, and rateLimit.max if there is no Redis', async (t) => {
   const share = { max: 3, localMax: 1 }
   const away = await createApp(t, { ...limited(), rateLimit: share, redis: { url: `redis://127.0.0.1:${await freePort()}`, retryStrategy: () => null } })
   t.same(await attempts(away, 3), [401, 429, 429])
@@ -206,7 +206,7 @@ t.test('rateLimit.localMax is the share while Redis is away, and without Redis t
   t.same(await attempts(alone, 4), [401, 401, 401, 429])
 })
 
-t.test('the host\'s own @fastify/rate-limit neither replaces nor doubles it', async (t) => {
+t.test('the host\'s own @fastify/rate-limit neither replaces nor doubles the plugin\'s limit', async (t) => {
   const app = await createApp(t, limited(), {
     async routes (app) {
       await app.register(async (scope) => {

@@ -21,7 +21,7 @@ function options (more: Partial<AuthPluginOptions> = {}): AuthPluginOptions {
   return testOptions(database.url, more)
 }
 
-/** A provider that answers as it is told and keeps what it was asked. */
+/** A provider that answers with the result of `answer` and records the requests. */
 async function provider (t: Test, answer: (form: URLSearchParams) => object) {
   const asked: URLSearchParams[] = []
   const { origin } = await startStub(t, (response, { body }) => {
@@ -46,23 +46,23 @@ async function storeHash (username: string, hash: string | null): Promise<void> 
 t.test('captcha', async (t) => {
   const body = (username: string, captchaToken?: string, password = PASSWORD) => ({ body: { username, password, ...(captchaToken === undefined ? {} : { captchaToken }) } })
 
-  t.test('cheap limits and the schema come before it, the look-up and the hash after it', async (t) => {
+  t.test('is verified after the rate limit and the schema, and before the lookup and the hash', async (t) => {
     const steps: string[] = []
     const captcha: Captcha = { async verify () { steps.push('captcha'); return { ok: false, reason: 'no' } } }
     const hasher: Hasher = { ...fastHasher, async verify (...args) { steps.push('hash'); return await fastHasher.verify(...args) } }
     const app = await createApp(t, options({ captcha, hasher, rateLimit: { max: 3 } }))
     const call = caller(app)
     const { username } = await createUser(app)
-    t.equal((await call('POST', '/auth/login', body(username))).statusCode, 400, 'it is left out')
+    t.equal((await call('POST', '/auth/login', body(username))).statusCode, 400, 'the captcha is missing')
     t.equal((await call('POST', '/auth/login', body('', 'answer'))).statusCode, 400)
     t.same(steps, [])
     t.equal((await call('POST', '/auth/login', body(username, 'answer'))).json().code, 'FST_TOKEN_AUTH_CAPTCHA_REFUSED')
-    t.same(steps, ['captcha'], 'with the right password, and still no hash')
+    t.same(steps, ['captcha'], 'no hash, even with the right password')
     t.equal((await call('POST', '/auth/login', body(username, 'answer 2'))).statusCode, 429)
     t.same(steps, ['captcha'])
   })
 
-  t.test('an answer that was used is refused by another process, and nobody is asked', async (t) => {
+  t.test('a used captcha answer is refused by another process without a request to the provider', async (t) => {
     const { url, asked } = await provider(t, solved)
     const namespace = uniqueNamespace()
     const shared = { database: { connectionString: database.url }, redis: { url: redisUrl() }, rateLimit: false as const, cache: { namespace } }
@@ -78,7 +78,7 @@ t.test('captcha', async (t) => {
     t.equal(fresh.status, 200)
   })
 
-  t.test('of a hundred at once with one answer one is asked for', async (t) => {
+  t.test('a hundred concurrent logins with one captcha answer cause one request to the provider', async (t) => {
     const { url, asked } = await provider(t, solved)
     const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url }) }))
     const { username } = await createUser(app)
@@ -87,7 +87,7 @@ t.test('captcha', async (t) => {
     t.equal(asked.length, 1)
   })
 
-  t.test('a secret of ours that is wrong is logged as ours and answered 503', async (t) => {
+  t.test('a wrong secret in the configuration is logged as a configuration error and answered 503', async (t) => {
     const { url } = await provider(t, () => ({ success: false, 'error-codes': ['invalid-input-secret'] }))
     const lines: string[] = []
     const stream = new PassThrough().on('data', (line) => lines.push(String(line)))
@@ -100,7 +100,7 @@ t.test('captcha', async (t) => {
     t.notMatch(lines.join(''), /not-the-right-one/)
   })
 
-  t.test('nor is it an outage where the address or the secret is wrong', async (t) => {
+  t.test('a wrong URL or secret does not count as an outage of the provider', async (t) => {
     for (const [status, reply] of [[401, {}], [403, {}], [404, {}], [302, {}], [400, { success: false, 'error-codes': ['invalid-input-secret'] }]] as const) {
       const { origin: url } = await startStub(t, (response) => answerJson(response, reply, status, { location: '/' }))
       const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url, onUnavailable: 'allow' }) }))
@@ -109,7 +109,7 @@ t.test('captcha', async (t) => {
     }
   })
 
-  t.test('after failures only, for unknown names alike', async (t) => {
+  t.test('after-failures requires a captcha after failed logins, also for unknown usernames', async (t) => {
     const { url, asked } = await provider(t, solved)
     const app = await createApp(t, options({ captcha: recaptcha({ secret: 'secret', url, when: 'after-failures', afterFailures: 2 }) }))
     const { username } = await createUser(app)
@@ -122,10 +122,10 @@ t.test('captcha', async (t) => {
     }
     t.equal(asked.length, 2)
     t.equal((await call('POST', '/auth/login', body(username, 'solved'))).statusCode, 200)
-    t.equal((await call('POST', '/auth/login', body(username))).statusCode, 200, 'the failures are forgotten')
+    t.equal((await call('POST', '/auth/login', body(username))).statusCode, 200, 'the failures are cleared')
   })
 
-  t.test('a provider that is away: 503, or let through as long as the account has few failures', async (t) => {
+  t.test('an unreachable provider causes 503, or onUnavailable: allow accepts logins after few failures', async (t) => {
     const away = { secret: 'secret', url: 'http://127.0.0.1:1/' }
     const closed = await createApp(t, options({ captcha: recaptcha(away) }))
     const { username } = await createUser(closed)
@@ -138,7 +138,7 @@ t.test('captcha', async (t) => {
     t.equal((await call('POST', '/auth/login', body(username, 'answer 4'))).statusCode, 200)
   })
 
-  t.test('a function is enough', async (t) => {
+  t.test('the option accepts a function', async (t) => {
     const app = await createApp(t, options({ captcha: async (answer, { ip }) => answer === `I am at ${ip}` }))
     const { username } = await createUser(app)
     t.equal((await caller(app)('POST', '/auth/login', body(username, 'I am at 127.0.0.1'))).statusCode, 200)
@@ -146,7 +146,7 @@ t.test('captcha', async (t) => {
   })
 })
 
-t.test('users of a Django', async (t) => {
+t.test('users of a Django database can log in', async (t) => {
   const users = JSON.parse(readFileSync(new URL('../fixtures/django-users.json', import.meta.url), 'utf8')) as { username: string, password: string | null, encoded: string }[]
   const app = await createApp(t, options({ hasher: bcrypt({ cost: 4 }) }))
   const logIn = async (username: string, password: string) => (await caller(app)('POST', '/auth/login', { body: { username, password } })).statusCode
@@ -159,10 +159,10 @@ t.test('users of a Django', async (t) => {
     await t.test(`${username}, ${encoded.split('$', 1)[0]}`, async (t) => {
       const isCutOff = encoded.startsWith('bcrypt$') && Buffer.byteLength(password!) > 72
       t.equal(await logIn(username, `${password}!`), isCutOff ? 200 : 401, 'a wrong password')
-      t.equal(await storedHash(username), encoded, 'and nothing is rewritten')
+      t.equal(await storedHash(username), encoded, 'and the hash is not rewritten')
       const canLogIn = username !== 'heidi' && password !== null && !encoded.startsWith('md5$')
       t.equal(await logIn(username, password ?? 'any'), canLogIn ? 200 : 401, 'the right one')
-      if (!canLogIn || isCutOff) return t.equal(await storedHash(username), encoded, 'a hash that was not shown to be of this password stays')
+      if (!canLogIn || isCutOff) return t.equal(await storedHash(username), encoded, 'a hash is not replaced if it does not prove the whole password')
       await until(async () => /^\$2b\$04\$/.test(await storedHash(username) ?? ''), 'the hash is upgraded')
       t.equal(await logIn(username, password), 200, 'again')
       t.equal(await logIn(username, `${password}!`), 401)
@@ -171,7 +171,7 @@ t.test('users of a Django', async (t) => {
 })
 
 t.test('the upgrade of a hash', async (t) => {
-  t.test('does not hold up the answer, and close() waits for it', async (t) => {
+  t.test('does not delay the answer, and close() waits for it', async (t) => {
     let release = () => {}
     const held = new Promise<void>((resolve) => { release = resolve })
     let hashes = 0
@@ -209,7 +209,7 @@ t.test('the upgrade of a hash', async (t) => {
     const before = await storedHash(username)
     await login(app, username)
     await login(app, username)
-    await until(() => hashes >= 3, 'it was tried')
+    await until(() => hashes >= 3, 'it was attempted')
     await app.close()
     t.equal(await storedHash(username), before)
   })
@@ -238,7 +238,7 @@ t.test('the upgrade of a hash', async (t) => {
     t.ok(token)
   })
 
-  t.test('beside a login that read the old hash refuses nobody', async (t) => {
+  t.test('does not fail a concurrent login that read the old hash', async (t) => {
     const app = await createApp(t, options({ hasher: bcrypt({ cost: 5 }) }))
     const { username } = await createUser(app)
     await storeHash(username, await fastHasher.hash(PASSWORD))
@@ -249,7 +249,7 @@ t.test('the upgrade of a hash', async (t) => {
     await until(async () => /^\$2b\$05\$/.test(await storedHash(username) ?? ''), 'the hash is upgraded')
   })
 
-  t.test('twice during one login refuses that login', async (t) => {
+  t.test('that happens twice during one login fails that login', async (t) => {
     let username = ''
     const hasher: Hasher = {
       ...fastHasher,
@@ -264,7 +264,7 @@ t.test('the upgrade of a hash', async (t) => {
     t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode, 401)
   })
 
-  t.test('between the look at the current password and its change refuses no change', async (t) => {
+  t.test('between the verification of the current password and its change does not fail the change', async (t) => {
     let isFirst = true
     let username = ''
     const hasher: Hasher = {
@@ -281,14 +281,14 @@ t.test('the upgrade of a hash', async (t) => {
     const app = await createApp(t, options({ hasher }))
     username = (await createUser(app)).username
     const token = await login(app, username)
-    t.notOk(isFirst, 'the login met one, too')
+    t.notOk(isFirst, 'an upgrade happened during the login too')
     isFirst = true
     const changed = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'another long password' } })
     t.equal(changed.statusCode, 200)
     t.notOk(isFirst)
   })
 
-  t.test('that meets another change each time is given up', async (t) => {
+  t.test('that conflicts with another change each time is given up', async (t) => {
     let username = ''
     const hasher: Hasher = {
       ...fastHasher,
@@ -325,7 +325,7 @@ t.test('new passwords', async (t) => {
     ['tab\tin the middle', 'REFUSED', 400]
   ]
 
-  t.test('change-password tells the rule, and nothing changes', async (t) => {
+  t.test('change-password names the violated rule, and changes nothing', async (t) => {
     await app.tokenAuth.createUser({ username: 'Alexandra.Smith', password: PASSWORD })
     const token = await login(app, 'Alexandra.Smith')
     for (const [newPassword, code, status] of [...refused, [PASSWORD, 'UNCHANGED', 400] as const]) {
@@ -337,7 +337,7 @@ t.test('new passwords', async (t) => {
     t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 200)
   })
 
-  t.test('createUser and setPassword refuse them, too', async (t) => {
+  t.test('createUser and setPassword reject them too', async (t) => {
     const { id } = await createUser(app, 'alexandra.smith.2')
     for (const [password, code] of refused.filter(([, code]) => code !== 'HAS_USERNAME')) {
       await t.rejects(app.tokenAuth.createUser({ username: 'new', password }), { code: `FST_TOKEN_AUTH_PASSWORD_${code}` })
@@ -347,7 +347,7 @@ t.test('new passwords', async (t) => {
   })
 })
 
-t.test('users.canonicalize is used to look up and to store', async (t) => {
+t.test('users.canonicalize is applied to lookups and to new usernames', async (t) => {
   const app = await createApp(t, options({ users: { canonicalize: (name) => name.normalize('NFKC').trim().toLowerCase() } }))
   const { username } = await app.tokenAuth.createUser({ username: ' Zo\u0301fie ', password: PASSWORD })
   t.equal(username, 'z\u00f3fie')
@@ -355,7 +355,7 @@ t.test('users.canonicalize is used to look up and to store', async (t) => {
   t.ok(await login(app, '\uff3ao\u0301fie'))
 })
 
-t.test('a users.canonicalize that fails is 503, and tells nothing', async (t) => {
+t.test('a users.canonicalize that fails causes 503, and the username is not logged', async (t) => {
   const lines: string[] = []
   const stream = { write: (line: string) => { lines.push(line) } }
   for (const canonicalize of [(name: string) => { throw new Error(`cannot read ${name}`) }, async (name: string) => name, () => 7]) {
@@ -378,7 +378,7 @@ t.test('events', async (t) => {
     return heard
   }
 
-  t.test('every outcome is told, with its reason', async (t) => {
+  t.test('every failed login emits an event with its reason', async (t) => {
     const captcha: Captcha = {
       async verify (answer) {
         if (answer.startsWith('away')) throw new Error('away')
@@ -398,7 +398,7 @@ t.test('events', async (t) => {
     }
     const unknown = await fails('nobody', 'unknown_user')
     t.match(unknown.name, /^[\w-]{43}$/)
-    t.equal((await fails('NOBODY ', 'unknown_user')).name, unknown.name, 'one name, one pseudonym')
+    t.equal((await fails('NOBODY ', 'unknown_user')).name, unknown.name, 'one username has one pseudonym')
     t.not((await fails('hunter2', 'unknown_user')).name, unknown.name)
     await fails(username, 'wrong_password', { userId: id })
     await fails(none.username, 'no_password', { userId: none.id })
@@ -415,7 +415,7 @@ t.test('events', async (t) => {
     await fails(inactive.username, 'inactive', { userId: inactive.id, password: PASSWORD })
   })
 
-  t.test('a session\'s life is told, with its ids', async (t) => {
+  t.test('every step of a session emits events with its ids', async (t) => {
     const app = await createApp(t, options(), { server: { genReqId: () => 'request 8' }, routes: (app) => { app.get('/admin', { onRequest: app.authenticate.with({ scopes: ['admin'] }) }, () => 'ok') } })
     const { id: userId, username } = await createUser(app)
     const call = caller(app)
@@ -446,7 +446,7 @@ t.test('events', async (t) => {
       ['logout', { userId, sessionId, ...request }], ['revoked', { reason: 'logout', count: 1, sessionId, ...request }])
   })
 
-  t.test('a hook that throws, rejects or hangs changes no answer', async (t) => {
+  t.test('a hook that throws, rejects or hangs does not change any answer', async (t) => {
     const lines: string[] = []
     const throwing = () => { throw new Error('the hook is broken') }
     const unspeakable = () => { throw Object.defineProperty(new Error(), 'message', { get () { throw new Error('not even that') } }) }
@@ -458,11 +458,11 @@ t.test('events', async (t) => {
     t.equal((await caller(app)('POST', '/auth/login', { body: { username, password: 'wrong' } })).statusCode, 401)
     t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
     t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 401)
-    await until(() => lines.some((line) => line.includes('an error that cannot be logged')), 'it is told as well as it can')
+    await until(() => lines.some((line) => line.includes('an error that cannot be logged')), 'the failure is logged')
   })
 })
 
-t.test('a captcha', async (t) => {
+t.test('a captcha result determines the status', async (t) => {
   const answers: Record<string, Captcha['verify']> = {
     good: async () => ({ ok: true }),
     bad: async () => ({ ok: false, reason: 'timeout-or-duplicate' }),

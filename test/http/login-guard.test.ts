@@ -34,7 +34,7 @@ async function statuses (app: FastifyInstance, count: number, one: Try | ((i: nu
   return seen
 }
 
-/** Ends every wait of a namespace: Redis' clock cannot be moved, the instants can. */
+/** Ends every wait of a namespace by changing the stored times, because the clock of Redis cannot be moved. */
 async function endWaits (t: Test, namespace: string): Promise<void> {
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
@@ -44,7 +44,7 @@ async function endWaits (t: Test, namespace: string): Promise<void> {
   }
 }
 
-t.test('nothing tells one refused login from another', async (t) => {
+t.test('all refused logins get identical answers and the same hashing work', async (t) => {
   const hasher = countingHasher()
   const app = await createApp(t, guarded({ hasher, accountLimit: false }))
   const usernames = Object.fromEntries(await Promise.all(['wrong', 'inactive', 'none', 'unusable', 'damaged', 'foreign', 'empty', 'absurd'].map(async (kind) => {
@@ -98,12 +98,12 @@ t.test('the dummy hash follows the configured hasher', async (t) => {
   t.equal(made.length, 1)
 })
 
-t.test('failures of one account make it wait, longer each time, known or not', async (t) => {
+t.test('failed logins delay the next attempt for an account, longer each time, whether the username exists or not', async (t) => {
   const options = guarded()
   const app = await createApp(t, options)
   const { username } = await createUser(app)
   for (const name of [username, 'somebody else']) {
-    t.same(await statuses(app, 6, (i) => ({ username: name, ip: `198.51.100.${i}` })), [401, 401, 401, 401, 401, 429], 'addresses make no difference')
+    t.same(await statuses(app, 6, (i) => ({ username: name, ip: `198.51.100.${i}` })), [401, 401, 401, 401, 401, 429], 'whatever the address')
     const waits: number[] = []
     const minutes = (reply: Awaited<ReturnType<typeof attempt>>) => Number(reply.headers['retry-after']) / 60
     for (const free of [1, 2]) {
@@ -127,7 +127,7 @@ t.test('a refused attempt is answered without a hash', async (t) => {
   t.same(hasher.asked, [])
 })
 
-t.test('right logins are given back, and forget the failures before', async (t) => {
+t.test('successful logins do not count, and clear the failures before', async (t) => {
   const app = await createApp(t, guarded())
   const { username } = await createUser(app)
   t.same(await statuses(app, 20, { username, password: PASSWORD }), Array(20).fill(200))
@@ -137,13 +137,13 @@ t.test('right logins are given back, and forget the failures before', async (t) 
   t.same(await statuses(app, 1, { username, password: PASSWORD }), [200])
 })
 
-t.test('spellings that a database may take for one name share the count', async (t) => {
+t.test('spellings that a database may treat as one username share the count', async (t) => {
   const app = await createApp(t, guarded())
   const spellings = ['kim.ärger', 'KIM.ÄRGER', ' kim.ärger ', 'kim.a\u0308rger', '\uFF4Bim.ärger', '\u212Aim.ärger', 'kim.arger', 'ki\u200Bm.ärger']
   t.same(await statuses(app, spellings.length, (i) => ({ username: spellings[i]! })), [401, 401, 401, 401, 401, 429, 429, 429])
 })
 
-t.test('a success of another account whose name counts alike refills nothing', async (t) => {
+t.test('a successful login of another account that shares the count does not clear it', async (t) => {
   for (const redis of [{ url: redisUrl() }, undefined]) {
     const app = await createApp(t, guarded({ redis }))
     const { username } = await createUser(app)
@@ -160,21 +160,21 @@ t.test('a success of another account whose name counts alike refills nothing', a
   }
 })
 
-t.test('a stranger locks nobody out', async (t) => {
-  t.test('the owner gets in from an address that logged in lately', async (t) => {
+t.test('failed logins of an attacker do not lock out the owner', async (t) => {
+  t.test('the owner can log in from an address of a recent login', async (t) => {
     const options = guarded()
     const app = await createApp(t, options)
     const { username } = await createUser(app)
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 200)
     await statuses(app, 7, { username, ip: '198.51.100.66' })
-    t.equal((await attempt(app, { username, password: PASSWORD, ip: '198.51.100.66' })).statusCode, 429, 'the stranger, with the right password even')
+    t.equal((await attempt(app, { username, password: PASSWORD, ip: '198.51.100.66' })).statusCode, 429, 'the attacker, even with the right password')
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9' })).statusCode, 200, 'the owner')
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '::ffff:203.0.113.9' })).statusCode, 200, 'over IPv6')
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.10' })).statusCode, 429, 'another address')
-    t.same(await statuses(app, 6, { username, ip: '203.0.113.9' }), [401, 401, 401, 401, 401, 429], 'that address has a limit of its own')
+    t.same(await statuses(app, 6, { username, ip: '203.0.113.9' }), [401, 401, 401, 401, 401, 429], 'that address has its own limit')
   })
 
-  t.test('and one that was IPv6, from its network', async (t) => {
+  t.test('the owner can log in from the same /64 as a recent login over IPv6', async (t) => {
     const app = await createApp(t, guarded())
     const { username } = await createUser(app)
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '2001:db8:1:2::7' })).statusCode, 200)
@@ -183,7 +183,7 @@ t.test('a stranger locks nobody out', async (t) => {
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '2001:db8:1:3::7' })).statusCode, 429)
   })
 
-  t.test('and with a solved captcha from anywhere', async (t) => {
+  t.test('the owner can log in from anywhere with a solved captcha', async (t) => {
     const captcha = { when: 'after-failures' as const, verify: async (answer: string) => answer.startsWith('solved') }
     const app = await createApp(t, guarded({ captcha }))
     const { username } = await createUser(app)
@@ -193,7 +193,7 @@ t.test('a stranger locks nobody out', async (t) => {
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved by the owner' })).statusCode, 200)
   })
 
-  t.test('also where the captcha is not asked for yet', async (t) => {
+  t.test('a solved captcha also works before it is required', async (t) => {
     const captcha = { when: 'after-failures' as const, afterFailures: 50, verify: async (answer: string) => answer.startsWith('solved') }
     const app = await createApp(t, guarded({ captcha }))
     const { username } = await createUser(app)
@@ -202,7 +202,7 @@ t.test('a stranger locks nobody out', async (t) => {
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '203.0.113.9', captchaToken: 'solved' })).statusCode, 200)
   })
 
-  t.test('an address of the owner that was thrown out is no such address', async (t) => {
+  t.test('an address whose session was revoked no longer counts as the owner\'s', async (t) => {
     const app = await createApp(t, guarded())
     const { id, username } = await createUser(app)
     t.equal((await attempt(app, { username, password: PASSWORD, ip: '192.0.2.66' })).statusCode, 200)
@@ -212,9 +212,9 @@ t.test('a stranger locks nobody out', async (t) => {
   })
 })
 
-t.test('fifty guesses at once at two processes: no more than the limit are looked at', async (t) => {
+t.test('of fifty concurrent guesses at two processes no more than the limit are verified', async (t) => {
   const namespace = uniqueNamespace()
-  // Who waits for a place is not refused for want of it: a busy machine has few.
+  // Long time limits, so that a busy machine does not refuse guesses that wait for a place.
   const patient = { lookup: { maxWait: '1m', timeout: '1m' }, hashing: { maxWait: '1m' } }
   const options = { ...patient, database: { connectionString: database.url }, redis: { url: redisUrl(), commandTimeout: 10_000 }, rateLimit: false as const, accountLimit: limits, cache: { namespace } }
   const app = await createApp(t, guarded())
@@ -230,11 +230,11 @@ t.test('fifty guesses at once at two processes: no more than the limit are looke
     t.equal(seen.filter((status) => status === 401).length, 5)
     t.equal(seen.filter((status) => status === 429).length, 45)
     const verified = await Promise.all(origins.map(async (origin) => Number(await (await fetch(`${origin}/test/verified`)).text())))
-    t.equal(verified[0]! + verified[1]!, 5, 'passwords that were looked at')
+    t.equal(verified[0]! + verified[1]!, 5, 'passwords that were verified')
   }
 })
 
-t.test('a right login makes no room for more guesses while others are under way', async (t) => {
+t.test('a successful login allows no additional guesses while others are in progress', async (t) => {
   for (const redis of [{ url: redisUrl(), commandTimeout: 5000 }, undefined]) {
     let release = () => {}
     const held = new Promise<void>((resolve) => { release = resolve })
@@ -250,7 +250,7 @@ t.test('a right login makes no room for more guesses while others are under way'
     const answers: Promise<number>[] = []
     const guess = (count: number) => answers.push(...Array.from({ length: count }, () => attempt(app, { username }).then(({ statusCode }) => statusCode)))
     guess(4)
-    await until(() => guesses === 4, 'four are under way')
+    await until(() => guesses === 4, 'four are in progress')
     for (let i = 0; i < 5; i++) t.same(await statuses(app, 1, { username, password: PASSWORD, ip: '203.0.113.9' }), [200])
     guess(20)
     await until(() => guesses === 5, 'there is room for one more')
@@ -258,11 +258,11 @@ t.test('a right login makes no room for more guesses while others are under way'
     release()
     t.same((await Promise.all(answers)).sort(), [...Array(5).fill(401), ...Array(19).fill(429)])
     t.equal(guesses, 5)
-    t.same(await statuses(app, 1, { username, password: PASSWORD }), [429], 'those that were under way have failed')
+    t.same(await statuses(app, 1, { username, password: PASSWORD }), [429], 'the guesses in progress have failed')
   }
 })
 
-t.test('a restart refills nothing', async (t) => {
+t.test('a restart does not reset the counts', async (t) => {
   const options = guarded()
   const first = await createApp(t, options)
   await statuses(first, 5, { username: 'nobody' })
@@ -271,9 +271,9 @@ t.test('a restart refills nothing', async (t) => {
   t.same(await statuses(second, 1, { username: 'nobody' }), [429])
 })
 
-t.test('20 000 other usernames push out no count, with Redis or without', async (t) => {
+t.test('20 000 other usernames do not evict a count, with or without Redis', async (t) => {
   const free: Hasher = { hash: async () => 'free', verify: async () => false, needsRehash: () => false, understands: () => true }
-  // In Redis nothing is pushed out by count, so fewer do.
+  // Redis does not evict by number, so fewer usernames suffice.
   for (const [redis, others] of [[{ url: redisUrl() }, 2000], [undefined, 20_000]] as const) {
     const app = await createApp(t, guarded({ hasher: free, redis, accountLimit: { delay: '1h' } }))
     t.same(await statuses(app, 6, { username: 'the target' }), [401, 401, 401, 401, 401, 429])
@@ -284,7 +284,7 @@ t.test('20 000 other usernames push out no count, with Redis or without', async 
   }
 })
 
-t.test('change-password draws from the same count', async (t) => {
+t.test('change-password shares the count of failed logins', async (t) => {
   const app = await createApp(t, guarded())
   const call = caller(app)
   const { username } = await createUser(app)
@@ -298,12 +298,12 @@ t.test('change-password draws from the same count', async (t) => {
   const limited = await change(PASSWORD)
   t.equal(limited.statusCode, 429)
   t.match(limited.headers['retry-after'], /^\d+$/)
-  t.equal((await attempt(app, { username, password: PASSWORD })).statusCode, 429, 'the login, too')
-  t.equal((await call('POST', '/auth/change-password', { token, body: { currentPassword: 'wrong', newPassword: 'another long password' } })).statusCode, 403, 'the address that the session began at has its own')
+  t.equal((await attempt(app, { username, password: PASSWORD })).statusCode, 429, 'the login too')
+  t.equal((await call('POST', '/auth/change-password', { token, body: { currentPassword: 'wrong', newPassword: 'another long password' } })).statusCode, 403, 'the address where the session began has its own count')
   t.equal((await change(PASSWORD, '127.0.0.1')).statusCode, 200)
 })
 
-t.test('change-password counts a refused new password, too, so that nobody has hashes computed without an end', async (t) => {
+t.test('change-password also counts a refused new password, which limits the hashes that a client can cause', async (t) => {
   const hasher = countingHasher()
   const app = await createApp(t, guarded({ hasher, hashing: { concurrency: 100 }, lookup: { maxWait: '60s', timeout: '60s' } }))
   const { username } = await createUser(app)
@@ -320,7 +320,7 @@ t.test('change-password counts a refused new password, too, so that nobody has h
   t.equal((await change('another long password', '127.0.0.1')).statusCode, 200, 'the address of the session has its own count')
 })
 
-t.test('a changed password forgets the refused ones before', async (t) => {
+t.test('a successful change clears the refused ones before', async (t) => {
   const app = await createApp(t, guarded())
   const { username } = await createUser(app)
   const call = caller(app)
@@ -331,7 +331,7 @@ t.test('a changed password forgets the refused ones before', async (t) => {
   t.same(await statuses(app, 5, { username }), [401, 401, 401, 401, 401])
 })
 
-t.test('what was not looked at is not counted', async (t) => {
+t.test('attempts whose password was not verified do not count', async (t) => {
   t.test('a login that the database could not answer', async (t) => {
     const app = await createApp(t, guarded())
     await sql`alter table users rename to users_away`.execute(db)
@@ -343,7 +343,7 @@ t.test('what was not looked at is not counted', async (t) => {
     t.same(await statuses(app, 6, { username: 'nobody' }), [401, 401, 401, 401, 401, 429])
   })
 
-  t.test('one that found no place to hash', async (t) => {
+  t.test('a login that the hashing queue refused', async (t) => {
     let release = () => {}
     const held = new Promise<void>((resolve) => { release = resolve })
     const slow: Hasher = { ...fastHasher, verify: async (password, hash) => { await held; return await fastHasher.verify(password, hash) } }
@@ -359,7 +359,7 @@ t.test('what was not looked at is not counted', async (t) => {
     t.same(await statuses(app, 6, { username }), [401, 401, 401, 401, 401, 429])
   })
 
-  t.test('many at once that find no place: they ask Redis for nothing', async (t) => {
+  t.test('many concurrent logins that the hashing queue refuses send no Redis commands', async (t) => {
     let release = () => {}
     const held = new Promise<void>((resolve) => { release = resolve })
     const slow: Hasher = { ...fastHasher, verify: async () => { await held; return false } }
@@ -372,13 +372,13 @@ t.test('what was not looked at is not counted', async (t) => {
       if (statusCode === 503) refused++
       return statusCode
     })
-    await until(() => refused === 57, 'all but three are refused')
+    await until(() => refused === 57, 'all except three are refused')
     release()
     t.same((await Promise.all(replies)).sort(), [...Array(3).fill(401), ...Array(57).fill(503)])
     t.same(await take(), Array(6).fill('eval'), 'an attempt that is counted and fails, three times')
   })
 
-  t.test('one whose hasher failed: it is 503, never a success', async (t) => {
+  t.test('a login whose hasher fails, which is answered 503 and never succeeds', async (t) => {
     const broken: Hasher = { ...fastHasher, verify: async () => { throw new Error('out of memory') } }
     const app = await createApp(t, guarded({ hasher: broken }))
     const { username } = await createUser(app)
@@ -386,7 +386,7 @@ t.test('what was not looked at is not counted', async (t) => {
   })
 })
 
-t.test('without Redis each process counts by itself, and stricter', async (t) => {
+t.test('without Redis each process counts separately, with a stricter limit', async (t) => {
   const server = await createRedisServer(t)
   await server.start()
   const app = await createApp(t, guarded({ redis: { url: server.url } }))
@@ -401,11 +401,11 @@ t.test('accountLimit: false counts nothing', async (t) => {
   const app = await createApp(t, options)
   const { redis, take } = await watchRedis(t, options.cache!.namespace!)
   t.same(await statuses(app, 10, { username: 'nobody' }), Array(10).fill(401))
-  t.same(await take(), [], 'and asks Redis nothing')
+  t.same(await take(), [], 'and sends no Redis commands')
   t.same(await redis.keys(`${options.cache!.namespace}a:*`), [])
 })
 
-t.test('accountLimit: false still counts for a captcha, and makes nobody wait', async (t) => {
+t.test('accountLimit: false still counts failures for a captcha, but delays no login', async (t) => {
   const captcha = { when: 'after-failures' as const, afterFailures: 2, verify: async (answer: string) => answer.startsWith('solved') }
   const app = await createApp(t, guarded({ accountLimit: false, captcha }))
   t.same(await statuses(app, 3, { username: 'nobody' }), [401, 401, 403])

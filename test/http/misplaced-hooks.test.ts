@@ -13,7 +13,7 @@ t.teardown(database.drop)
 const LATE = ['preParsing', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort'] as const
 const CODE = 'FST_TOKEN_AUTH_INVALID_OPTION'
 
-// An exception that leaves a request fails the test: tap sees it as uncaught.
+// An exception that escapes a request fails the test, because tap reports it as uncaught.
 async function open (t: Test, routes: (app: FastifyInstance) => void | Promise<void>, server = {}) {
   const app = await createApp(t, testOptions(database.url), { routes, server })
   const { username } = await createUser(app)
@@ -23,19 +23,19 @@ async function open (t: Test, routes: (app: FastifyInstance) => void | Promise<v
   return {
     app,
     token,
-    /** With a live token that PostgreSQL finds, with one that Redis finds, with a dead one, and without. */
+    /** The statuses with a live token from PostgreSQL, with one from Redis, with a revoked one, and without a token. */
     async statuses (url: string): Promise<unknown[]> {
       const { token: dead } = await app.tokenAuth.issueToken((await createUser(app)).id)
       await app.tokenAuth.revokeToken(dead)
       const statuses = []
       for (const header of [`Bearer ${token}`, `Bearer ${token}`, `Bearer ${dead}`, undefined]) statuses.push(await statusOf(url, header))
-      t.equal(await statusOf('/protected', `Bearer ${token}`), 200, 'the server lives')
+      t.equal(await statusOf('/protected', `Bearer ${token}`), 200, 'the server still runs')
       return statuses
     }
   }
 }
 
-t.test('a route that has authenticate in a hook that does not guard it is refused, by name', async (t) => {
+t.test('a route with authenticate in a hook that cannot protect it is rejected, and the error names the hook', async (t) => {
   await createApp(t, testOptions(database.url), {
     async routes (app) {
       const { authenticate } = app
@@ -55,7 +55,7 @@ t.test('a route that has authenticate in a hook that does not guard it is refuse
   })
 })
 
-t.test('authenticate as such a hook of a scope is an error of each request, and of that alone', async (t) => {
+t.test('authenticate as such a hook of a scope fails each request, and nothing else', async (t) => {
   const { statuses } = await open(t, async (app) => {
     for (const hook of LATE) {
       await app.register(async (scope) => {
@@ -72,7 +72,7 @@ t.test('authenticate as such a hook of a scope is an error of each request, and 
   }
 })
 
-t.test('a hook that ends with an abort or a time-out ends no process either', async (t) => {
+t.test('authenticate after an abort or a timeout does not end the process', async (t) => {
   const heard: (Error | undefined)[] = []
   const { app, token } = await open(t, () => {})
   const request = { raw: { headers: { authorization: `Bearer ${token}` } } } as unknown as FastifyRequest
@@ -83,7 +83,7 @@ t.test('a hook that ends with an abort or a time-out ends no process either', as
   t.throws(() => call(request), { code: CODE })
 })
 
-t.test('authenticate as a hook of the server fails by name', async (t) => {
+t.test('authenticate as an application hook fails with a clear error', async (t) => {
   for (const hook of ['onRoute', 'onRegister', 'onReady', 'preClose', 'onClose']) {
     const app = Fastify()
     await app.register(authPlugin, testOptions(database.url))
@@ -98,7 +98,7 @@ t.test('authenticate as a hook of the server fails by name', async (t) => {
   }
 })
 
-t.test('what fails while a token is looked up is answered to its request', async (t) => {
+t.test('an error during the lookup of a token is answered to its own request', async (t) => {
   const setter = (name: 'user' | 'auth') => (request: FastifyRequest, _reply: FastifyReply, done: () => void) => {
     Object.defineProperty(request, name, { get: () => null, set (value) { if (value !== null) throw new Error(`no ${name} for you`) } })
     done()
@@ -111,7 +111,7 @@ t.test('what fails while a token is looked up is answered to its request', async
   t.same(await statuses('/auth'), [500, 500, 401, 401])
 })
 
-t.test('an address that the host\'s trustProxy fails on is no reason to end the process', async (t) => {
+t.test('an exception in the host\'s trustProxy does not end the process', async (t) => {
   let isBroken = false
   const trustProxy = () => { if (isBroken) throw new Error('no proxy list'); return true }
   const { statuses } = await open(t, (app) => {
@@ -120,7 +120,7 @@ t.test('an address that the host\'s trustProxy fails on is no reason to end the 
   t.same(await statuses('/refused'), [200, 200, 500, 401])
 })
 
-t.test('what is called back may throw: its request is answered 500, and once', async (t) => {
+t.test('a callback that throws causes one answer 500 to its own request', async (t) => {
   const { statuses } = await open(t, (app) => {
     app.get('/callback', { onRequest: (request, reply) => { app.authenticate(request, reply, () => { throw new Error('the host\'s own') }) } }, async () => '')
     app.get('/sent', { onRequest: (request, reply) => { app.authenticate(request, reply, () => { reply.hijack(); reply.raw.end('sent'); throw new Error('too late') }) } }, async () => '')
@@ -129,7 +129,7 @@ t.test('what is called back may throw: its request is answered 500, and once', a
   t.same((await statuses('/sent')).slice(0, 3), [200, 200, 200])
 })
 
-t.test('inside @fastify/auth in a hook that does not guard, it ends no process', async (t) => {
+t.test('authenticate inside @fastify/auth in a hook that cannot protect does not end the process', async (t) => {
   const { statuses } = await open(t, async (app) => {
     await app.register(fastifyAuth)
     for (const hook of LATE) {

@@ -23,7 +23,7 @@ t.test('decorators', async (t) => {
   const taken = (name: string) => ({ code: 'FST_TOKEN_AUTH_DECORATOR_TAKEN', message: new RegExp(`^The decorator "${name}" exists already`) })
   const register = (app: FastifyInstance) => app.register(authPlugin, testOptions(database.url))
 
-  t.test('refuses to start where another plugin has taken a name', async (t) => {
+  t.test('refuses to start if another plugin has taken a name', async (t) => {
     const options = testOptions(database.url)
     t.match(await refusal(t, options, (app) => app.decorate('authenticate', async () => {})), taken('authenticate'))
     t.match(await refusal(t, options, (app) => app.decorate('tokenAuth', {} as never)), taken('tokenAuth'))
@@ -35,7 +35,7 @@ t.test('decorators', async (t) => {
     t.match(await refusal(t, testOptions(database.url), register), taken('authenticate'))
   })
 
-  t.test('may be registered in two scopes beside each other', async (t) => {
+  t.test('may be registered in two sibling scopes', async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
     for (const prefix of ['/a', '/b']) {
@@ -46,7 +46,7 @@ t.test('decorators', async (t) => {
   })
 })
 
-t.test('what is given is left open, what is made is closed', async (t) => {
+t.test('the plugin closes only the connections that it opened', async (t) => {
   t.test('a pool\'s configuration', async (t) => {
     const name = uniqueNamespace()
     const app = await createApp(t, testOptions(database.url, { database: { connectionString: database.url, application_name: name, idleTimeoutMillis: 0 } }))
@@ -64,13 +64,13 @@ t.test('what is given is left open, what is made is closed', async (t) => {
     t.same((await pool.query('select 1 as one')).rows, [{ one: 1 }])
   })
 
-  t.test('a Kysely, also one with the CamelCasePlugin', async (t) => {
+  t.test('a Kysely instance, also with the CamelCasePlugin', async (t) => {
     for (const plugins of [[], [new CamelCasePlugin()]]) {
       const fresh = await createDatabase()
       t.teardown(fresh.drop)
       const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: openPool(t, { connectionString: fresh.url }) }), plugins })
       const app = await createApp(t, testOptions(fresh.url, { database: db, users: { select: ['created_at'], table: 'users' } }), {}).catch(() => null)
-      t.equal(app, null, 'a table of the host\'s own is not made')
+      t.equal(app, null, 'a table of the host is not created')
       const second = await createApp(t, testOptions(fresh.url, { database: db, users: { select: ['created_at'] } }))
       const username = await roundTrip(t, second)
       const { user } = await second.tokenAuth.issueToken((await second.tokenAuth.createUser({ username: `${username}2`, password: null })).id)
@@ -80,7 +80,7 @@ t.test('what is given is left open, what is made is closed', async (t) => {
     }
   })
 
-  t.test('an ioredis client is copied, with safe settings', async (t) => {
+  t.test('an ioredis client, which is duplicated with safe settings', async (t) => {
     const connectionName = uniqueNamespace()
     const host = new Redis(redisUrl(), { connectionName: 'host' })
     t.teardown(() => host.disconnect())

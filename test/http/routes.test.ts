@@ -23,7 +23,7 @@ async function statusOf (token: string, on = app): Promise<number> {
   return (await caller(on)('GET', '/protected', { token })).statusCode
 }
 
-/** A user and two sessions of theirs, both known to the cache. */
+/** A user with two sessions, both in the cache. */
 async function twoSessions (on: FastifyInstance) {
   const user = await createUser(on)
   const tokens = [await login(on, user.username), await login(on, user.username)] as const
@@ -34,7 +34,7 @@ async function twoSessions (on: FastifyInstance) {
 t.test('POST /login', async (t) => {
   const { id, username } = await createUser(app)
 
-  await t.test('answers a token, its end and the user, and saves the last login', async (t) => {
+  await t.test('returns a token, its expiry and the user, and saves the last login', async (t) => {
     const reply = await call('POST', '/auth/login', { body: { username, password: PASSWORD }, headers: { 'user-agent': 'test/1' } })
     t.equal(reply.statusCode, 200)
     const { token, expiresAt, user } = reply.json()
@@ -50,7 +50,7 @@ t.test('POST /login', async (t) => {
     t.equal(row.ip, '127.0.0.1')
   })
 
-  await t.test('answers wrong password, unknown, inactive and password-less users with the same bytes', async (t) => {
+  await t.test('answers wrong passwords and unknown, inactive and password-less users with the same bytes', async (t) => {
     const inactive = await createUser(app)
     await app.tokenAuth.setActive(inactive.id, false)
     const unusable = await app.tokenAuth.createUser({ username: 'no-password', password: null })
@@ -65,7 +65,7 @@ t.test('POST /login', async (t) => {
     }
   })
 
-  await t.test('refuses what is not as described, without coercion', async (t) => {
+  await t.test('refuses bodies that do not match the schema, without coercion', async (t) => {
     const bad: unknown[] = [
       { username }, { password: PASSWORD }, {}, [], 'text', null, 7,
       { username, password: 123 }, { username: [username], password: PASSWORD }, { username, password: true }, { username, password: null },
@@ -81,7 +81,7 @@ t.test('POST /login', async (t) => {
     }
   })
 
-  await t.test('refuses other content types, with 415, and bodies over 16 KiB, with 413', async (t) => {
+  await t.test('refuses other content types with 415, and bodies over 16 KiB with 413', async (t) => {
     const payload = JSON.stringify({ username, password: PASSWORD })
     const statusFor = async (contentType: string, body = payload) =>
       (await app.inject({ method: 'POST', url: '/auth/login', payload: body, headers: { 'content-type': contentType } })).statusCode
@@ -93,7 +93,7 @@ t.test('POST /login', async (t) => {
     t.equal(await statusFor('application/json', JSON.stringify({ username, password: 'x'.repeat(20_000) })), 413)
   })
 
-  await t.test('does not authenticate: a token in the header changes nothing', async (t) => {
+  await t.test('ignores a token in the header', async (t) => {
     const token = await login(app, username)
     t.equal((await call('POST', '/auth/login', { token, body: { username, password: 'wrong password' } })).statusCode, 401)
     t.equal((await call('POST', '/auth/login', { token: 'garbage', body: { username, password: PASSWORD } })).statusCode, 200)
@@ -108,7 +108,7 @@ for (const [name, on] of [['Redis', app], ['the in-process cache', inProcess]] a
   t.test(`with ${name}`, async (t) => {
     const call = caller(on)
 
-    await t.test('GET /me and HEAD tell user and session', async (t) => {
+    await t.test('GET /me and HEAD /me return the user and the session', async (t) => {
       const { user, tokens: [token] } = await twoSessions(on)
       for (let i = 0; i < 2; i++) {
         const reply = await call('GET', '/auth/me', { token })
@@ -119,7 +119,7 @@ for (const [name, on] of [['Redis', app], ['the in-process cache', inProcess]] a
       t.equal((await call('HEAD', '/auth/me')).statusCode, 401)
     })
 
-    await t.test('POST /logout ends this session only, and answers a second time alike', async (t) => {
+    await t.test('POST /logout ends only this session, and a repeated call gets the same answer', async (t) => {
       const { tokens: [token, other] } = await twoSessions(on)
       t.equal((await call('POST', '/auth/logout', { token })).statusCode, 204)
       t.equal(await statusOf(token, on), 401)
@@ -128,24 +128,24 @@ for (const [name, on] of [['Redis', app], ['the in-process cache', inProcess]] a
       t.equal((await call('POST', '/auth/logout', { token: other, headers: { 'content-type': 'application/json' } })).statusCode, 204, 'an empty body with a content type')
     })
 
-    await t.test('POST /logout-all ends every session of this user only', async (t) => {
+    await t.test('POST /logout-all ends every session of this user, and of no other user', async (t) => {
       const [mine, others] = [await twoSessions(on), await twoSessions(on)]
       t.equal((await call('POST', '/auth/logout-all', { token: mine.tokens[0] })).statusCode, 204)
       for (const token of mine.tokens) t.equal(await statusOf(token, on), 401)
       for (const token of others.tokens) t.equal(await statusOf(token, on), 200)
     })
 
-    await t.test('POST /logout-all with a token that is over ends nothing newer', async (t) => {
+    await t.test('POST /logout-all with a revoked token ends no newer session', async (t) => {
       const { user, tokens: [token, second] } = await twoSessions(on)
       await call('POST', '/auth/logout', { token: second })
       t.equal((await call('POST', '/auth/logout-all', { token: second })).statusCode, 401)
       t.equal((await call('POST', '/auth/logout-all', { token })).statusCode, 204)
       const newer = await login(on, user.username)
-      t.equal((await call('POST', '/auth/logout-all', { token })).statusCode, 204, 'a retry of the call that ended it')
+      t.equal((await call('POST', '/auth/logout-all', { token })).statusCode, 204, 'a retry of the call that revoked it')
       t.equal(await statusOf(newer, on), 200)
     })
 
-    await t.test('POST /change-password ends every session and begins one', async (t) => {
+    await t.test('POST /change-password ends every session and starts a new one', async (t) => {
       const { user: { username }, tokens: [token, other] } = await twoSessions(on)
       const reply = await call('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: NEW_PASSWORD } })
       t.equal(reply.statusCode, 200)
@@ -163,7 +163,7 @@ for (const [name, on] of [['Redis', app], ['the in-process cache', inProcess]] a
       t.equal(list.filter(({ current }: { current: boolean }) => current).length, 1)
       t.same(Object.keys(list[0]).sort(), ['createdAt', 'current', 'expiresAt', 'id', 'ip', 'label', 'lastUsedAt', 'scopes', 'userAgent'])
       const { id } = list.find(({ current }: { current: boolean }) => !current)
-      t.equal((await call('DELETE', `/auth/sessions/${id}`, { token: others.tokens[0] })).statusCode, 404, 'not another user\'s')
+      t.equal((await call('DELETE', `/auth/sessions/${id}`, { token: others.tokens[0] })).statusCode, 404, 'a session of another user')
       t.equal((await call('DELETE', `/auth/sessions/${id}`, { token })).statusCode, 204)
       t.equal(await statusOf(other, on), 401)
       t.equal((await call('GET', '/auth/sessions', { token })).json().sessions.length, 1)
@@ -178,7 +178,7 @@ t.test('POST /change-password', async (t) => {
   const { tokens: [token, other] } = await twoSessions(app)
   const change = async (body: object) => await call('POST', '/auth/change-password', { token, body })
 
-  await t.test('says which rule a new password breaks', async (t) => {
+  await t.test('names the rule that a new password violates', async (t) => {
     const username = 'someone-with-a-name'
     await createUser(app, username)
     const own = await login(app, username)
@@ -196,14 +196,14 @@ t.test('POST /change-password', async (t) => {
     for (const live of [token, other]) t.equal(await statusOf(live), 200)
   })
 
-  await t.test('refuses what is not as described, and who has no token', async (t) => {
+  await t.test('refuses bodies that do not match the schema, and requests without a token', async (t) => {
     for (const body of [{}, { currentPassword: PASSWORD }, { currentPassword: PASSWORD, newPassword: 5 }, { currentPassword: PASSWORD, newPassword: NEW_PASSWORD, more: 1 }]) {
       t.equal((await change(body)).statusCode, 400)
     }
     t.equal((await call('POST', '/auth/change-password', { body: {} })).statusCode, 401)
   })
 
-  await t.test('lets one of two concurrent changes win', async (t) => {
+  await t.test('accepts only one of two concurrent changes', async (t) => {
     const { user: { username }, tokens } = await twoSessions(app)
     const passwords = ['the first new password', 'the second new password']
     const replies = await Promise.all(passwords.map(async (newPassword, i) =>
@@ -216,7 +216,7 @@ t.test('POST /change-password', async (t) => {
   })
 })
 
-t.test('every authenticated route refuses a request without a good token', async (t) => {
+t.test('every authenticated route refuses a request without a valid token', async (t) => {
   const routes = [['POST', '/auth/logout'], ['POST', '/auth/logout-all'], ['POST', '/auth/change-password'], ['GET', '/auth/me'], ['GET', '/auth/sessions'], ['DELETE', `/auth/sessions/${UUID}`]] as const
   for (const [method, url] of routes) {
     const missing = await call(method, url)
@@ -229,13 +229,13 @@ t.test('every authenticated route refuses a request without a good token', async
   }
 })
 
-t.test('a route asked with another method is not there', async (t) => {
+t.test('a route answers 404 to another method', async (t) => {
   for (const [method, url] of [['GET', '/auth/login'], ['GET', '/auth/logout'], ['POST', '/auth/me'], ['DELETE', '/auth/sessions']] as const) {
     t.equal((await app.inject({ method, url })).statusCode, 404, `${method} ${url}`)
   }
 })
 
-t.test('the oldest session makes room when a user has too many', async (t) => {
+t.test('the oldest session ends when a user exceeds maxPerUser', async (t) => {
   const small = await createApp(t, testOptions(database.url, { token: { maxPerUser: 2 } }))
   const { username } = await createUser(small)
   const tokens = [await login(small, username), await login(small, username)]
@@ -244,7 +244,7 @@ t.test('the oldest session makes room when a user has too many', async (t) => {
   t.same(await Promise.all([...tokens, third].map(async (token) => await statusOf(token, small))), [401, 200, 200])
   const many = await Promise.all(Array.from({ length: 8 }, async () => await login(small, username)))
   const statuses = await Promise.all(many.map(async (token) => await statusOf(token, small)))
-  t.equal(statuses.filter((status) => status === 200).length, 2, 'also when they log in at once')
+  t.equal(statuses.filter((status) => status === 200).length, 2, 'also with concurrent logins')
 })
 
 t.test('the routes are served under the prefix', async (t) => {
@@ -253,7 +253,7 @@ t.test('the routes are served under the prefix', async (t) => {
   t.equal((await other.inject({ url: '/auth/me' })).statusCode, 404)
 })
 
-t.test('the host\'s error handler answers, with our headers', async (t) => {
+t.test('the host\'s error handler answers, with the plugin\'s headers', async (t) => {
   const host = await createApp(t, testOptions(database.url), {
     routes: (app) => { app.setErrorHandler((error: Error & { code?: string, statusCode?: number }, _request, reply) => reply.code(error.statusCode ?? 500).send({ mine: error.code })) }
   })
@@ -265,7 +265,7 @@ t.test('the host\'s error handler answers, with our headers', async (t) => {
   t.match(own.headers['www-authenticate'], /^Bearer/)
 })
 
-t.test('the host\'s lenient validator and parsers don\'t reach these routes', async (t) => {
+t.test('the host\'s lenient validator and body limit don\'t apply to the routes', async (t) => {
   const host = await createApp(t, testOptions(database.url), { server: { ajv: { customOptions: { coerceTypes: 'array', removeAdditional: 'all' } }, bodyLimit: 10_000_000 } })
   const { username } = await createUser(host)
   for (const body of [{ username: [username], password: PASSWORD }, { username, password: PASSWORD, extra: 1 }]) {
@@ -273,7 +273,7 @@ t.test('the host\'s lenient validator and parsers don\'t reach these routes', as
   }
 })
 
-t.test('last uses are written in one statement an interval, and the rest when the server closes', async (t) => {
+t.test('last uses are written in one statement per interval, and the rest when the server closes', async (t) => {
   const counted = countingPool(t, database.url)
   const host = await createApp(t, testOptions(database.url, { database: counted.pool, token: { touchInterval: 100 } }))
   const { id, username } = await createUser(host)
@@ -295,7 +295,7 @@ t.test('last uses are written in one statement an interval, and the rest when th
   t.equal(await stale(), 1)
 })
 
-t.test('POST /logout-all with an idle session\'s token is refused, each time, and ends nothing', async (t) => {
+t.test('POST /logout-all with an idle session\'s token is refused each time, and ends nothing', async (t) => {
   const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '60s' } }))
   const { tokens: [idle, live] } = await twoSessions(host)
   await pool.query('update auth_tokens set last_used_at = now() - interval \'61 seconds\' where digest = $1', [Buffer.from(digestOf(idle), 'base64url')])
@@ -303,7 +303,7 @@ t.test('POST /logout-all with an idle session\'s token is refused, each time, an
   t.equal(await statusOf(live, host), 200)
 })
 
-t.test('a token with scopes manages nothing without the scope auth, and may always log itself out', async (t) => {
+t.test('a token without the scope auth cannot manage sessions or the password, but can always log itself out', async (t) => {
   const { id } = await createUser(app)
   const limited = (await app.tokenAuth.issueToken(id, { scopes: ['orders'] })).token
   const managing = (await app.tokenAuth.issueToken(id, { scopes: ['auth'] })).token
@@ -320,7 +320,7 @@ t.test('a token with scopes manages nothing without the scope auth, and may alwa
   t.equal((await call('POST', '/auth/logout-all', { token: managing })).statusCode, 204)
 })
 
-t.test('a change of password gives a token with the scopes and the label of the one before, and a login\'s stays without', async (t) => {
+t.test('change-password returns a token with the scopes and label of the old one; a login\'s token stays without', async (t) => {
   const { id, username } = await createUser(app)
   const NEXT = 'yet another long password'
   const { token } = await app.tokenAuth.issueToken(id, { scopes: ['auth', 'orders'], label: 'robot' })
@@ -335,7 +335,7 @@ t.test('a change of password gives a token with the scopes and the label of the 
   t.match(await app.tokenAuth.listSessions(id), [{ label: null, scopes: null }])
 })
 
-t.test('an idle session ends, and one in use does not', async (t) => {
+t.test('an idle session expires, and one in use does not', async (t) => {
   const host = await createApp(t, testOptions(database.url, { token: { idleTtl: '1h', touchInterval: '1h' } }))
   const { id, username } = await createUser(host)
   const [used, idle] = [await login(host, username), await login(host, username)]
@@ -346,14 +346,14 @@ t.test('an idle session ends, and one in use does not', async (t) => {
   t.equal(await statusOf(idle, host), 401)
   t.equal((await host.tokenAuth.listSessions(id)).length, 1)
   await unusedFor(50, used)
-  t.equal(await statusOf(used, host), 200, 'before it would end')
+  t.equal(await statusOf(used, host), 200, 'before it would expire')
   await until(async () => (await pool.query('select 1 from auth_tokens where user_id = $1 and last_used_at > now() - interval \'10 minutes\'', [id])).rows.length === 1,
     'a use close to the limit is written at once')
   t.equal(await statusOf(used, host), 200)
 })
 const bytesOf = (token: string) => Buffer.from(digestOf(token), 'base64url')
 
-t.test('a host whose document is Swagger 2 gets the routes too', async (t) => {
+t.test('a host with a Swagger 2.0 document gets the routes too', async (t) => {
   const host = Fastify()
   t.teardown(() => host.close())
   await host.register(swagger, { swagger: { securityDefinitions: { bearerToken: { type: 'apiKey', name: 'authorization', in: 'header' } } } })
@@ -362,12 +362,12 @@ t.test('a host whose document is Swagger 2 gets the routes too', async (t) => {
   t.ok((host.swagger() as { paths: object }).paths['/auth/login' as never])
 })
 
-t.test('logout', async (t) => {
+t.test('POST /logout refuses an unissued token and accepts a revoked one', async (t) => {
   const { create } = (await import('../../lib/crypto/token.js')).createTokenFormat({ prefix: 'fta', randomBytes: (await import('node:crypto')).randomBytes })
   t.equal((await caller(app)('POST', '/auth/logout', { token: create() })).statusCode, 401, 'of a token that was never issued')
   const { username } = await createUser(app)
   const token = await login(app, username)
   await caller(app)('POST', '/auth/logout', { token })
   await pool.query('update auth_tokens set revoked_at = now() - interval \'1 day\' where digest = $1', [bytesOf(token)])
-  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204, 'of one that ended long ago')
+  t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204, 'of a token that was revoked long ago')
 })

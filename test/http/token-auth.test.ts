@@ -14,7 +14,7 @@ t.teardown(database.drop)
 const { pool } = countingPool(t, database.url)
 const UUID = '00000000-0000-4000-8000-000000000000'
 
-// Two servers that share Redis and PostgreSQL: what one ends, the other must refuse.
+// Two servers that share Redis and PostgreSQL: one must refuse the tokens that the other revokes.
 const options = testOptions(database.url)
 const app = await createApp(t, options)
 const other = await createApp(t, options)
@@ -63,7 +63,7 @@ t.test('every call that ends sessions ends them on every server', async (t) => {
   })
 })
 
-t.test('createUser stores a hash, and refuses taken names and bad passwords', async (t) => {
+t.test('createUser stores a hash, and rejects taken usernames and bad passwords', async (t) => {
   const user = await tokenAuth.createUser({ username: 'Ann', password: PASSWORD })
   t.same(Object.keys(user), ['id', 'username'])
   const { rows: [row] } = await pool.query('select password_hash from users where username = $1', ['Ann'])
@@ -79,7 +79,7 @@ t.test('createUser stores a hash, and refuses taken names and bad passwords', as
   t.ok(await login(app, inactive.username))
 })
 
-t.test('who is not there is not found', async (t) => {
+t.test('an unknown user id is reported as not found', async (t) => {
   await t.rejects(tokenAuth.setPassword(UUID, PASSWORD), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
   await t.rejects(tokenAuth.setActive(UUID, false), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
   await t.rejects(tokenAuth.issueToken(UUID), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
@@ -89,7 +89,7 @@ t.test('who is not there is not found', async (t) => {
   t.equal(await tokenAuth.refreshUser(UUID), true)
 })
 
-t.test('issueToken gives a token with a name, scopes and a life of its own', async (t) => {
+t.test('issueToken returns a token with its own label, scopes and lifetime', async (t) => {
   const { id } = await createUser(app)
   const { token, sessionId, expiresAt, user } = await tokenAuth.issueToken(id, { label: 'CI', scopes: ['deploy'], ttl: '1h', ip: '2001:db8::1', userAgent: 'robot' })
   t.equal((await caller(app)('GET', '/auth/me', { token })).statusCode, 200)
@@ -101,7 +101,7 @@ t.test('issueToken gives a token with a name, scopes and a life of its own', asy
   await t.rejects(tokenAuth.issueToken(id), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
 })
 
-t.test('an id that is used again finds no token of the one before', async (t) => {
+t.test('a reused user id has no tokens of the deleted user', async (t) => {
   const { user, tokens } = await cachedSessions()
   await tokenAuth.deleteUser(user.id)
   await pool.query('insert into users (id, username) values ($1, $2)', [user.id, 'a newcomer'])
@@ -111,7 +111,7 @@ t.test('an id that is used again finds no token of the one before', async (t) =>
   t.ok(rows.every((row) => row.user_id === null))
 })
 
-t.test('pruneExpired deletes what ended long ago, in batches, and nothing else', async (t) => {
+t.test('pruneExpired deletes long-ended tokens in batches, and nothing else', async (t) => {
   const { user } = await cachedSessions()
   await pool.query('insert into auth_tokens (digest, user_id, expires_at) select sha256(n::text::bytea), $1, now() - interval \'8 days\' from generate_series(1, 25) n', [user.id])
   await pool.query('insert into auth_tokens (digest, user_id, expires_at, revoked_at) select sha256(n::text::bytea), $1, now() + interval \'1 day\', now() - interval \'8 days\' from generate_series(26, 30) n', [user.id])
@@ -123,7 +123,7 @@ t.test('pruneExpired deletes what ended long ago, in batches, and nothing else',
   t.equal(await tokenAuth.pruneExpired(), 0)
 })
 
-t.test('hooks and diagnostics channels hear what happened; one that throws changes no answer', async (t) => {
+t.test('hooks and diagnostics channels receive every event, and a hook that throws does not change any answer', async (t) => {
   const heard: [string, object][] = []
   const hooks = Object.fromEntries(['Login', 'LoginFailed', 'Logout', 'PasswordChanged', 'Revoked'].map((name) => [`on${name}`, (event: object) => {
     heard.push([name, event])
@@ -155,14 +155,14 @@ t.test('hooks and diagnostics channels hear what happened; one that throws chang
   t.notMatch(JSON.stringify(heard), token.slice(4))
 })
 
-t.test('health tells of database and cache, openapi of the security scheme', async (t) => {
+t.test('health reports the database and the cache, and openapi returns the security scheme', async (t) => {
   t.same(await tokenAuth.health(), { database: 'up', cache: 'up' })
   const alone = await createApp(t, { ...options, redis: undefined as never })
   t.same(await alone.tokenAuth.health(), { database: 'up', cache: 'in-process' })
   t.same(Object.keys(tokenAuth.openapi().components.securitySchemes), ['bearerToken'])
 })
 
-t.test('while Redis is away', async (t) => {
+t.test('while Redis is unavailable', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const failures: AuthEvents['cacheError'][] = []
@@ -182,7 +182,7 @@ t.test('while Redis is away', async (t) => {
     t.ok(await login(strict, username))
   })
 
-  await t.test('strict answers 503 to what it cannot tell the other servers, and the token is dead already', async (t) => {
+  await t.test('strict answers 503 if a revocation does not reach the other servers, and refuses the token at once', async (t) => {
     const pending = await call('POST', '/auth/logout', { token: first })
     t.equal(pending.statusCode, 503)
     t.equal(pending.json().code, 'FST_TOKEN_AUTH_REVOCATION_PENDING')
@@ -201,7 +201,7 @@ t.test('while Redis is away', async (t) => {
     t.equal((await caller(bounded)('POST', '/auth/logout', { token: await login(bounded, username) })).statusCode, 204)
   })
 
-  await t.test('hooks hear of it, without keys', async (t) => {
+  await t.test('onCacheError is called, without keys', async (t) => {
     await until(() => failures.length > 0, 'a cacheError event')
     t.notMatch(failures.map(({ error }) => JSON.stringify(error) + error.message).join(), /t:[\w-]{43}/)
   })
@@ -209,13 +209,13 @@ t.test('while Redis is away', async (t) => {
   await redis.start()
   await until(async () => (await strict.tokenAuth.health()).cache === 'up', 'the cache is trusted again')
 
-  await t.test('a retry answers 2xx once Redis is back, and the tombstones are there without it', async (t) => {
+  await t.test('a retry is answered 2xx once Redis is back, and the tombstones are written without a retry', async (t) => {
     t.equal((await call('POST', '/auth/logout', { token: first })).statusCode, 204)
     t.equal((await call('DELETE', `/auth/sessions/${await sessionIdOf(second)}`, { token: third })).statusCode, 404, 'finished in the background')
     t.equal(await statusOf(third, strict), 200)
   })
 
-  await t.test('a frozen Redis costs its timeout, then nothing, and is used again', async (t) => {
+  await t.test('a frozen Redis delays requests by its timeout, then no longer, and is used again', async (t) => {
     redis.freeze()
     t.teardown(redis.thaw)
     const pending = await Promise.all([call('POST', '/auth/logout-all', { token: fourth }), statusOf(third, strict)])
@@ -226,7 +226,7 @@ t.test('while Redis is away', async (t) => {
     t.equal((await call('POST', '/auth/logout-all', { token: fourth })).statusCode, 204, 'finishes what was pending')
   })
 
-  await t.test('health finds out by itself that a Redis which hung answers again', async (t) => {
+  await t.test('health detects by itself that a Redis which hung answers again', async (t) => {
     const token = await login(strict, (await createUser(strict)).username)
     const misses = () => failures.filter(({ operation }) => operation === 'get').length
     redis.freeze()
@@ -234,7 +234,7 @@ t.test('while Redis is away', async (t) => {
     for (let i = 0; i < 5; i++) t.equal(await statusOf(token, strict), 200)
     const before = misses()
     // On a slow machine the silent connection is replaced before the first probe.
-    await until(async () => (await strict.tokenAuth.health()).cache === 'down' || misses() > before, 'health has asked in vain')
+    await until(async () => (await strict.tokenAuth.health()).cache === 'down' || misses() > before, 'a health check has failed')
     redis.thaw()
     await until(async () => (await strict.tokenAuth.health()).cache === 'up', 'it is used again')
     t.equal(await statusOf(token, strict), 200)
@@ -253,7 +253,7 @@ t.test('while Redis is away', async (t) => {
   t.equal((await strict.tokenAuth.listSessions(id)).length, 0)
 })
 
-t.test('a login that cannot end the session it displaces gives out no token', async (t) => {
+t.test('a login that cannot revoke the session it displaces returns no token', async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const host = await createApp(t, testOptions(database.url, { redis: { url: redis.url }, token: { maxPerUser: 1 } }))
@@ -265,10 +265,10 @@ t.test('a login that cannot end the session it displaces gives out no token', as
   t.equal(reply.json().code, 'FST_TOKEN_AUTH_REVOCATION_PENDING')
   await t.rejects(host.tokenAuth.issueToken((await createFull(host)).id), { code: 'FST_TOKEN_AUTH_REVOCATION_PENDING' })
   t.same(await host.tokenAuth.listSessions(id), [])
-  t.ok(await login(host, username), 'nothing is displaced any more')
+  t.ok(await login(host, username), 'no session is displaced any more')
 })
 
-/** A user who has as many sessions as they may. */
+/** A user with the maximum number of sessions. */
 async function createFull (host: typeof app) {
   const user = await createUser(host)
   await login(host, user.username)

@@ -9,13 +9,13 @@ import { freshDatabase, redisUrl } from '../helpers/services.js'
 
 const PASSWORD = 'correct horse battery'
 
-// Readers copy them, so they import the package by its name, and that is what was built.
+// Readers copy the examples, so they import the package by its name, which resolves to the build.
 if (!existsSync('dist/lib/index.js')) {
   const { status, stdout } = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc'], { encoding: 'utf8' })
   t.equal(status, 0, `the package can be built: ${stdout}`)
 }
 
-// They make their user at once. A machine so slow that the first hash takes longer than another may wait is tried again.
+// The examples create their user at the start. On a machine so slow that the first hash exceeds the maximum wait, the start is retried.
 async function startExample (t: Test, name: string): Promise<ReturnType<typeof spawnNode>> {
   const server = spawnNode(t, [`examples/${name}.mjs`], { DATABASE_URL: await freshDatabase(t), REDIS_URL: redisUrl(), PORT: '0' })
   try {
@@ -27,7 +27,7 @@ async function startExample (t: Test, name: string): Promise<ReturnType<typeof s
   }
 }
 
-/** Runs an example on an empty database, asks it as a logged-in user, and ends it. */
+/** Runs an example on an empty database, makes a request as a logged-in user, and stops it. */
 async function tryExample (t: Test, name: string, username: string, path: string): Promise<unknown> {
   const server = await startExample(t, name)
   const url = /Listening on (\S+)/.exec(server.out())?.[1] as string
@@ -48,15 +48,15 @@ test('examples/server.mjs serves a protected route', async (t) => {
   t.same(await tryExample(t, 'server', 'ann', '/hello'), { hello: 'ann' })
 })
 
-test('examples/own-users-table.mjs serves the people of another table', async (t) => {
+test('examples/own-users-table.mjs serves the users of another table', async (t) => {
   t.same(await tryExample(t, 'own-users-table', 'ann@example.com', '/hello'), { hello: 'Ann Example', id: 1 })
 })
 
-test('examples/fastify-redis.mjs shares the address of the host\'s client', async (t) => {
+test('examples/fastify-redis.mjs shares the Redis address of the host\'s client', async (t) => {
   t.same(await tryExample(t, 'fastify-redis', 'ann', '/visits'), { visits: 1 })
 })
 
-test('examples/websocket-ticket.mjs lets a ticket in once', async (t) => {
+test('examples/websocket-ticket.mjs accepts a ticket once', async (t) => {
   const server = await startExample(t, 'websocket-ticket')
   const url = /Listening on (\S+)/.exec(server.out())?.[1] as string
   const { token } = await (await post(url, '/auth/login', { username: 'ann', password: PASSWORD })).json() as { token: string }
@@ -68,7 +68,7 @@ test('examples/websocket-ticket.mjs lets a ticket in once', async (t) => {
   t.equal((await fetch(`${url}/live?ticket=${ticket}`)).status, 401)
 })
 
-test('examples/own-cache.mjs proves a cache of one\'s own', async (t) => {
+test('examples/own-cache.mjs tests a custom cache', async (t) => {
   const { code, out, err } = await spawnNode(t, ['examples/own-cache.mjs']).result
   t.match({ code, err }, { code: 0, err: '' })
   t.match(out, /^9 checks of the contract hold$/m)

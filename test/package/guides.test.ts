@@ -9,9 +9,9 @@ import { freePort } from '../helpers/ports.js'
 import { freshDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
 
 /**
- * Runs the README and the guides as a reader would. After its language the first line of a code block says what to do with it:
- * a name saves it as that file, `run` runs it in a shell, `server` starts it and waits for its port, and `output` is what the
- * block before must have printed, with `...` for any text. `partial` needs a package that is not installed here.
+ * Runs the README and the guides as a reader would. After the language, the first line of a code block states its use:
+ * a file name saves it, `run` runs it in a shell, `server` starts it and waits for its port, and `output` is what the
+ * previous block must print, with `...` for any text. `partial` needs a package that is not installed here.
  */
 const BLOCK = /^```(\w+) (\S+)\n(.*?)^```$/gms
 const CLI = resolve('dist/lib/cli/main.js')
@@ -30,7 +30,7 @@ function start ({ directory, env }: Shell, script: string) {
   child.stdout.on('data', (chunk) => { written.out += chunk })
   child.stderr.on('data', (chunk) => { written.err += chunk })
   const closed = once(child, 'close').then(([code]) => code as number | null)
-  // The shell and what it started.
+  // Signals the shell and its child processes.
   const kill = (signal: NodeJS.Signals) => {
     try {
       process.kill(-child.pid!, signal)
@@ -52,7 +52,7 @@ function pattern (text: string): RegExp {
   return new RegExp(`^${text.trim().split('...').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('[^]*')}$`)
 }
 
-/** Resolves to the number of blocks that were used. */
+/** Resolves to the number of blocks. */
 async function follow (t: Test, file: string): Promise<number> {
   const port = await freePort()
   const adapt = (text: string) => text
@@ -98,7 +98,7 @@ const blocksOf = (file: string) => [...readFileSync(file, 'utf8').matchAll(BLOCK
 
 for (const file of GUIDES.filter((name) => blocksOf(name).length > 0)) {
   test(`${file} can be followed`, async (t) => {
-    // A machine so slow that its first hash takes longer than another may wait is tried again.
+    // On a machine so slow that the first hash exceeds the maximum wait, the guide is retried.
     for (let attempt = 1; ; attempt++) {
       try {
         t.equal(await follow(t, file), blocksOf(file).length)
@@ -115,6 +115,6 @@ test('every file that a guide shows is used in it', async (t) => {
     const blocks = blocksOf(file)
     const text = blocks.map(([, , , block]) => block).join('\n')
     for (const [, language, use] of blocks) if (language === 'js' && use !== 'partial') t.match(text, use!, `${file}: ${use}`)
-    t.notMatch(readFileSync(file, 'utf8'), /^```js$/m, `${file}: a block of JavaScript has the name of its file`)
+    t.notMatch(readFileSync(file, 'utf8'), /^```js$/m, `${file}: a block of JavaScript has a file name`)
   }
 })

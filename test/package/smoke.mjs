@@ -1,4 +1,4 @@
-// What every supported runtime and every supported version of a peer must do. DATABASE_URL (an empty database) and REDIS_URL are required.
+// Tests what must work on every supported runtime with every supported version of a peer. Requires DATABASE_URL (an empty database) and REDIS_URL.
 import assert from 'node:assert/strict'
 import Fastify from 'fastify'
 import pg from 'pg'
@@ -9,7 +9,7 @@ const PASSWORD = 'correct horse battery'
 const NEW_PASSWORD = 'staple battery horse'
 const { DATABASE_URL: connectionString, REDIS_URL: url, NAMESPACE: namespace = 'smoke:' } = process.env
 
-/** Logs in, reads from the cache, changes the password, ends sessions: over a server with these handles. */
+/** Logs in, reads from the cache, changes the password and ends sessions on a server with these handles. */
 async function useServer (label, options) {
   const app = Fastify()
   await app.register(authPlugin, { rateLimit: false, autoMigrate: true, cache: { namespace }, ...options })

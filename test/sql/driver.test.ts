@@ -14,10 +14,10 @@ import { countingPool } from '../helpers/pools.js'
 const database = await createDatabase()
 t.teardown(database.drop)
 const { pool } = countingPool(t, database.url)
-// It makes the tables.
+// Creates the tables.
 await createApp(t, testOptions(database.url))
 
-t.test('ids that the host\'s driver reads as BigInt are texts', async (t) => {
+t.test('ids that the host\'s driver parses as BigInt are strings', async (t) => {
   await pool.query('create table people (id bigint primary key, username text, password_hash text, active boolean default true, last_login timestamptz)')
   const bigints = new pg.Pool({ connectionString: database.url, types: { getTypeParser: (oid: number, format: 'text') => oid === 20 ? BigInt : pg.types.getTypeParser(oid, format) } as never })
   t.teardown(() => bigints.end())
@@ -28,7 +28,7 @@ t.test('ids that the host\'s driver reads as BigInt are texts', async (t) => {
   for (let i = 0; i < 2; i++) t.equal((await caller(host)('GET', '/auth/me', { token })).json().user.id, '9007199254740993')
 })
 
-t.test('runs on PGlite, given as its pool', async (t) => {
+t.test('runs on PGlite, passed as its pool', async (t) => {
   const pglite = await PGlite.create()
   const embedded = createPGlitePool(pglite)
   t.teardown(() => embedded.end())
@@ -43,7 +43,7 @@ t.test('runs on PGlite, given as its pool', async (t) => {
   client.release()
 })
 
-t.test('PreparedClient leaves every other statement as it is', async (t) => {
+t.test('PreparedClient runs every other statement unchanged', async (t) => {
   const client = new PreparedClient(database.url)
   await client.connect()
   t.teardown(() => client.end())
@@ -54,7 +54,7 @@ t.test('PreparedClient leaves every other statement as it is', async (t) => {
   t.same((await client.query('select name from pg_prepared_statements')).rows, [{ name: 'fta_0123456789abcdef' }])
 })
 
-t.test('a driver\'s error loses its values, and keeps what helps', async (t) => {
+t.test('a driver\'s error loses its values and keeps its code, table and name', async (t) => {
   const failed = await pool.query('insert into users (username) values ($1), ($1)', ['a secret name']).catch((error) => error)
   t.match(failed.detail, 'a secret name')
   const clean = redactValues(failed)
@@ -70,7 +70,7 @@ t.test('a driver\'s error loses its values, and keeps what helps', async (t) => 
   for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
 })
 
-t.test('what PostgreSQL refuses is told by what refuses it, never by the value', (t) => {
+t.test('an error of PostgreSQL names the constraint or column that refused the value, never the value', (t) => {
   const failure = { message: 'secret', detail: 'secret', constraint: 'rule', column: 'name' }
   for (const code of ['22001', '22021', '22P05', '23001', '23502', '23503', '23505', '23514', '23P01', '44000', 'P0001', '22P02']) {
     const { message } = redactValues({ ...failure, code })
@@ -115,7 +115,7 @@ t.test('a first statement is repeated on other connections, but not for ever', a
   await t.rejects(reach(null as never, refusing(5)), { message: 'not on this connection' })
 })
 
-t.test('a statement is not tried on more connections than there may be', async (t) => {
+t.test('a statement is not retried on more connections than the pool may have', async (t) => {
   let tries = 0
   const retry = createRetry({ timeoutMs: 60_000, connections: 3 })
   await t.rejects(retry(async () => { tries++; throw new Error('Client was closed and is not queryable') }, false), { message: /not queryable/ })

@@ -17,13 +17,13 @@ const { pool } = countingPool(t, database.url)
 const app = await createApp(t, testOptions(database.url))
 const bytesOf = (token: string) => Buffer.from(digestOf(token), 'base64url')
 
-t.test('a deadlock is tried again', async (t) => {
+t.test('a statement that fails with a deadlock is retried', async (t) => {
   const { id, username } = await createUser(app)
   const token = await login(app, username)
   const session = await pool.connect()
   await session.query('begin')
   await session.query('update auth_tokens set label = \'held\' where digest = $1', [bytesOf(token)])
-  // It holds the user's row and waits for the token's; the other way round below. Its wait began first, so it is the one who loses.
+  // The deletion locks the user's row and waits for the token's; the session below does the reverse. The deletion began to wait first, so it loses.
   const deleted = app.tokenAuth.deleteUser(id)
   await until(async () => (await pool.query('select 1 from pg_stat_activity where wait_event_type = \'Lock\' and datname = current_database()')).rows.length > 0, 'the deletion waits')
   await session.query('set deadlock_timeout = \'60s\'')
@@ -34,9 +34,9 @@ t.test('a deadlock is tried again', async (t) => {
   t.equal((await caller(app)('GET', '/protected', { token })).statusCode, 401)
 })
 
-t.test('a statement that hangs is answered in time, and does not hold up the shutdown', async (t) => {
+t.test('a request whose statement hangs is answered in time, and does not delay the shutdown', async (t) => {
   const host = await createApp(t, testOptions(database.url, { lookup: { timeout: '1s' } }))
-  // Of a server with more patience.
+  // From a server with a longer time limit.
   const { id, username } = await createUser(app)
   const token = await login(app, username)
   const session = await pool.connect()
@@ -45,15 +45,15 @@ t.test('a statement that hangs is answered in time, and does not hold up the shu
   t.match(reply.json(), { statusCode: 503, code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
   await t.rejects(host.tokenAuth.listSessions(id), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
   await t.rejects(host.tokenAuth.revokeUser(id), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
-  t.equal((await host.tokenAuth.health()).database, 'up', 'it is the table that hangs')
+  t.equal((await host.tokenAuth.health()).database, 'up', 'only the table is locked')
   await host.close()
   await session.query('rollback')
   session.release()
 })
 
-t.test('a revocation that misses its deadline is told to the cache when it has happened after all', async (t) => {
+t.test('a revocation that exceeds its time limit but commits later still reaches the cache', async (t) => {
   const host = await createApp(t, testOptions(database.url, { lookup: { timeout: '1s' } }))
-  // Of a server with more patience.
+  // From a server with a longer time limit.
   const { id, username } = await createUser(app)
   const token = await login(app, username)
   t.equal((await caller(host)('GET', '/protected', { token })).statusCode, 200)
@@ -66,7 +66,7 @@ t.test('a revocation that misses its deadline is told to the cache when it has h
   await until(async () => (await caller(host)('GET', '/protected', { token })).statusCode === 401, 'the token is refused')
 })
 
-t.test('more look-ups than may wait are answered 503, never 401', async (t) => {
+t.test('lookups beyond the queue limit are answered 503, never 401', async (t) => {
   const host = await createApp(t, testOptions(database.url, { lookup: { concurrency: 1, queue: 1, maxWait: '10s', timeout: '20s' } }))
   const { username } = await createUser(host)
   const tokens = [await login(host, username), await login(host, username), await login(host, username)]
@@ -90,7 +90,7 @@ t.test('health answers in time while the database hangs', async (t) => {
   await until(async () => (await host.tokenAuth.health()).database === 'up', 'it answers again')
 })
 
-t.test('a database that accepts connections and says nothing is unreachable, by name', async (t) => {
+t.test('a database that accepts connections and never answers is reported as unreachable', async (t) => {
   const silent = createServer().listen(0, '127.0.0.1')
   await once(silent, 'listening')
   t.teardown(() => silent.close())

@@ -14,14 +14,14 @@ const NEW_PASSWORD = 'another password'
 
 interface World extends Holder {
   url: string
-  /** Keeps no last login, so that a login only locks the user's row. */
+  /** Stores no last login, so that a login only locks the user's row. */
   app: FastifyInstance
-  /** Keeps the last login: a login changes the row. */
+  /** Stores the last login, so that a login updates the user's row. */
   saving: FastifyInstance
   boot (t: Test, options?: Partial<AuthPluginOptions>): Promise<FastifyInstance>
 }
 
-/** Servers that wait as long as it takes: the holder's locks decide, and no clock. */
+/** Servers with long time limits, so that the holder's locks decide the order and no timeout does. */
 async function createWorld (t: Test, isolation: string): Promise<World> {
   const { url, drop } = await createDatabase()
   t.teardown(drop)
@@ -43,10 +43,10 @@ async function liveSessions ({ query }: World, userId: unknown): Promise<number>
 }
 
 interface Race {
-  /** What is about to write its token when the other begins, and has locked the user's row. */
+  /** Has locked the user's row and is about to write its token when `end` begins. */
   issue: (app: FastifyInstance, user: { id: any, username: string }) => Promise<unknown>
   end: (app: FastifyInstance, user: { id: any, username: string }, token: string) => Promise<unknown>
-  /** Sessions that live when both have returned. */
+  /** How many sessions are live when both have returned. */
   live: number
 }
 
@@ -69,7 +69,7 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
 
     for (const [name, { issue, end, live }] of Object.entries(RACES)) {
       for (const [server, about] of [[app, ''], [saving, ', with a last login']] as const) {
-        await t.test(`${name}${about}: the token that was issued first has ended`, async (t) => {
+        await t.test(`${name}${about}: the token that was issued first is revoked`, async (t) => {
           const user = await createUser(server)
           const token = await login(server, user.username)
           await hold('lock table auth_tokens in share mode')
@@ -85,7 +85,7 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
       }
     }
 
-    await t.test('of two logins at once where one session is allowed, one lives', async (t) => {
+    await t.test('two concurrent logins leave one live session if maxPerUser is 1', async (t) => {
       const crowded = await boot(t, { token: { maxPerUser: 1 } })
       const { id, username } = await createUser(crowded)
       await hold('lock table auth_tokens in share mode')
@@ -98,7 +98,7 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
       t.equal(await liveSessions(world, id), 1)
     })
 
-    await t.test('right logins of one account at once are all answered 200', async (t) => {
+    await t.test('concurrent logins of one account with the right password are all answered 200', async (t) => {
       for (const server of [app, saving]) {
         const { id, username } = await createUser(server)
         const replies = await Promise.all(Array.from({ length: 36 }, async () => await logIn(server, username)))
@@ -107,14 +107,14 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
       }
     })
 
-    await t.test('logouts with one token at once are all answered 204', async (t) => {
+    await t.test('concurrent logouts with one token are all answered 204', async (t) => {
       const { username } = await createUser(app)
       const token = await login(app, username)
       const replies = await Promise.all(Array.from({ length: 20 }, async () => await caller(app)('POST', '/auth/logout', { token })))
       t.same(replies.map(({ statusCode }) => statusCode), replies.map(() => 204))
     })
 
-    await t.test('a statement that waits for a row which somebody changes does its work', async (t) => {
+    await t.test('a statement that waits for a row which another transaction changes succeeds', async (t) => {
       const { id, username } = await createUser(app)
       const [mine, other] = [await login(app, username), await login(app, username)]
       const { sessionId } = await app.tokenAuth.issueToken(id)
@@ -133,7 +133,7 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
       t.equal((await ask("select revoke_reason from auth_tokens where digest = decode($1, 'base64')", [Buffer.from(bytes, 'base64url').toString('base64')])).rows[0].revoke_reason, 'logout')
     })
 
-    await t.test('a statement that meets others again and again is tried until it has done its work', async (t) => {
+    await t.test('a statement that fails with serialization errors is retried until it succeeds', async (t) => {
       const { username } = await createUser(app)
       const token = await login(app, username)
       await ask('create sequence met')
@@ -147,7 +147,7 @@ for (const isolation of ['read committed', 'repeatable read', 'serializable']) {
   })
 }
 
-t.test('what meets others without end is given up: after six times, or when whoever asked has been answered', async (t) => {
+t.test('a statement that always fails with a serialization error is retried five times, or until the time limit', async (t) => {
   const { url, drop } = await createDatabase()
   t.teardown(drop)
   const db = openKysely(t, url)

@@ -35,7 +35,7 @@ async function openEmpty (t: Test): Promise<Kysely<any> & { url: string }> {
   return Object.assign(open(t, url), { url })
 }
 
-/** Every column, constraint and index, but for those of Kysely's own tables. */
+/** Every column, constraint and index, except those of Kysely's own tables. */
 async function describe (db: Kysely<any>): Promise<unknown[][]> {
   const own = sql`not in ('pg_catalog', 'information_schema', 'pg_toast')`
   const queries = [
@@ -61,7 +61,7 @@ t.test('migrating twice does nothing the second time', async (t) => {
   t.same(await describe(db), before)
 })
 
-t.test('processes that migrate at once share the work', async (t) => {
+t.test('processes that migrate concurrently apply each migration once', async (t) => {
   for (const mapping of [{}, { users: { schema: 'auth' }, token: { schema: 'auth' } }]) {
     const { url } = await openEmpty(t)
     const map = readTableMap(mapping)
@@ -70,7 +70,7 @@ t.test('processes that migrate at once share the work', async (t) => {
   }
 })
 
-t.test('each step back takes back one migration, and up makes it again', async (t) => {
+t.test('each step down reverts one migration, and up applies it again', async (t) => {
   const db = await openEmpty(t)
   await migrateUp(db, OWN)
   const made = await describe(db)
@@ -85,7 +85,7 @@ t.test('each step back takes back one migration, and up makes it again', async (
   t.same(await describe(db), made)
 })
 
-t.test('the status tells what is applied and when', async (t) => {
+t.test('the status lists which migrations are applied and when', async (t) => {
   const db = await openEmpty(t)
   const status = async () => (await migrationStatus(db, OWN)).map(({ name, executedAt }) => [name, executedAt instanceof Date])
   t.same(await status(), [[USERS, false], [TOKENS, false], [SECRET, false]])
@@ -95,7 +95,7 @@ t.test('the status tells what is applied and when', async (t) => {
   t.same(await status(), [[USERS, true], [TOKENS, true], [SECRET, false]])
 })
 
-t.test('the secret is made once, by the database, and differs from one database to another', async (t) => {
+t.test('the database creates the server key once, and each database has a different one', async (t) => {
   const databases = await Promise.all([openEmpty(t), openEmpty(t), openEmpty(t)])
   const [migrated, again, printed] = databases as [Kysely<any>, Kysely<any>, Kysely<any>]
   for (const db of [migrated, again]) await migrateUp(db, OWN)
@@ -107,10 +107,10 @@ t.test('the secret is made once, by the database, and differs from one database 
   await migrateUp(migrated, OWN)
   t.same(await read(migrated), [secrets[0]])
   for (const row of ['(sha256(\'a\'))', '(\'short\')']) await t.rejects(execute(migrated, [`insert into auth_tokens_server_key (value) values ${row}`]), { code: /^23505|23514$/ })
-  await t.rejects(execute(migrated, ['insert into auth_tokens_server_key (id, value) values (false, sha256(\'a\'))']), { code: '23514' }, 'there is one row')
+  await t.rejects(execute(migrated, ['insert into auth_tokens_server_key (id, value) values (false, sha256(\'a\'))']), { code: '23514' }, 'the table has one row')
 })
 
-t.test('the secret is made in the embedded database too', async (t) => {
+t.test('the embedded database creates the server key too', async (t) => {
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool: createPGlitePool(new PGlite()) }) })
   t.teardown(() => db.destroy())
   await migrateUp(db, OWN)
@@ -118,7 +118,7 @@ t.test('the secret is made in the embedded database too', async (t) => {
   t.same(rows.map(({ value }) => value.length), [32])
 })
 
-t.test('a migration that fails leaves nothing behind', async (t) => {
+t.test('a migration that fails changes nothing', async (t) => {
   const db = await openEmpty(t)
   await execute(db, ['create table members (id uuid primary key)'])
   const before = await describe(db)
@@ -127,7 +127,7 @@ t.test('a migration that fails leaves nothing behind', async (t) => {
   t.same(await describe(db), before)
 })
 
-t.test('a users table of the host\'s that is missing, or has no such id, is told by name', async (t) => {
+t.test('an error names a users table of the host that is missing or lacks the id column', async (t) => {
   const db = await openEmpty(t)
   await execute(db, ['create table members (id uuid primary key)'])
   const missing = (users: Mapping['users']) => t.rejects(migrateUp(db, readTableMap({ users })), {
@@ -137,7 +137,7 @@ t.test('a users table of the host\'s that is missing, or has no such id, is told
   await missing({ table: 'members', columns: { id: 'no' } })
 })
 
-t.test('a users table that no foreign key can refer to is told by name, with what is missing', async (t) => {
+t.test('an error names a users table that no foreign key can refer to, and the reason', async (t) => {
   const TABLES = {
     'create table members (tenant integer, id integer, primary key (tenant, id))': /no unique constraint matching given keys/,
     'create table members (tenant integer, id integer, primary key (tenant, id)) partition by hash (tenant)': /no unique constraint matching given keys/,
@@ -153,13 +153,13 @@ t.test('a users table that no foreign key can refer to is told by name, with wha
   }
 })
 
-t.test('another failure of the migration is told as it is', async (t) => {
+t.test('any other error of the migration is passed on unchanged', async (t) => {
   const db = await openEmpty(t)
   await execute(db, ['create table auth_tokens ()'])
   await t.rejects(migrateUp(db, OWN), { code: '42P07', message: 'relation "auth_tokens" already exists' })
 })
 
-t.test('the foreign key has the type of the host\'s id, found or told', async (t) => {
+t.test('the foreign key has the type of the host\'s id, whether set or read from the database', async (t) => {
   for (const [idType, sqlType] of [['integer', 'integer'], ['bigint', 'bigint'], ['uuid', 'uuid'], ['text', 'text'], [undefined, 'character varying']] as const) {
     const db = await openEmpty(t)
     await execute(db, [`create table members (id ${idType ?? 'varchar(40)'} primary key)`])
@@ -169,7 +169,7 @@ t.test('the foreign key has the type of the host\'s id, found or told', async (t
   }
 })
 
-t.test('each schema of a search_path is migrated by itself', async (t) => {
+t.test('each schema selected by search_path is migrated separately', async (t) => {
   const { url, drop } = await createDatabase()
   t.teardown(drop)
   await query('create schema tenant1; create schema tenant2', url)
@@ -204,12 +204,12 @@ t.test('options that map nothing keep the plugin\'s users table', (t) => {
 
 t.test('printed statements', async (t) => {
   const MAPPINGS: [string, Mapping, string[]][] = [
-    ['of tables of its own', {}, []],
-    ['of tables of its own in schemas', { users: { schema: 'people "x"' }, token: { schema: 'auth', table: 'API "tokens"' } }, []],
-    ['over a users table of the host', { users: { table: 'members', columns: { id: 'no' }, idType: 'bigint' } }, ['create table members (no bigint primary key)']]
+    ['for tables of its own', {}, []],
+    ['for tables of its own in schemas', { users: { schema: 'people "x"' }, token: { schema: 'auth', table: 'API "tokens"' } }, []],
+    ['for a users table of the host', { users: { table: 'members', columns: { id: 'no' }, idType: 'bigint' } }, ['create table members (no bigint primary key)']]
   ]
   for (const [name, mapping, tables] of MAPPINGS) {
-    t.test(`${name} make what migrating makes, and take it back`, async (t) => {
+    t.test(`${name} create what migrating creates, and revert it`, async (t) => {
       const map = readTableMap(mapping)
       const [migrated, printed] = await Promise.all([openEmpty(t), openEmpty(t)])
       for (const db of [migrated, printed]) await execute(db, tables)
@@ -223,7 +223,7 @@ t.test('printed statements', async (t) => {
     })
   }
 
-  t.test('run nothing that is in a name', async (t) => {
+  t.test('never execute SQL that is inside a name', async (t) => {
     const names = ['a $fta$ end $fta$; drop table victim; --', 'a $fta$, $fta1$, $fta2$ and $$', "it's \\', null)); drop table victim; --", 'two\nlines; drop table victim;', '$fta', ':name \\! true']
     for (const setting of ['on', 'off']) {
       for (const schema of names) {
@@ -236,12 +236,12 @@ t.test('printed statements', async (t) => {
     }
   })
 
-  t.test('are refused without the type of the host\'s ids', async (t) => {
+  t.test('require the type of the host\'s ids', async (t) => {
     const map = readTableMap({ users: { table: 'members' } })
     await t.rejects(printMigrations(map, 'up'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: /set users\.idType if there is no database to read it from$/ })
   })
 
-  t.test('make a schema only where it is missing, so that the right to make one is not needed', async (t) => {
+  t.test('create a schema only if it is missing, so that the privilege to create one is not needed', async (t) => {
     const db = await openEmpty(t)
     const role = `fta_role_${process.pid}`
     await execute(db, ['create schema auth', `create role ${role}`, `grant usage, create on schema auth, public to ${role}`, `set role ${role}`])
@@ -251,7 +251,7 @@ t.test('printed statements', async (t) => {
   })
 })
 
-t.test('a host\'s own Migrator runs the plugin\'s migrations between its own', async (t) => {
+t.test('a host\'s own Migrator runs the plugin\'s migrations among its own', async (t) => {
   const { url } = await openEmpty(t)
   const db = open(t, url)
   const own: Record<string, Migration> = {
@@ -267,7 +267,7 @@ t.test('a host\'s own Migrator runs the plugin\'s migrations between its own', a
   await login(app, (await createUser(app)).username)
 })
 
-t.test('migrations() takes the plugin\'s options and refuses what they refuse', async (t) => {
+t.test('migrations() takes the plugin\'s options and rejects the same values', async (t) => {
   t.same(Object.keys(migrations()), ALL)
   t.same(Object.keys(migrations({ token: { table: 'tokens' } })), ALL)
   t.same(Object.keys(migrations({ users: { table: 'members' } })), [TOKENS, SECRET])
@@ -275,7 +275,7 @@ t.test('migrations() takes the plugin\'s options and refuses what they refuse', 
   t.throws(() => migrations({ users: { tabel: 'x' } } as never), { message: 'Unknown option "users.tabel"' })
 })
 
-t.test('a migration that fails for another reason says it', async (t) => {
+t.test('a start whose migration fails for another reason reports that reason', async (t) => {
   const own = await createDatabase()
   t.teardown(own.drop)
   const first = await createApp(t, testOptions(own.url))

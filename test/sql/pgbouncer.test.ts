@@ -9,15 +9,15 @@ t.test('behind PgBouncer in transaction mode', { skip: noPgBouncer }, async (t) 
   const direct = await freshDatabase(t)
   const url = await startPgBouncer(t, direct)
   const { server, lines, warnings } = logTo()
-  // The limits of the plugin itself, which PgBouncer refuses.
+  // With the plugin's default time limits, which PgBouncer refuses.
   const app = await createApp(t, testOptions(url, { database: { connectionString: url, connectionTimeoutMillis: 30_000 }, redis: null }), { server })
 
-  await t.test('the server starts without the refused parameters, and says what is lost', async (t) => {
+  await t.test('the server starts without the refused parameters, and warns which limits are missing', async (t) => {
     t.equal(lines.filter(({ msg }) => /refuses time limits as start-up parameters/.test(msg)).length, 1)
     t.same(warnings(), ['the connections to the database lack server-side time limits: statement_timeout is off, lock_timeout is off, idle_in_transaction_session_timeout is off; set them for the role, as in "alter role app set statement_timeout = \'5s\'"; see docs/production.md#pgbouncer'])
   })
 
-  await t.test('a thousand requests of every kind are answered', async (t) => {
+  await t.test('a thousand requests of several kinds are answered', async (t) => {
     const call = caller(app)
     const names = await Promise.all(Array.from({ length: 5 }, async () => (await createUser(app)).username))
     const tokens = await Promise.all(Array.from({ length: 20 }, async (_, i) => await login(app, names[i % 5]!)))
@@ -42,7 +42,7 @@ t.test('behind PgBouncer in transaction mode', { skip: noPgBouncer }, async (t) 
     }
   })
 
-  await t.test('limits of the role are found', async (t) => {
+  await t.test('limits that are set for the role are detected', async (t) => {
     const role = `app_${process.pid}`
     await query(`create role ${role} login superuser; alter role ${role} set statement_timeout = '5s'; alter role ${role} set lock_timeout = '2s'; alter role ${role} set idle_in_transaction_session_timeout = '10s'`, direct)
     t.teardown(async () => await query(`drop role ${role}`, direct))

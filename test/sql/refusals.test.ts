@@ -17,7 +17,7 @@ async function open (t: Test, statements: string, options: Partial<AuthPluginOpt
   return { app, url, create: async (fields: Record<string, unknown>, username = 'ada') => await app.tokenAuth.createUser({ username, password: PASSWORD, fields }) }
 }
 
-t.test('a new user that the host\'s table refuses is the caller\'s fault, and the cause names what refuses it', async (t) => {
+t.test('a new user that the host\'s table refuses is a client error, and its cause names the constraint', async (t) => {
   const { create } = await open(t, `create table teams (id integer primary key);
     alter table users add email text unique, add team integer references teams, add age integer check (age > 17), add born date, add code varchar(3),
       add room int4range, add no integer generated always as identity, add constraint one_room exclude using gist (room with &&);
@@ -42,7 +42,7 @@ t.test('a new user that the host\'s table refuses is the caller\'s fault, and th
   await t.resolves(create({}, 'eve'))
 })
 
-t.test('a username is taken where an index over it says so, and no other index', async (t) => {
+t.test('a username counts as taken if a unique index over it is violated, and not another index', async (t) => {
   const INDEXES = ['create unique index on users (lower(username))', 'create unique index on users (tenant, username)', 'create unique index on users (username) where tenant = 0']
   for (const index of INDEXES) {
     const { create } = await open(t, `alter table users drop constraint users_username_key, add tenant integer default 0; ${index}; create unique index one_tenant on users (tenant) where tenant = 9`)
@@ -53,7 +53,7 @@ t.test('a username is taken where an index over it says so, and no other index',
   }
 })
 
-t.test('a change that the host\'s table refuses is the caller\'s fault, and changes nothing', async (t) => {
+t.test('a change that the host\'s table refuses is a client error, and changes nothing', async (t) => {
   const { app, url } = await open(t, `create table orders (user_id uuid references users on delete restrict);
     create function keep() returns trigger language plpgsql as $$ begin raise exception 'kept: %', old; end $$`)
   const call = caller(app)
@@ -67,10 +67,10 @@ t.test('a change that the host\'s table refuses is the caller\'s fault, and chan
   }
   const reply = await call('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: NEW_PASSWORD } })
   t.match(reply.json(), { statusCode: 400, code: REFUSED })
-  t.equal((await call('GET', '/auth/me', { token })).statusCode, 200, 'nothing has ended')
+  t.equal((await call('GET', '/auth/me', { token })).statusCode, 200, 'the session is still live')
 })
 
-t.test('in a database that has not every character', async (t) => {
+t.test('in a database whose encoding lacks some characters', async (t) => {
   const warnings: string[] = []
   const stream = new Writable({ write (chunk, _encoding, done) { warnings.push(chunk.toString()); done() } })
   const { url, drop } = await createDatabaseIn('LATIN1')
@@ -78,36 +78,36 @@ t.test('in a database that has not every character', async (t) => {
   const app = await createApp(t, testOptions(url), { server: { logger: { level: 'warn', stream } } })
   const call = caller(app)
 
-  await t.test('the start warns, with the encoding', async (t) => {
+  await t.test('the start logs a warning that names the encoding', async (t) => {
     t.match(warnings.join(''), /the database's encoding is LATIN1, not UTF8/)
     const utf8: string[] = []
     await createApp(t, testOptions(await freshDatabase(t)), { server: { logger: { level: 'warn', stream: new Writable({ write (chunk, _encoding, done) { utf8.push(chunk.toString()); done() } }) } } })
     t.notMatch(utf8.join(''), 'encoding')
   })
 
-  await t.test('a name outside of it cannot be given, and is refused like an unknown one', async (t) => {
+  await t.test('a username outside the encoding cannot be created, and its login is refused like an unknown one', async (t) => {
     await t.rejects(createUser(app, 'Ωmega'), { code: REFUSED, statusCode: 400, cause: { message: 'a character is not in the database\'s encoding' } })
     const body = (username: string) => ({ body: { username, password: PASSWORD } })
     const [unknown, outside] = [await call('POST', '/auth/login', body('nobody')), await call('POST', '/auth/login', body('Ωmega'))]
     t.equal(outside.statusCode, 401)
     t.equal(outside.body, unknown.body)
     for (let i = 0; i < 6; i++) await call('POST', '/auth/login', body('Ωmega'))
-    t.equal((await call('POST', '/auth/login', body('Ωmega'))).statusCode, 429, 'its failures count')
+    t.equal((await call('POST', '/auth/login', body('Ωmega'))).statusCode, 429, 'its failed logins count')
     t.match(await cli(['revoke-user', 'Ωmega'], { env: { DATABASE_URL: url } }), { code: 1, err: /No such user/ })
   })
 
-  await t.test('names within it work', async (t) => {
+  await t.test('usernames within the encoding work', async (t) => {
     await createUser(app, 'Jürgen')
     t.ok(await login(app, 'Jürgen'))
   })
 })
 
-t.test('no other failure is taken for a name that nobody has', async (t) => {
+t.test('no other error is treated as an unknown username', async (t) => {
   const failure = Object.assign(new Error('no'), { code: '42703' })
   t.throws(() => noRows(failure), failure)
 })
 
-t.test('a User-Agent that the database\'s encoding has no place for stops no login', async (t) => {
+t.test('a User-Agent that the database\'s encoding cannot represent does not prevent a login', async (t) => {
   const { url, drop } = await createDatabaseIn('KOI8R')
   t.teardown(drop)
   const app = await createApp(t, testOptions(url))

@@ -42,7 +42,7 @@ const ways: Record<string, (state: State) => Promise<unknown>> = {
   'maxPerUser trim': ({ id }) => crowded.issue(id, newToken())
 }
 
-/** Begins `end` while somebody else holds the token's row, and gives that up only when `end` waits for it. */
+/** Calls `end` while another transaction locks the token's row, and commits that transaction once `end` waits for the row. */
 async function behindLock <Result> (state: State, end: (state: State) => Promise<Result>, hold = 'select 1 from auth_tokens where id = $1 for update'): Promise<{ result: Result, freedAt: Date }> {
   const holder = await pool.connect()
   await holder.query('begin')
@@ -56,7 +56,7 @@ async function behindLock <Result> (state: State, end: (state: State) => Promise
 }
 
 for (const [name, end] of Object.entries(ways)) {
-  t.test(`${name} is dated when it has its lock, so that its commit follows at once`, async (t) => {
+  t.test(`${name} takes its date after it gets the row lock, just before its commit`, async (t) => {
     const state = await createState()
     const { freedAt } = await behindLock(state, end)
     const { rows: [row] } = await pool.query('select revoked_at >= $2 as "isLater", stale_at = revoked_at as "isStale" from auth_tokens where id = $1', [state.sessionId, freedAt])
@@ -64,7 +64,7 @@ for (const [name, end] of Object.entries(ways)) {
   })
 }
 
-t.test('of two that end a token at once one has ended it, and both tell its digest', async (t) => {
+t.test('of two concurrent revocations of a token one counts, and both return its digest', async (t) => {
   const state = await createState()
   const both = async ({ digest }: State) => await Promise.all([revocations.token(digest, 'logout'), revocations.token(digest, 'revoked')])
   const { result: [one, other] } = await behindLock(state, both)
@@ -77,14 +77,14 @@ const age = async ({ sessionId }: State, minutes: number) => {
   await pool.query('update auth_tokens set revoked_at = revoked_at - $2 * interval \'1 minute\', stale_at = stale_at - $2 * interval \'1 minute\' where id = $1', [sessionId, minutes])
 }
 
-/** Minutes since the revocation, and since its caches' copies count as void. */
+/** Minutes since the revocation, and since `stale_at`: cached entries from before it are void. */
 async function agesOf ({ sessionId }: State): Promise<{ revoked: number, stale: number }> {
   const { rows: [row] } = await pool.query(`select extract(epoch from now() - revoked_at)::float8 / 60 as revoked, extract(epoch from now() - stale_at)::float8 / 60 as stale
     from auth_tokens where id = $1`, [sessionId])
   return { revoked: Math.floor(row.revoked), stale: Math.floor(row.stale) }
 }
 
-t.test('a call about one token that is repeated finds what the first one ended, within a day, and dates it again', async (t) => {
+t.test('a revocation of one token that is repeated within a day returns its digest and renews stale_at', async (t) => {
   const again: Record<string, (state: State) => Promise<{ count: number, digests: string[] }>> = {
     token: ({ digest }) => revocations.token(digest, 'logout'),
     session: ({ id, sessionId }) => revocations.session(id, sessionId, 'revoked')
@@ -100,7 +100,7 @@ t.test('a call about one token that is repeated finds what the first one ended, 
   }
 })
 
-t.test('what was dated lately is not dated again at each call', async (t) => {
+t.test('a repeated call does not renew a recent stale_at', async (t) => {
   const state = await createState()
   const instant = async () => (await pool.query('select stale_at from auth_tokens where id = $1', [state.sessionId])).rows[0].stale_at
   await revocations.token(state.digest, 'logout')
@@ -109,17 +109,17 @@ t.test('what was dated lately is not dated again at each call', async (t) => {
   t.same(await instant(), first)
 })
 
-t.test('a call that ends all of a user\'s sessions tells of those that a cache may still have', async (t) => {
+t.test('a call that ends all sessions of a user also returns revoked ones that a cache may still have', async (t) => {
   const state = await createState()
   await revocations.token(state.digest, 'logout')
   const again = async () => (await revocations.user(state.id, 'revoked')).digests
   await age(state, 5)
   t.same(await again(), [state.digest])
   await age(state, 1)
-  t.same(await again(), [], 'not of others')
+  t.same(await again(), [], 'no longer returned')
 })
 
-t.test('the longest life of any server\'s cache counts, until its server has not been seen for a day', async (t) => {
+t.test('the longest cache TTL of all servers applies, until its server has been absent for a day', async (t) => {
   const state = await createState()
   await revocations.token(state.digest, 'logout')
   const known = async () => [
@@ -137,7 +137,7 @@ t.test('the longest life of any server\'s cache counts, until its server has not
   await pool.query('delete from auth_tokens_caches')
 })
 
-t.test('a logout-all that is repeated finds what it has ended, and nothing else', async (t) => {
+t.test('a repeated logout-all finds the tokens that it revoked, and no others', async (t) => {
   const { id, digest, sessionId } = await createState()
   const [second, loggedOut, newer] = [newToken(), newToken(), newToken()]
   for (const token of [second, loggedOut]) await sessions.issue(id, token)
@@ -149,12 +149,12 @@ t.test('a logout-all that is repeated finds what it has ended, and nothing else'
   const together = async (digest: string) => (await revocations.endedTogether(digest))?.digests.sort()
   t.same(await together(digest), [digest, second.digest].sort())
   t.same(await together(second.digest), [digest, second.digest].sort())
-  t.equal(await revocations.endedTogether(loggedOut.digest), null, 'it was ended by itself')
+  t.equal(await revocations.endedTogether(loggedOut.digest), null, 'it was revoked separately')
   t.equal(await revocations.endedTogether(newer.digest), null)
   t.not(await reader.find(newer.digest), null)
 })
 
-t.test('what has ended is found out when the transactions that may have ended it are over', async (t) => {
+t.test('findEnded waits for transactions that may revoke the token, and then returns it', async (t) => {
   const digestOf = (state: State) => ({ digest: state.digest })
   const userOf = (state: State) => ({ userId: state.id })
   const revoke = 'update auth_tokens set revoked_at = now() - interval \'1 minute\', stale_at = now() - interval \'1 minute\' where id = $1'
@@ -162,20 +162,20 @@ t.test('what has ended is found out when the transactions that may have ended it
     const state = await createState()
     const { result } = await behindLock(state, (state) => revocations.findEnded(subjectOf(state), 2 * MINUTE_MS), revoke)
     t.ok(result.includes(state.digest))
-    t.same(await agesOf(state), { revoked: 1, stale: 0 }, 'its commit came late, so it is dated again')
+    t.same(await agesOf(state), { revoked: 1, stale: 0 }, 'its commit came late, so stale_at is renewed')
     const live = await createState()
-    t.notOk((await revocations.findEnded(subjectOf(live), MINUTE_MS)).includes(live.digest), 'a live token is not ended by it')
+    t.notOk((await revocations.findEnded(subjectOf(live), MINUTE_MS)).includes(live.digest), 'a live token is not returned')
   }
 })
 
-t.test('what has ended of a user who is being deleted is found out', async (t) => {
+t.test('findEnded also finds the tokens of a user who is being deleted', async (t) => {
   const state = await createState()
   const { result } = await behindLock(state, ({ id }) => revocations.findEnded({ userId: id }, MINUTE_MS),
     'with gone as (update auth_tokens set revoked_at = now(), stale_at = now() where id = $1 returning user_id) delete from users where id = (select user_id from gone)')
   t.ok(result.includes(state.digest))
 })
 
-t.test('a call that deletes a user again tells of those who were deleted lately', async (t) => {
+t.test('a repeated deleteUser returns the tokens of recently deleted users', async (t) => {
   const state = await createState()
   await revocations.deleteUser(state.id)
   await age(state, 5)
@@ -184,7 +184,7 @@ t.test('a call that deletes a user again tells of those who were deleted lately'
   t.notOk((await revocations.deleteUser(state.id)).digests.includes(state.digest))
 })
 
-t.test('a refresh is remembered for as long as a cache may have the old user', async (t) => {
+t.test('a refresh stays listed for as long as a cache may have the old user', async (t) => {
   const state = await createState()
   const [loggedOut, old] = [newToken(), newToken()]
   for (const token of [loggedOut, old]) await sessions.issue(state.id, token)
@@ -195,10 +195,10 @@ t.test('a refresh is remembered for as long as a cache may have the old user', a
   t.equal(await listed(), true)
   await age(state, 6)
   t.equal(await listed(), false)
-  t.not(await reader.find(state.digest), null, 'it ends no session')
+  t.not(await reader.find(state.digest), null, 'it revokes no session')
 })
 
-t.test('what may be void is listed page by page, the latest first', async (t) => {
+t.test('listStale returns pages, the most recent first', async (t) => {
   const states = await Promise.all(Array.from({ length: 7 }, createState))
   for (const [index, state] of states.entries()) {
     await revocations.token(state.digest, 'logout')
@@ -211,12 +211,12 @@ t.test('what may be void is listed page by page, the latest first', async (t) =>
     listed.push(...page.revoked)
     after = page.next
   } while (after !== null)
-  t.same(new Set(listed).size, listed.length, 'each once')
-  t.same(listed.slice(0, 7).sort(), states.map(({ digest }) => digest).sort(), 'ties, too')
+  t.same(new Set(listed).size, listed.length, 'each is listed once')
+  t.same(listed.slice(0, 7).sort(), states.map(({ digest }) => digest).sort(), 'including ties')
   t.equal((await reader.listStale(null, 1)).revoked[0], states[6]!.digest)
 })
 
-t.test('pruning leaves what a cache may still contradict, however short the retention', async (t) => {
+t.test('pruning keeps revoked tokens that a cache may still accept, however short the retention', async (t) => {
   const [kept, over] = [await createState(), await createState()]
   for (const state of [kept, over]) await revocations.token(state.digest, 'logout')
   await age(kept, 5)
@@ -226,7 +226,7 @@ t.test('pruning leaves what a cache may still contradict, however short the rete
   t.same(rows, [{ id: kept.sessionId }])
 })
 
-t.test('a logout at a server whose own cache is short-lived reaches the entries of others', async (t) => {
+t.test('a logout at a server with a short cache TTL also invalidates entries of servers with a longer one', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   const namespace = uniqueNamespace()
@@ -239,7 +239,7 @@ t.test('a logout at a server whose own cache is short-lived reaches the entries 
   t.equal(await status(), 200)
   const isCached = async () => (await redis.keys(`${namespace}t:*`)).length === 2
   await until(isCached, 'the entry is filled')
-  // As after a logout that the cache could not be told of, whose client comes back half an hour later.
+  // As after a logout that did not reach the cache, and whose client retries half an hour later.
   const { pool } = countingPool(t, database.url)
   await pool.query('update auth_tokens set revoked_at = now() - interval \'30 minutes\', stale_at = now() - interval \'30 minutes\', revoke_reason = \'logout\'')
   t.equal(await status(), 200)

@@ -16,7 +16,7 @@ const LIMITS = { statement_timeout: 5000, lock_timeout: 2000, idle_in_transactio
 
 const open = (t: Test, config: pg.PoolConfig) => openPool(t, { connectionString: database.url, ...config })
 
-/** What a server that starts over it warns of. */
+/** The warnings that a server logs when it starts with this database. */
 async function warningsOf (t: Test, option: AuthPluginOptions['database'], more: Partial<AuthPluginOptions> = {}): Promise<string[]> {
   const warnings: string[] = []
   const stream = { write: (line: string) => { warnings.push(JSON.parse(line).msg) } }
@@ -27,7 +27,7 @@ async function warningsOf (t: Test, option: AuthPluginOptions['database'], more:
 
 const warningOf = (limits: string) => [`the connections to the database lack server-side time limits: ${limits}; set them for the role, as in "alter role app set statement_timeout = '5s'"; see docs/production.md#pgbouncer`]
 
-t.test('a start over connections without server-side time limits warns of them, once', async (t) => {
+t.test('a start warns once about connections without server-side time limits', async (t) => {
   const all = warningOf('statement_timeout is off, lock_timeout is off, idle_in_transaction_session_timeout is off')
   const bare = open(t, {})
   t.same(await warningsOf(t, bare), all)
@@ -36,12 +36,12 @@ t.test('a start over connections without server-side time limits warns of them, 
   t.same(await warningsOf(t, { connectionString: database.url, statement_timeout: 0 }), warningOf('statement_timeout is off'))
 })
 
-t.test('and of those that are too long for a revocation', async (t) => {
+t.test('a start warns about server-side time limits that are too long for a revocation', async (t) => {
   const long = { statement_timeout: 25_000, lock_timeout: 20_001, idle_in_transaction_session_timeout: 60_000 }
   t.same(await warningsOf(t, open(t, long)), warningOf('statement_timeout is 25000 ms, lock_timeout is 20001 ms'))
 })
 
-t.test('a start over connections whose commits a crash takes back, or that may not write, warns of it', async (t) => {
+t.test('a start warns about connections with synchronous_commit off, and about read-only ones', async (t) => {
   const optionsOf = (options: string) => open(t, { ...LIMITS, options })
   const lost = ['synchronous_commit is off: after a crash of the database a revoked token may be live again; see docs/options.md#database']
   const readOnly = ['the connections to the database are read-only: logins and revocations are answered 503; see docs/options.md#database']
@@ -51,7 +51,7 @@ t.test('a start over connections whose commits a crash takes back, or that may n
   t.same(await warningsOf(t, optionsOf('-c default_transaction_read_only=on'), { autoMigrate: false }), readOnly)
 })
 
-t.test('it does not warn where they are set, by whomever, nor of the embedded database', async (t) => {
+t.test('a start does not warn if the limits are set anywhere, nor about the embedded database', async (t) => {
   const limited = open(t, { ...LIMITS, Client: PreparedClient })
   t.same(await warningsOf(t, limited), [])
   t.same(await warningsOf(t, new Kysely<any>({ dialect: new PostgresDialect({ pool: limited }) })), [])
@@ -65,7 +65,7 @@ t.test('it does not warn where they are set, by whomever, nor of the embedded da
   t.same(await warningsOf(t, new Kysely<any>({ dialect: new PostgresDialect({ pool: embedded }) })), [])
 })
 
-t.test('limits that cannot be read stop no start', async (t) => {
+t.test('a failure to read the limits does not stop the start', async (t) => {
   class RefusingClient extends pg.Client {
     override query (...args: any[]): any {
       if (String(args[0]).includes('pg_settings')) return Promise.reject(new Error('permission denied'))

@@ -16,7 +16,7 @@ import { query } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 import { openKysely, openPool } from '../helpers/pools.js'
 
-/** One address that leads to one server, then to another, as a name or a virtual address does. */
+/** An address that leads first to one server and then to another, like a DNS name or a virtual IP. */
 async function createAddress (t: Test, url: string) {
   const sockets = new Set<Socket>()
   let target = Number(new URL(url).port)
@@ -49,7 +49,7 @@ t.test('a standby', { skip: noPostgres }, async (t) => {
   const standby = await createPostgresServer(t, { standbyOf: primary })
   await standby.start()
 
-  /** Every form of `database` that leads there. */
+  /** Every form of the option `database` for this server. */
   const formsOf = (connectionString: string): Record<string, AuthPluginOptions['database']> => ({
     'a configuration': { connectionString },
     'a pool of plain clients': openPool(t, { connectionString }),
@@ -57,7 +57,7 @@ t.test('a standby', { skip: noPostgres }, async (t) => {
     'a Kysely of PreparedClients': openOver(openPool(t, { connectionString, Client: PreparedClient }))
   })
 
-  await t.test('is refused at the start, by name', async (t) => {
+  await t.test('is refused at the start with an error of its own', async (t) => {
     for (const [form, database] of Object.entries(formsOf(standby.url))) {
       for (const autoMigrate of [true, false]) {
         const app = Fastify()
@@ -67,23 +67,23 @@ t.test('a standby', { skip: noPostgres }, async (t) => {
     }
   })
 
-  await t.test('is told from a primary by whoever asks later', async (t) => {
+  await t.test('is distinguished from a primary by a later check', async (t) => {
     await t.rejects(assertPrimary(openKysely(t, standby.url)), { code: 'FST_TOKEN_AUTH_STANDBY_DATABASE' })
     const address = await createAddress(t, primary.url)
-    // Without an idle connection, so that none breaks.
+    // Without idle connections, so that none of them breaks.
     const { assert, isKnown } = createPrimary(openOver(openPool(t, { connectionString: address.url, maxUses: 1 })))
-    t.equal(isKnown(), false, 'nobody has asked')
+    t.equal(isKnown(), false, 'before the first check')
     await assert()
     t.equal(isKnown(), true)
     address.leadTo('postgres://127.0.0.1:1/')
     await t.rejects(assert(), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
-    t.equal(isKnown(), true, 'one that is away has not become another')
+    t.equal(isKnown(), true, 'an unreachable server is not taken for another one')
     address.leadTo(standby.url)
     await t.rejects(assert(), { code: 'FST_TOKEN_AUTH_STANDBY_DATABASE' })
     t.equal(isKnown(), false)
   })
 
-  await t.test('that an address begins to lead to is asked for nothing, so that a token which the primary has ended is not accepted', async (t) => {
+  await t.test('gets no query when an address switches to it, so that no token revoked on the primary is accepted', async (t) => {
     const address = await createAddress(t, primary.url)
     const app = await createApp(t, testOptions(address.url))
     const { token } = await main.tokenAuth.issueToken(user.id)
@@ -95,11 +95,11 @@ t.test('a standby', { skip: noPostgres }, async (t) => {
     for (let times = 0; times < 5; times++) t.equal(await read(), 503)
     await t.rejects(openPool(t, { connectionString: standby.url, Client: PreparedClient }).query('select 1'), { message: /not queryable/ })
     address.leadTo(primary.url)
-    await until(async () => await read() === 401, 'the primary is asked')
+    await until(async () => await read() === 401, 'the primary is queried')
     await query('select pg_wal_replay_resume()', standby.url)
   })
 
-  await t.test("with start: 'degraded' it is waited for until it is promoted, and asked for nothing before", async (t) => {
+  await t.test("with start: 'degraded' gets no query until it is promoted", async (t) => {
     const apps = await Promise.all(Object.values(formsOf(standby.url)).map(async (database) => await createApp(t, testOptions('', { database, start: 'degraded' }))))
     const readAll = async () => await Promise.all(apps.map(async (app) => (await caller(app)('GET', '/auth/me', { token })).statusCode))
     t.same(await readAll(), apps.map(() => 503))

@@ -17,7 +17,7 @@ import { countingPool, openPool } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
 import { logTo, refusal, roundTrip } from '../helpers/start.js'
 
-t.test('a database that takes connections and answers nothing holds up no degraded start', async (t) => {
+t.test('a database that accepts connections and never answers does not delay a degraded start', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   const url = new URL(database.url)
@@ -36,7 +36,7 @@ t.test('a database that takes connections and answers nothing holds up no degrad
 const database = await createDatabase()
 const observer = openPool(t, { connectionString: database.url })
 
-/** Passes connections to a port on to the test's PostgreSQL. */
+/** Forwards connections to a port to the test's PostgreSQL. */
 async function openProxy (t: Test, port: number, target = new URL(database.url)): Promise<void> {
   const sockets: Socket[] = []
   const server: Server = createServer((client) => {
@@ -58,13 +58,13 @@ function through (port: number): string {
 }
 
 t.test('the database at start', async (t) => {
-  t.test('one that cannot be reached stops the start, with the reason', async (t) => {
+  t.test('an unreachable one stops the start with the reason', async (t) => {
     const port = await freePort()
     const expected = { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE', message: `The database cannot be reached (connect ECONNREFUSED 127.0.0.1:${port}). To start without it, set start: 'degraded'` }
     for (const autoMigrate of [true, false]) t.match(await refusal(t, testOptions(through(port), { autoMigrate })), expected)
   })
 
-  t.test('one that does not exist, or refuses the password, stops the start', async (t) => {
+  t.test('one that does not exist or refuses the connection stops the start', async (t) => {
     const missing = await createDatabase()
     await missing.drop()
     t.match(await refusal(t, testOptions(missing.url)), { code: 'FST_TOKEN_AUTH_DATABASE_REFUSED', message: /^The database refuses the connection: database "\w+" does not exist\. Check the option "database"$/ })
@@ -78,7 +78,7 @@ t.test('the database at start', async (t) => {
     t.notMatch(error.message, 'secret')
   })
 
-  t.test("start: 'degraded' boots without it, answers 503, and recovers by itself", async (t) => {
+  t.test("start: 'degraded' starts the server without it, answers 503, and recovers by itself", async (t) => {
     const port = await freePort()
     const { server, lines } = logTo()
     await createApp(t, testOptions(database.url))
@@ -92,7 +92,7 @@ t.test('the database at start', async (t) => {
       t.match(reply, { statusCode: 503, headers: { 'retry-after': /^[1-9]/ } })
       t.match(reply.json(), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
     }
-    t.equal((await call('GET', '/auth/me')).statusCode, 401, 'no token needs no database')
+    t.equal((await call('GET', '/auth/me')).statusCode, 401, 'a request without a token needs no database')
     t.equal((await app.tokenAuth.health()).database, 'down')
     t.equal(lines.filter(({ msg }) => msg === 'the database cannot be reached: starting without it').length, 1)
     await openProxy(t, port)
@@ -100,7 +100,7 @@ t.test('the database at start', async (t) => {
     await roundTrip(t, app)
   })
 
-  t.test("start: 'degraded' believes no entry of the cache before the key of the seal can be read, then all of the servers'", async (t) => {
+  t.test("start: 'degraded' trusts no cache entry until the seal key can be read, and then those of all servers", async (t) => {
     const port = await freePort()
     const cache = { namespace: uniqueNamespace() }
     const first = await createApp(t, testOptions(database.url, { cache }))
@@ -118,12 +118,12 @@ t.test('the database at start', async (t) => {
     for (let i = 0; i < 3; i++) t.match(await get(token), { statusCode: 503, headers: { 'retry-after': /^[1-9]/ } })
     t.equal(await redis.get(key), entry)
     await openProxy(t, port)
-    await until(async () => (await get(token)).statusCode === 200, 'SQL is asked')
+    await until(async () => (await get(token)).statusCode === 200, 'SQL is queried')
     await until(async () => {
       statements.length = 0
       t.equal((await get(token)).statusCode, 200)
       return statements.length === 0
-    }, 'the entry is believed')
+    }, 'the entry is trusted')
     t.equal(await redis.get(key), entry)
   })
 
@@ -138,7 +138,7 @@ t.test('the database at start', async (t) => {
     await roundTrip(t, app)
   })
 
-  t.test("start: 'degraded' tells once that a database which came has no tables, and waits for them", async (t) => {
+  t.test("start: 'degraded' logs once that the database has no tables, and waits for them", async (t) => {
     const empty = await createDatabase()
     t.teardown(empty.drop)
     const port = await freePort()
@@ -150,7 +150,7 @@ t.test('the database at start', async (t) => {
     pool.on('error', () => {})
     const app = await createApp(t, testOptions(url.href, { database: pool, start: 'degraded', autoMigrate: false }), { server })
     await openProxy(t, port)
-    await until(() => statements.filter((text) => / where false$/.test(text)).length > 1, 'it is looked at twice')
+    await until(() => statements.filter((text) => / where false$/.test(text)).length > 1, 'the tables are checked twice')
     const told = () => lines.filter(({ msg }) => msg === 'the database is not ready').length
     await createApp(t, testOptions(empty.url))
     await until(() => lines.some(({ msg }) => msg === 'the database is ready'), 'it is ready')
@@ -158,7 +158,7 @@ t.test('the database at start', async (t) => {
     await roundTrip(t, app)
   })
 
-  t.test("start: 'degraded' forgives nothing else", async (t) => {
+  t.test("start: 'degraded' tolerates no other error", async (t) => {
     const empty = await createDatabase()
     t.teardown(empty.drop)
     t.match(await refusal(t, testOptions(empty.url, { start: 'degraded', autoMigrate: false })), { code: 'FST_TOKEN_AUTH_MISSING_TABLES' })
@@ -179,7 +179,7 @@ t.test('the database at start', async (t) => {
     await view.register(authPlugin, testOptions(url, { users: { table: 'active_users' } }))
   })
 
-  t.test('missing tables stop the start, and the message tells the command', async (t) => {
+  t.test('missing tables stop the start, and the message names the command that creates them', async (t) => {
     const empty = await createDatabase()
     t.teardown(empty.drop)
     const error = await refusal(t, testOptions(empty.url, { autoMigrate: false }))
@@ -187,7 +187,7 @@ t.test('the database at start', async (t) => {
     t.match(error.message, 'npx fastify-token-auth migrate --up')
   })
 
-  t.test('a missing tokens table, a column of it, and the row of the secret stop the start by name', async (t) => {
+  t.test('a missing tokens table, tokens column or server key row stops the start, and the error names it', async (t) => {
     const half = await createDatabase()
     t.teardown(half.drop)
     await createApp(t, testOptions(half.url))
@@ -201,7 +201,7 @@ t.test('the database at start', async (t) => {
     t.match(await refusal(t, testOptions(half.url, { autoMigrate: false })), { message: 'The tokens table is not as expected: relation "auth_tokens" does not exist' })
   })
 
-  t.test('a mapped column that is missing stops the start by name', async (t) => {
+  t.test('a missing mapped column stops the start, and the error names it', async (t) => {
     await createApp(t, testOptions(database.url))
     for (const users of [{ columns: { lastLogin: 'seen_at' } }, { columns: { active: 'seen_at' } }, { columns: { username: 'seen_at' } }, { select: ['seen_at'] }, { activeWhen: 'seen_at is null' }]) {
       const error = await refusal(t, testOptions(database.url, { users: { table: 'users', ...users }, autoMigrate: false }))
@@ -209,7 +209,7 @@ t.test('the database at start', async (t) => {
     }
   })
 
-  t.test('autoMigrate makes the tables, tells of it, and does nothing the second time', async (t) => {
+  t.test('autoMigrate creates the tables, logs it, and does nothing the second time', async (t) => {
     const fresh = await createDatabase()
     t.teardown(fresh.drop)
     for (const expected of [1, 0]) {
@@ -219,7 +219,7 @@ t.test('the database at start', async (t) => {
     }
   })
 
-  t.test('autoMigrate hands on what the database refuses', async (t) => {
+  t.test('autoMigrate passes on errors of the database', async (t) => {
     const other = await createDatabase()
     t.teardown(other.drop)
     const pool = openPool(t, { connectionString: other.url })
@@ -228,7 +228,7 @@ t.test('the database at start', async (t) => {
   })
 })
 
-t.test('a connection that the server ends in the middle of a statement is an error of that request alone', async (t) => {
+t.test('a connection that the server terminates during a statement fails only that request', async (t) => {
   const name = uniqueNamespace()
   const config = { connectionString: database.url, application_name: name }
   const given = openPool(t, config)
@@ -249,7 +249,7 @@ t.test('a connection that the server ends in the middle of a statement is an err
   }
 })
 
-t.test('a database that answers each check, but slowly, holds up no degraded start', async (t) => {
+t.test('a database that answers each check slowly does not delay a degraded start', async (t) => {
   const database = await createDatabase()
   t.teardown(database.drop)
   await (await createApp(t, testOptions(database.url, { start: 'degraded' }))).close()
@@ -258,10 +258,10 @@ t.test('a database that answers each check, but slowly, holds up no degraded sta
   url.host = `127.0.0.1:${way.port}`
   const pool = openPool(t, { connectionString: url.href })
   await pool.query('select 1')
-  // So that the checks take longer than the 10 s that Fastify gives a plugin, but none of them 5 s.
+  // All checks together take longer than Fastify's plugin timeout of 10 s, but each takes less than 5 s.
   way.delay(450)
   const app = await createApp(t, { ...testOptions(database.url, { start: 'degraded' }), database: pool })
   way.pass()
   const login = async () => await app.inject({ method: 'POST', url: '/auth/login', payload: { username: 'nobody', password: 'number 8 has password' } })
-  await until(async () => (await login()).statusCode === 401, 'it serves')
+  await until(async () => (await login()).statusCode === 401, 'it serves requests')
 })

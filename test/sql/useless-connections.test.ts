@@ -24,13 +24,13 @@ const LIMITS = { statement_timeout: 60_000, lock_timeout: 60_000, idle_in_transa
 interface World {
   pool: pg.Pool
   app: FastifyInstance
-  /** Codes of what PostgreSQL has refused on the pool's connections. */
+  /** Codes of the errors that PostgreSQL has returned on the pool's connections. */
   codes: string[]
-  /** Every connection that there may be runs the statement, past the plugin. */
+  /** Runs the statement on every connection of the full pool, without the plugin. */
   onEach (statement: string): Promise<void>
 }
 
-/** What comes after a reply, that the server is ready, comes by itself and later. */
+/** A proxy that delivers ReadyForQuery separately from the reply, and later. */
 async function createSplittingWay (t: Test): Promise<string> {
   const url = new URL(database.url)
   const target = { host: url.hostname, port: Number(url.port), noDelay: true }
@@ -71,7 +71,7 @@ async function createWorld (t: Test, { Client = PreparedClient, asKysely = false
   return { pool, app, codes, onEach }
 }
 
-/** Every connection that there may be has the plugin's statement under its name; resolves to that. */
+/** Prepares the plugin's named statement on every connection of the full pool, and resolves to the name. */
 async function prepareOnEach ({ pool, app }: World): Promise<string> {
   await readCold(app)
   const clients = await Promise.all(Array.from({ length: MAX }, () => pool.connect()))
@@ -82,7 +82,7 @@ async function prepareOnEach ({ pool, app }: World): Promise<string> {
   return name
 }
 
-/** Looks a token up that is in no cache yet. */
+/** Looks up a token that is in no cache yet. */
 async function readCold (app: FastifyInstance): Promise<number> {
   const { id } = await createUser(app)
   const { token } = await app.tokenAuth.issueToken(id)
@@ -94,7 +94,7 @@ async function logIn (app: FastifyInstance): Promise<number> {
   return (await caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode
 }
 
-/** So many look-ups that each connection has its part. */
+/** Makes so many lookups that every connection is used. */
 async function readAll (app: FastifyInstance): Promise<number[]> {
   const { id } = await createUser(app)
   const issued = await Promise.all(Array.from({ length: 3 * MAX }, async () => await app.tokenAuth.issueToken(id)))
@@ -108,7 +108,7 @@ async function namesOn ({ pool }: World): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
-t.test('a named statement whose plan a changed column type has made void is prepared anew, under another name', async (t) => {
+t.test('a named statement whose plan a changed column type has invalidated is prepared again under another name', async (t) => {
   const world = await createWorld(t)
   const { app, codes } = world
   for (const [round, type] of ['varchar', 'text'].entries()) {
@@ -122,12 +122,12 @@ t.test('a named statement whose plan a changed column type has made void is prep
 })
 
 const LOST: [code: string, how: string, statement: (name: string) => string][] = [
-  ['26000', 'is gone', () => 'deallocate all'],
-  ['08P01', 'is another', (name) => `deallocate all; prepare ${name} as select 1`]
+  ['26000', 'no longer exists', () => 'deallocate all'],
+  ['08P01', 'has been replaced', (name) => `deallocate all; prepare ${name} as select 1`]
 ]
 
 for (const [code, how, statement] of LOST) {
-  t.test(`where a named statement ${how} (${code}), it is sent without a name from then on`, async (t) => {
+  t.test(`if a named statement ${how} (${code}), it is sent without a name from then on`, async (t) => {
     const world = await createWorld(t)
     const { app, codes, onEach } = world
     await onEach(statement(await prepareOnEach(world)))
@@ -142,7 +142,7 @@ for (const [code, how, statement] of LOST) {
   })
 }
 
-t.test('where the name of a statement is taken (42P05), it is sent without a name from then on', async (t) => {
+t.test('if the name of a statement is taken (42P05), it is sent without a name from then on', async (t) => {
   const name = await createWorld(t).then(async (world) => {
     await readCold(world.app)
     await world.app.close()
@@ -157,7 +157,7 @@ t.test('where the name of a statement is taken (42P05), it is sent without a nam
   t.same(codes, [])
 })
 
-t.test('what PostgreSQL says of the statement itself is no reason to send it again', async (t) => {
+t.test('an error of PostgreSQL about the statement itself does not cause a retry', async (t) => {
   const client = new PreparedClient(database.url)
   await client.connect()
   t.teardown(() => client.end())
@@ -169,13 +169,13 @@ const FORMS: Record<string, Setup> = {
   'a pool of PreparedClients': {},
   'a pool of plain clients': { Client: pg.Client },
   'a Kysely over PreparedClients': { asKysely: true },
-  'a pool of PreparedClients, in pieces': split,
-  'a pool of plain clients, in pieces': { Client: pg.Client, ...split },
-  'a Kysely over PreparedClients, in pieces': { asKysely: true, ...split }
+  'a pool of PreparedClients, with split replies': split,
+  'a pool of plain clients, with split replies': { Client: pg.Client, ...split },
+  'a Kysely over PreparedClients, with split replies': { asKysely: true, ...split }
 }
 
 for (const [form, setup] of Object.entries(FORMS)) {
-  t.test(`sessions that a failover left read-only are given up at the first write: ${form}`, async (t) => {
+  t.test(`connections that a failover left read-only are discarded at the first write: ${form}`, async (t) => {
     const { pool, app, codes, onEach } = await createWorld(t, setup)
     const { username } = await createUser(app)
     await onEach('set default_transaction_read_only = on')
@@ -184,11 +184,11 @@ for (const [form, setup] of Object.entries(FORMS)) {
     t.ok(pool.totalCount <= MAX)
     await onEach('set default_transaction_read_only = on')
     const { id } = await createUser(app)
-    t.ok((await app.tokenAuth.issueToken(id)).token, 'a single statement, too')
+    t.ok((await app.tokenAuth.issueToken(id)).token, 'also with a single statement')
   })
 }
 
-t.test('where the server is read-only no connection is given up for nothing, and it is used when it is writable again', async (t) => {
+t.test('a read-only server causes no endless reconnects, and is used once it is writable again', async (t) => {
   const { app, pool, codes } = await createWorld(t)
   const { username } = await createUser(app)
   const logIn = async () => (await caller(app)('POST', '/auth/login', { body: { username, password: PASSWORD } })).statusCode
@@ -201,10 +201,10 @@ t.test('where the server is read-only no connection is given up for nothing, and
   t.equal(await logIn(), 503)
   t.ok(opened <= MAX)
   await query(`alter database ${name} reset default_transaction_read_only`, process.env['DATABASE_URL'] as string)
-  await until(async () => await logIn() === 200, 'connections are opened that may write')
+  await until(async () => await logIn() === 200, 'new connections may write')
 })
 
-t.test('a connection whose transaction the host has left open goes back to no pool', async (t) => {
+t.test('a connection whose transaction the host has left open is not returned to the pool', async (t) => {
   const { pool, app } = await createWorld(t, { Client: pg.Client })
   const { id } = await createUser(app)
   const { token } = await app.tokenAuth.issueToken(id)
@@ -219,7 +219,7 @@ t.test('a connection whose transaction the host has left open goes back to no po
   t.equal(await logIn(app), 200)
 })
 
-t.test('a client that is lent when the plugin comes is left alone, as is one that has nothing to be watched', async (t) => {
+t.test('a client that is checked out when the plugin starts, or that cannot be watched, is ignored', async (t) => {
   const pool = openPool(t, { connectionString: database.url, max: MAX, ...LIMITS })
   const lent = await pool.connect()
   await createApp(t, testOptions(database.url, { database: pool }))
@@ -230,7 +230,7 @@ t.test('a client that is lent when the plugin comes is left alone, as is one tha
   for (const error of [null, undefined, 'text', new Error('of somebody else')]) t.equal(isGivenUp(error), false)
 })
 
-t.test('another connection is tried as often as the pool has connections, and after a loss once, for what only reads', async (t) => {
+t.test('a statement is retried once per pool connection, and a read once after a lost connection', async (t) => {
   const { run, read } = createSql(openKysely(t, database.url), { connections: MAX })
   const ended = new pg.Client(database.url)
   await ended.connect()

@@ -1,4 +1,4 @@
-/** Every value the package exports; the types and the run time are each held to it. */
+/** Every value that the package exports. Tests compare the types and the exports at run time with it. */
 export const EXPORTS = [
   'PreparedClient',
   'argon2id',

@@ -18,7 +18,7 @@ const app = Fastify()
 const pool = new pg.Pool({ connectionString: 'postgres://', Client: PreparedClient })
 const database = new Kysely<{ orders: { id: number } }>({ dialect: new PostgresDialect({ pool }) })
 
-// The forms of the two handles.
+// The forms of the two handles, database and redis.
 for (const handle of [database, pool, { connectionString: 'postgres://', max: 4 }]) expectAssignable<AuthPluginOptions>({ database: handle })
 expectAssignable<AuthPluginOptions['database']>(new Kysely<any>({ dialect: new PostgresDialect({ pool: createPGlitePool({ query: async () => ({ rows: [] }), close: async () => {} }) }) }))
 expectAssignable<AuthPluginOptions>({ database, redis: true })
@@ -60,7 +60,7 @@ app.register(authPlugin, {
   }
 })
 
-// What is wrong is refused by the compiler as well.
+// The compiler rejects invalid options too.
 expectError(app.register(authPlugin, {}))
 expectError(app.register(authPlugin))
 expectError(app.register(authPlugin, { database: 'postgres://' }))
@@ -88,7 +88,7 @@ expectType<void>(app.authenticate({} as FastifyRequest, {} as FastifyReply, () =
 app.addHook('onRequest', app.authenticate)
 for (const hook of ['onRequest', 'preValidation', 'preHandler'] as const) app.get(`/${hook}`, { [hook]: app.authenticate }, async () => '')
 app.get('/several', { onRequest: [app.authenticate.with({ fresh: true }), app.authenticate] }, async () => '')
-// Of what else addHook takes, Fastify infers the payload from the hook.
+// For other hooks, Fastify infers the payload type from the hook itself.
 expectError(app.addHook('preParsing', app.authenticate))
 expectError(app.addHook('onError', app.authenticate))
 expectError(app.addHook('onRequestAbort', app.authenticate))

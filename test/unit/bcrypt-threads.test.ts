@@ -7,23 +7,23 @@ import type { AuthPluginOptions } from '../../lib/index.js'
 import { caller, createApp, createUser, fastHasher, PASSWORD, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
 
-// An error that nobody listens to is an uncaught exception, and fails the test.
+// An error event without a listener is an uncaught exception, and fails the test.
 
 const SALT = '$2b$04$n79VH.0Q2TMWmt3Oqt9uku'
 
-t.test('bcrypt\'s threads that cannot be loaded', async (t) => {
-  // Each thread loads the test runner's own modules first, so few are started.
+t.test('bcrypt\'s threads whose worker cannot be loaded', async (t) => {
+  // Each thread loads the modules of the test runner first, so the tests start only a few.
   const folder = t.testdir({ 'throws.mjs': 'throw new Error(\'require is not defined\')' })
   const file = (name: string) => pathToFileURL(join(folder, name)).href
 
-  await t.test('reject whatever waits for them, by name', async (t) => {
+  await t.test('reject every waiting task with a clear error', async (t) => {
     const { hash, close } = createBcryptThreads({ threads: 2, worker: file('absent.mjs') })
     const results = await Promise.allSettled([hash('a', SALT), hash('b', SALT), hash('c', SALT)])
     for (const result of results) t.match(result, { status: 'rejected', reason: { message: /^bcrypt's threads cannot be started: Cannot find module .*absent\.mjs/ } })
     await close()
   })
 
-  await t.test('are started anew by the next task, whose own error is told as it is', async (t) => {
+  await t.test('are started again by the next task, whose own error is passed on unchanged', async (t) => {
     const { hash, compare, close } = createBcryptThreads({ threads: 1, worker: file('throws.mjs') })
     await t.rejects(hash('a', SALT), { message: 'bcrypt\'s threads cannot be started: require is not defined' })
     await writeFile(new URL(file('throws.mjs')), 'export default async ({ salt }) => { if (salt) return \'hashed\'; throw new Error(\'no salt\') }')
@@ -32,7 +32,7 @@ t.test('bcrypt\'s threads that cannot be loaded', async (t) => {
     await close()
   })
 
-  await t.test('answer 503 to logins, and the log has one line', async (t) => {
+  await t.test('cause 503 for logins, and one line in the log', async (t) => {
     const database = await createDatabase()
     t.teardown(database.drop)
     const threads = createBcryptThreads({ threads: 1, worker: file('absent.mjs') })

@@ -20,7 +20,7 @@ const HUMAN_V3 = { ...HUMAN, action: 'login', score: 0.9 }
 
 type Answer = object | string | ((response: ServerResponse) => void)
 
-/** A server that plays the provider's documented replies and failures. */
+/** A server that simulates the provider's documented replies and failures. */
 async function provider (t: Test, answer: Answer, status = 200) {
   const { origin, heard: seen } = await startStub(t, (response) => typeof answer === 'function' ? answer(response) : answerJson(response, answer, status))
   return { url: `${origin}/siteverify`, seen }
@@ -39,8 +39,8 @@ async function failureOf (t: Test, answer: Answer, { status = 200, ...options }:
   const { url, seen } = await provider(t, answer, status)
   const error = await recaptcha({ secret: SECRET, url, now: () => NOW, ...options }).verify('answer', context()).then(() => null, (error) => error)
   t.ok(error instanceof Error, 'it rejects')
-  t.equal(seen.length, 1, 'and asked once')
-  t.notMatch(`${error} ${error.cause}`, SECRET, 'the secret is not told')
+  t.equal(seen.length, 1, 'after one request')
+  t.notMatch(`${error} ${error.cause}`, SECRET, 'the error does not contain the secret')
   return error as Error & { code: string, cause: Error }
 }
 
@@ -55,7 +55,7 @@ test('recaptcha sends secret, answer and address in the body, and nothing in the
   t.same(Object.fromEntries(new URLSearchParams(seen[1]?.body)), { secret: SECRET, response: 'the answer' })
 })
 
-test('recaptcha refuses an empty answer without asking', async (t) => {
+test('recaptcha refuses an empty answer without a request', async (t) => {
   const { url, seen } = await provider(t, HUMAN)
   t.same(await recaptcha({ secret: SECRET, url }).verify('', context()), { ok: false, reason: 'missing-input-response' })
   t.equal(seen.length, 0)
@@ -74,20 +74,20 @@ test('recaptcha version 2 accepts a fresh success and refuses everything else', 
   await refused('an empty object', {}, 'refused')
   await refused('121 s old', { ...HUMAN, challenge_ts: '2026-03-01T11:57:59Z' }, 'too-old')
   await refused('no time', { success: true, hostname: 'example.com' }, 'too-old')
-  await refused('a time that is none', { ...HUMAN, challenge_ts: 'yesterday' }, 'too-old')
+  await refused('an invalid time', { ...HUMAN, challenge_ts: 'yesterday' }, 'too-old')
   await refused('another host', { ...HUMAN, hostname: 'evil.example' }, 'wrong-hostname', { hostnames: ['example.com'] })
-  await refused('a host that only ends so', { ...HUMAN, hostname: 'evil-example.com' }, 'wrong-hostname', { hostnames: ['example.com'] })
+  await refused('a host with only the same ending', { ...HUMAN, hostname: 'evil-example.com' }, 'wrong-hostname', { hostnames: ['example.com'] })
   await refused('no host', { success: true, challenge_ts: HUMAN.challenge_ts }, 'wrong-hostname', { hostnames: ['example.com'] })
   t.same(await verdictOf(t, { ...HUMAN, challenge_ts: '2026-03-01T11:58:00Z' }), { ok: true }, 'two minutes old')
   t.same(await verdictOf(t, { ...HUMAN, hostname: 'Example.com' }, { hostnames: ['EXAMPLE.com', 'www.example.com'] }), { ok: true }, 'the host in other case')
-  t.same(await verdictOf(t, { ...HUMAN, challenge_ts: '2026-03-01T10:00:00Z' }, { maxAge: null }), { ok: true }, 'any age, if asked for')
+  t.same(await verdictOf(t, { ...HUMAN, challenge_ts: '2026-03-01T10:00:00Z' }, { maxAge: null }), { ok: true }, 'any age, if configured')
   t.same(await verdictOf(t, { ...HUMAN, challenge_ts: '2026-03-01T11:30:00Z' }, { maxAge: '1h' }), { ok: true }, 'another age')
 })
 
-test('recaptcha version 3 wants the action, and a score that is a number and high enough', async (t) => {
+test('recaptcha version 3 requires the action and a sufficiently high numeric score', async (t) => {
   const verdict = async (reply: object, options: Partial<RecaptchaOptions> = {}) => await verdictOf(t, { ...HUMAN_V3, ...reply }, { version: 3, ...options })
   t.same(await verdict({}), { ok: true })
-  t.same(await verdict({ score: 0.5 }), { ok: true }, 'the least score')
+  t.same(await verdict({ score: 0.5 }), { ok: true }, 'the minimum score')
   t.same(await verdict({ action: 'sign_in', score: 0.8 }, { action: 'sign_in', minScore: 0.8 }), { ok: true })
   t.same(await verdict({ score: 0.49 }), { ok: false, reason: 'low-score' })
   t.same(await verdict({ score: '0.9' }), { ok: false, reason: 'low-score' }, 'a text')
@@ -98,7 +98,7 @@ test('recaptcha version 3 wants the action, and a score that is a number and hig
   t.same(await verdict({ challenge_ts: '2026-03-01T11:00:00Z' }), { ok: false, reason: 'too-old' })
 })
 
-test('recaptcha rejects, and names the secret, where the provider calls it wrong', async (t) => {
+test('recaptcha rejects with an error about captcha.secret if the provider reports a wrong secret', async (t) => {
   for (const code of ['missing-input-secret', 'invalid-input-secret']) {
     const error = await failureOf(t, { success: false, 'error-codes': ['bad-request', code] })
     t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /captcha\.secret is wrong/ })
@@ -112,7 +112,7 @@ test('recaptcha takes 400 for a wrong answer, and another client error for a mis
   t.match(await failureOf(t, HUMAN, { status: 404 }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /answered 404/ })
 })
 
-test('recaptcha rejects, and asks no second time, where the provider gives no answer', async (t) => {
+test('recaptcha rejects without a second request if the provider returns no valid answer', async (t) => {
   const unavailable = (error: Error & { code: string, cause: Error }, cause: RegExp) => {
     t.match(error, { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503 })
     t.match(`${error.cause.message} ${error.cause.cause}`, cause)
@@ -128,26 +128,26 @@ test('recaptcha rejects, and asks no second time, where the provider gives no an
   unavailable(await failureOf(t, (response) => { response.writeHead(204).end() }), /answered 204/)
 })
 
-test('recaptcha rejects after its timeout, also when the answer only trickles', async (t) => {
+test('recaptcha rejects after its timeout, even if the answer has begun to arrive', async (t) => {
   const silent = await failureOf(t, () => {}, { timeoutMs: 100 })
   t.match(silent.cause.message, /too long/)
   const trickling = await failureOf(t, (response) => { response.writeHead(200, { 'content-type': 'application/json' }).write('{') }, { timeoutMs: 100 })
   t.match(trickling.cause.message, /too long/)
 })
 
-test('recaptcha stops when its caller does', async (t) => {
+test('recaptcha rejects when the caller\'s signal is aborted', async (t) => {
   const { url } = await provider(t, () => {})
   const captcha = recaptcha({ secret: SECRET, url })
   await t.rejects(captcha.verify('answer', context({ signal: AbortSignal.abort() })), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' })
   await t.rejects(captcha.verify('answer', context({ signal: AbortSignal.timeout(50) })), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' })
 })
 
-test('recaptcha rejects where nothing listens', async (t) => {
+test('recaptcha rejects if nothing listens at the URL', async (t) => {
   const captcha = recaptcha({ secret: SECRET, url: 'http://127.0.0.1:1/' })
   await t.rejects(captcha.verify('answer', context()), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' })
 })
 
-test('recaptcha refuses bad options by name, and never shows the secret', async (t) => {
+test('recaptcha rejects bad options by name, and never shows the secret', async (t) => {
   const refuses = (options: object | undefined, message: RegExp) => {
     t.throws(() => recaptcha(options as RecaptchaOptions), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
   }
@@ -179,14 +179,14 @@ interface Claims { hostname?: unknown, solvedAt?: unknown, action?: unknown, sco
 interface Provider {
   name: string
   make: (options: CommonCaptchaOptions) => Captcha
-  /** What it says of a solved captcha, as documented. */
+  /** Its documented reply for a solved captcha. */
   solved: (claims?: Claims) => object
-  /** What it says of an answer that it has seen before, and our reason. */
+  /** Its reply for an answer that was used before, and the plugin's reason. */
   seen: object
   seenReason: string
   looksAt: ('action' | 'score')[]
   maxAgeMs: number
-  /** Its ways to say that our key is wrong. */
+  /** Its replies for a wrong key. */
   misconfigured: { status: number, reply: object }[]
   keys: string[]
 }
@@ -272,7 +272,7 @@ const PROVIDERS: Provider[] = [{
 const HOSTS = { hostnames: ['example.com'], now: () => NOW }
 const CHUNK = Buffer.alloc(64 * 1024, 32)
 
-/** Sends up to 50 MB as fast as they are read, and tells how many bytes it was allowed to. */
+/** Sends up to 50 MB as fast as the client reads them, and counts the bytes. */
 function flood (sent: { bytes: number, closed: Promise<unknown> }) {
   return (response: ServerResponse) => {
     sent.closed = once(response, 'close')
@@ -296,16 +296,16 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
 
   const at = (ageMs: number) => new Date(NOW - ageMs).toISOString()
 
-  test(`${name} accepts what is in order, and judges the rest itself`, async (t) => {
+  test(`${name} accepts valid answers, and checks time and host itself`, async (t) => {
     const refuses = async (answer: Answer, reason: string, message: string, options: CommonCaptchaOptions = {}) => {
       t.same(await ask(t, answer, options), { ok: false, reason }, message)
     }
     t.same(await ask(t, solved()), { ok: true })
-    t.same(await ask(t, solved({ solvedAt: at(maxAgeMs) })), { ok: true }, 'as old as may be')
+    t.same(await ask(t, solved({ solvedAt: at(maxAgeMs) })), { ok: true }, 'the maximum age')
     t.same(await ask(t, solved({ solvedAt: at(-60_000) })), { ok: true }, 'a clock that is a minute ahead')
     t.same(await ask(t, solved({ solvedAt: '2026-03-01T13:59:30+02:00' })), { ok: true }, 'another time zone')
-    t.same(await ask(t, solved({ solvedAt: at(maxAgeMs * 5) }), { maxAge: null }), { ok: true }, 'any age, if asked for')
-    t.same(await ask(t, solved({ hostname: 'evil.example' }), { hostnames: null }), { ok: true }, 'any host, if asked for')
+    t.same(await ask(t, solved({ solvedAt: at(maxAgeMs * 5) }), { maxAge: null }), { ok: true }, 'any age, if configured')
+    t.same(await ask(t, solved({ hostname: 'evil.example' }), { hostnames: null }), { ok: true }, 'any host, if configured')
     await refuses(seen, seenReason, 'used before')
     await refuses({}, 'refused', 'an empty object')
     await refuses([], 'refused', 'an array')
@@ -319,7 +319,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     }
   })
 
-  test(`${name} looks at ${looksAt.join(' and ') || 'neither action nor score'}`, async (t) => {
+  test(`${name} checks ${looksAt.join(' and ') || 'neither action nor score'}`, async (t) => {
     const scoring = (raw: string) => JSON.stringify(solved({ score: '@' })).replace('"@"', raw)
     const expect = async (field: 'action' | 'score', answer: Answer, message: string) => {
       const reason = field === 'action' ? 'wrong-action' : 'low-score'
@@ -333,7 +333,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     t.same(await ask(t, scoring('0.5')), { ok: true })
   })
 
-  test(`${name} rejects as misconfigured where the provider refuses our key`, async (t) => {
+  test(`${name} rejects as misconfigured if the provider refuses the key`, async (t) => {
     for (const { status, reply } of misconfigured) {
       const { url } = await provider(t, reply, status)
       const error = await make({ url, ...HOSTS }).verify('the-answer', context()).then(() => null, (error) => error)
@@ -342,7 +342,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     }
   })
 
-  test(`${name} rejects as misconfigured where the address answers as no provider does, and follows no redirect`, async (t) => {
+  test(`${name} rejects as misconfigured if the URL is not the provider's, and follows no redirect`, async (t) => {
     for (const status of [301, 302, 307, 401, 403, 404, 405, 410]) {
       const { url, seen } = await provider(t, (response) => response.writeHead(status, { 'content-type': 'application/json', location: '/elsewhere' }).end('{}'))
       await t.rejects(make({ url, ...HOSTS }).verify('the-answer', context()), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(`answered ${status}$`) })
@@ -350,7 +350,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     }
   })
 
-  test(`${name} rejects, after one question, where the provider gives no answer`, async (t) => {
+  test(`${name} rejects after one request if the provider returns no valid answer`, async (t) => {
     const json = { 'content-type': 'application/json' }
     const failures: [string, Answer, number, RegExp][] = [
       ['500', solved(), 500, /answered 500/],
@@ -370,7 +370,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
       const captcha = make({ url, ...HOSTS, timeoutMs: failure.startsWith('a hang') ? 100 : 10_000 })
       const error = await captcha.verify('the-answer', context()).then(() => null, (error) => error)
       t.match(error, { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503, cause: { message: cause } }, failure)
-      t.notMatch(`${error.stack} ${error.cause.stack}`, /SECRET|the-answer|Sorry/, 'neither key nor answer nor body is told')
+      t.notMatch(`${error.stack} ${error.cause.stack}`, /SECRET|the-answer|Sorry/, 'the error has neither key nor answer nor body')
       t.equal(seen.length, 1)
     }
   })
@@ -383,11 +383,11 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     t.ok(sent.bytes < 10 * 1024 * 1024, `after ${sent.bytes} bytes`)
   })
 
-  test(`${name} tells its key in no address, and no address of the visitor that it does not know`, async (t) => {
+  test(`${name} sends its key in no URL, and remoteip only if it is known`, async (t) => {
     const { url, seen } = await provider(t, solved())
     const captcha = make({ url, ...HOSTS })
     t.same(await captcha.verify('', context()), { ok: false, reason: keys.length === 0 ? 'missing' : 'missing-input-response' })
-    t.equal(seen.length, 0, 'an empty answer is not worth a question')
+    t.equal(seen.length, 0, 'no request for an empty answer')
     await captcha.verify('the answer', context())
     await captcha.verify('the answer', context({ ip: null }))
     t.same(seen.map(({ url }) => url), ['/siteverify', '/siteverify'])
@@ -396,7 +396,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
     t.same([...new URLSearchParams(seen[1]?.body).keys()], keys.filter((key) => key !== 'remoteip'))
   })
 
-  test(`${name} says when it is wanted, and what an outage means`, async (t) => {
+  test(`${name} has the options when, afterFailures and onUnavailable`, async (t) => {
     t.match(make({}), { when: 'always', afterFailures: 3, onUnavailable: 'refuse' })
     const policy = { when: 'after-failures', afterFailures: 7, onUnavailable: 'allow' } as const
     t.match(make(policy), policy)
@@ -408,7 +408,7 @@ for (const { name, make, solved, seen, seenReason, looksAt, maxAgeMs, misconfigu
   })
 }
 
-test('siteverify: a success with error codes is none, and codes that are no words are not repeated', async (t) => {
+test('siteverify: a success with error codes is refused, and malformed codes are not repeated', async (t) => {
   const verdict = async (reply: object) => await verdictOf(t, reply)
   t.same(await verdict({ ...HUMAN, 'error-codes': null }), { ok: true })
   t.same(await verdict({ ...HUMAN, 'error-codes': [] }), { ok: true })
@@ -419,14 +419,14 @@ test('siteverify: a success with error codes is none, and codes that are no word
   t.same(await verdict({ success: false, 'error-codes': [{ code: 5 }] }), { ok: false, reason: 'refused' })
 })
 
-test('siteverify: a question that the provider calls bad is a bad answer, and its own failure an outage', async (t) => {
+test('siteverify: status 400 refuses the answer, and an internal error is an outage', async (t) => {
   const { url } = await provider(t, { success: true }, 400)
   t.same(await turnstile({ secret: SECRET, url }).verify('answer', context()), { ok: false, reason: 'refused' })
   const failing = await provider(t, { success: false, 'error-codes': ['internal-error'] })
   await t.rejects(turnstile({ secret: SECRET, url: failing.url }).verify('answer', context()), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { message: /internal error/ } })
 })
 
-test('turnstile looks at the action only where one is configured', async (t) => {
+test('turnstile checks the action only if one is configured', async (t) => {
   const { url } = await provider(t, siteverify({ action: 'signup' }))
   t.same(await turnstile({ secret: SECRET, url, now: () => NOW }).verify('answer', context()), { ok: true })
 })
@@ -441,7 +441,7 @@ test('recaptchaEnterprise posts an event, with the API key in a header', async (
   t.same(JSON.parse(seen[1]?.body ?? ''), { event: { token: 'the answer', siteKey: 'site-key' } })
 })
 
-test('recaptchaEnterprise asks Google about the project', async (t) => {
+test('recaptchaEnterprise sends the request to the project\'s URL at Google', async (t) => {
   const addresses: string[] = []
   const { fetch } = globalThis
   t.teardown(() => { globalThis.fetch = fetch })
@@ -450,7 +450,7 @@ test('recaptchaEnterprise asks Google about the project', async (t) => {
   t.same(addresses, ['https://recaptchaenterprise.googleapis.com/v1/projects/my-project/assessments'])
 })
 
-test('recaptchaEnterprise refuses an assessment in which something is missing or unknown', async (t) => {
+test('recaptchaEnterprise refuses an assessment with missing or unknown fields', async (t) => {
   const verdict = async (reply: object) => {
     const { url } = await provider(t, reply)
     return await recaptchaEnterprise({ apiKey: API_KEY, projectId: 'my-project', siteKey: 'k', url, now: () => NOW }).verify('answer', context())
@@ -464,7 +464,7 @@ test('recaptchaEnterprise refuses an assessment in which something is missing or
   t.same(await verdict({ tokenProperties, riskAnalysis: [0.9] }), { ok: false, reason: 'low-score' })
 })
 
-test('providers refuse bad options of their own by name, and show no key', async (t) => {
+test('providers reject bad options by name, and show no key', async (t) => {
   const refuses = (make: () => unknown, message: RegExp) => t.throws(make, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
   const enterprise = (options: object) => () => recaptchaEnterprise({ apiKey: API_KEY, projectId: 'p', siteKey: 'k', ...options })
   refuses(() => hcaptcha(undefined as never), /hcaptcha\(\{ secret \}\)/)
@@ -484,7 +484,7 @@ test('providers refuse bad options of their own by name, and show no key', async
   refuses(enterprise({ minScore: null }), /captcha\.minScore must be a number from 0 to 1/)
 })
 
-test('the secrets that providers publish for tests are refused in production', async (t) => {
+test('the public test secrets of providers are rejected in production', async (t) => {
   const makes: [(options: { secret: string }) => Captcha, string][] = [
     [recaptcha, '6LeIxAcTAAAAAGG-vFI1TnRWxMZNFuojJ4WifJWe'],
     [hcaptcha, '0x0000000000000000000000000000000000000000'],
@@ -499,7 +499,7 @@ test('the secrets that providers publish for tests are refused in production', a
   })
   for (const [make, secret] of makes) {
     process.env['NODE_ENV'] = 'development'
-    t.ok(make({ secret }), 'and not elsewhere')
+    t.ok(make({ secret }), 'but not in development')
     process.env['NODE_ENV'] = 'production'
     t.throws(() => make({ secret }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(`^(?!.*${secret})captcha\\.secret must be .* where NODE_ENV is production, got a public test key`) })
     t.ok(make({ secret: SECRET }))
@@ -510,7 +510,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 interface Line { level: string, fields: object, message: string }
 
-/** A guard with a provider, the steps that were taken, and the lines that were logged. */
+/** A guard with a provider, the recorded steps and the logged lines. */
 function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial<CaptchaCheckSettings> = {}) {
   const lines: Line[] = []
   const steps: string[] = []
@@ -540,7 +540,7 @@ function guarded (captcha: Captcha | Captcha['verify'] | null, settings: Partial
 const DOWN = new errors.CAPTCHA_UNAVAILABLE({ cause: new Error('the captcha provider answered 500') })
 const down = async () => { throw DOWN }
 
-test('a captcha guard wants a captcha always, or after failures', async (t) => {
+test('a captcha guard requires a captcha always, or after failures', async (t) => {
   const verify = async () => true
   t.equal(guarded(null).guard.isWanted(100), false)
   t.equal(await guarded(null).check(), 'waived')
@@ -550,14 +550,14 @@ test('a captcha guard wants a captcha always, or after failures', async (t) => {
   t.same([0, 1].map(guarded({ verify, when: 'after-failures', afterFailures: 1 }).guard.isWanted), [false, true])
 })
 
-test('a captcha guard refuses a provider whose properties are bad', async (t) => {
+test('a captcha guard rejects a provider with invalid properties', async (t) => {
   const verify = async () => true
   for (const [name, value] of Object.entries({ when: 'sometimes', afterFailures: NaN, onUnavailable: 'Allow' })) {
     t.throws(() => guarded({ verify, [name]: value }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `captcha.${name} must be` })
   }
 })
 
-test('a captcha guard asks for an answer', async (t) => {
+test('a captcha guard requires an answer', async (t) => {
   const { guard, steps } = guarded(async () => true)
   for (const answer of [undefined, '']) {
     await t.rejects(guard.check(answer, { ip: null, failures: 0 }), { code: 'FST_TOKEN_AUTH_CAPTCHA_REQUIRED', statusCode: 403 })
@@ -565,7 +565,7 @@ test('a captcha guard asks for an answer', async (t) => {
   t.same(steps, [])
 })
 
-test('a captcha guard claims an answer before the provider is asked, and never asks about it again', async (t) => {
+test('a captcha guard claims an answer before the request to the provider, and never sends it again', async (t) => {
   const { guard, steps } = guarded(async () => true)
   const who = { ip: '203.0.113.7', failures: 0 }
   t.equal(await guard.check('once', who), 'solved')
@@ -573,14 +573,14 @@ test('a captcha guard claims an answer before the provider is asked, and never a
   t.same(steps, ['claim captcha:4:ce 600000', 'ask', 'claim captcha:4:ce 600000'])
 })
 
-test('a captcha guard hands on answer, address and a signal', async (t) => {
+test('a captcha guard passes the answer, the address and a signal to the provider', async (t) => {
   const seen: unknown[] = []
   const { guard } = guarded(async (answer, { ip, signal }) => { seen.push(answer, ip, signal.aborted); return true })
   await guard.check('it', { ip: '203.0.113.7', failures: 0 })
   t.same(seen, ['it', '203.0.113.7', false])
 })
 
-test('a captcha guard takes true or { ok: true } for solved, and nothing else', async (t) => {
+test('a captcha guard accepts only true or { ok: true } as solved', async (t) => {
   const outcome = async (verdict: unknown) => await guarded(async () => verdict as CaptchaVerdict).check().catch((error) => error)
   t.equal(await outcome(true), 'solved')
   t.equal(await outcome({ ok: true }), 'solved')
@@ -588,11 +588,11 @@ test('a captcha guard takes true or { ok: true } for solved, and nothing else', 
     t.match(await outcome(verdict), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED', detail: 'refused' }, String(verdict))
   }
   t.match(await outcome({ ok: false, reason: 'too-old' }), { detail: 'too-old', message: 'The captcha answer was refused' })
-  t.match(await outcome({ ok: false, reason: 'x'.repeat(65) }), { detail: 'refused' }, 'what may be the answer is not repeated')
+  t.match(await outcome({ ok: false, reason: 'x'.repeat(65) }), { detail: 'refused' }, 'a reason that may contain the answer is not repeated')
   t.match(await outcome({ ok: false, reason: 'a\nb' }), { detail: 'refused' })
 })
 
-test('a captcha guard answers 503 in an outage, with the cause, and logs its beginning', async (t) => {
+test('a captcha guard rejects with 503 and the cause in an outage, and logs the start of the outage', async (t) => {
   let isUp = false
   const { check, lines } = guarded(async () => { if (isUp) return true; throw DOWN })
   const unavailable = { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', statusCode: 503, retryAfterSeconds: 5, cause: { message: 'the captcha provider answered 500' } }
@@ -603,13 +603,13 @@ test('a captcha guard answers 503 in an outage, with the cause, and logs its beg
   t.equal(await check(), 'solved')
   isUp = false
   await t.rejects(check(), unavailable)
-  t.equal(lines.length, 2, 'once an outage')
+  t.equal(lines.length, 2, 'once per outage')
 })
 
-test('a captcha guard logs of a foreign error no more than its code or name', async (t) => {
+test('a captcha guard logs only the code or name of a foreign error', async (t) => {
   const reasonOf = async (error: unknown) => {
     const { check, lines } = guarded(() => { throw error })
-    await t.rejects(check(), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { message: /not shown|cannot be checked/, stack: /^(?![^]*answer-10)/ } }, 'a synchronous throw is a rejection, too, and its cause does not quote the answer')
+    await t.rejects(check(), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { message: /not shown|cannot be checked/, stack: /^(?![^]*answer-10)/ } }, 'a synchronous exception is a rejection too, and its cause does not quote the answer')
     return (lines[0]?.fields as { reason: string }).reason
   }
   t.equal(await reasonOf(new TypeError('the answer is answer-10')), 'TypeError')
@@ -622,7 +622,7 @@ test('a captcha guard logs of a foreign error no more than its code or name', as
   }
 })
 
-test('a captcha guard waives the captcha in an outage where it may, for accounts with few failures', async (t) => {
+test('a captcha guard with onUnavailable: allow waives the captcha in an outage for accounts with few failures', async (t) => {
   const allowing = guarded({ verify: down, onUnavailable: 'allow' })
   t.equal(await allowing.check(0), 'waived')
   t.equal(await allowing.check(2), 'waived')
@@ -631,18 +631,18 @@ test('a captcha guard waives the captcha in an outage where it may, for accounts
   t.equal(await strict.check(0), 'waived')
   await t.rejects(strict.check(1), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE' })
   const refusing = guarded({ verify: async () => false, onUnavailable: 'allow' })
-  await t.rejects(refusing.check(0), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED' }, 'a refusal is no outage')
+  await t.rejects(refusing.check(0), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED' }, 'a refusal is not an outage')
 })
 
-test('a captcha guard waits no longer than its timeout for a provider that ignores the signal', async (t) => {
+test('a captcha guard waits at most its timeout for a provider that ignores the signal', async (t) => {
   const signals: AbortSignal[] = []
   const { check, lines } = guarded((_answer, { signal }) => { signals.push(signal); return new Promise(() => {}) }, { timeoutMs: 20 })
   await t.rejects(check(), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { message: /too long/ } })
-  t.equal(signals[0]?.aborted, true, 'which it was given')
+  t.equal(signals[0]?.aborted, true, 'the provider\'s signal is aborted')
   t.same(lines[0]?.fields, { reason: 'the captcha provider took too long' })
 })
 
-test('a captcha guard counts the wait for a place towards its timeout', async (t) => {
+test('a captcha guard counts the time in the queue towards its timeout', async (t) => {
   const answers: ((verdict: boolean) => void)[] = []
   const { check, clock } = guarded(() => new Promise<boolean>((resolve) => answers.push(resolve)), { timeoutMs: 60_000 })
   const startedAt = performance.now()
@@ -656,17 +656,17 @@ test('a captcha guard counts the wait for a place towards its timeout', async (t
   t.ok(performance.now() - startedAt < 30_000, 'and not a minute')
 })
 
-test('a captcha guard takes the places of hung questions back', async (t) => {
+test('a captcha guard frees the places of requests that hang', async (t) => {
   const { check, steps, clock } = guarded(() => new Promise(() => {}), { timeoutMs: 60 })
   const causes = await Promise.all(Array.from({ length: 33 }, async () => await check().catch((error) => error.cause.message)))
   t.equal(causes.filter((cause) => cause === 'the captcha provider took too long').length, 32)
-  t.equal(causes[32], 'too many captchas are being checked', 'who waits for a place is told sooner')
+  t.equal(causes[32], 'too many captchas are being checked', 'a queued check is rejected earlier')
   clock.nowMs += 5000
-  t.match(await check().catch((error) => error.cause.message), /took too long/, 'the next has its place')
+  t.match(await check().catch((error) => error.cause.message), /took too long/, 'the next check gets a place')
   t.equal(steps.filter((step) => step === 'ask').length, 33)
 })
 
-test('a captcha guard asks for 32 at once, lets 64 wait, and waives no more than that', async (t) => {
+test('a captcha guard sends 32 requests at once, queues 64, and rejects the rest', async (t) => {
   const answers: ((verdict: boolean) => void)[] = []
   const { check, steps, lines } = guarded({ verify: () => new Promise<boolean>((resolve) => answers.push(resolve)), onUnavailable: 'allow' }, { timeoutMs: 60_000 })
   const asked = () => steps.filter((step) => step === 'ask').length
@@ -680,16 +680,16 @@ test('a captcha guard asks for 32 at once, lets 64 wait, and waives no more than
     t.equal(asked(), round)
   }
   t.same(new Set(await Promise.all(all)), new Set(['solved']))
-  t.same(lines, [], 'which is no outage')
+  t.same(lines, [], 'an overload is not an outage')
 })
 
-test('a captcha guard leaves a failing provider alone for a while', async (t) => {
+test('a captcha guard stops requests to a failing provider for a while', async (t) => {
   let isUp = false
   const { check, steps, lines, clock } = guarded({ async verify () { if (isUp) return true; throw DOWN }, onUnavailable: 'allow' })
   const asked = () => steps.filter((step) => step === 'ask').length
   for (let i = 0; i < 5; i++) await check()
   t.equal(asked(), 5)
-  t.equal(await check(), 'waived', 'the sixth is answered without')
+  t.equal(await check(), 'waived', 'the sixth is waived without a request')
   await t.rejects(check(3), { cause: { message: /not asked for a while/ } })
   t.equal(asked(), 5)
   isUp = true
@@ -700,13 +700,13 @@ test('a captcha guard leaves a failing provider alone for a while', async (t) =>
   t.equal(lines.length, 1)
 })
 
-test('a captcha guard lets nobody in on our own mistake, and logs it as ours', async (t) => {
+test('a captcha guard rejects logins if it is misconfigured, and logs a configuration error', async (t) => {
   const { check, steps, lines, clock } = guarded({
     async verify () { throw new errors.INVALID_OPTION('captcha.secret is wrong: reCAPTCHA does not know it') },
     onUnavailable: 'allow'
   })
   for (let i = 0; i < 8; i++) await t.rejects(check(0), { code: 'FST_TOKEN_AUTH_CAPTCHA_UNAVAILABLE', cause: { code: 'FST_TOKEN_AUTH_INVALID_OPTION' } })
-  t.equal(steps.filter((step) => step === 'ask').length, 8, 'the provider is asked again, as it is there')
+  t.equal(steps.filter((step) => step === 'ask').length, 8, 'requests continue, because the provider is available')
   t.same(lines.map(({ level }) => level), ['error'])
   t.match(lines[0], { fields: { reason: /captcha\.secret is wrong/ }, message: /captcha: the secret or another option is wrong/ })
   clock.nowMs += 9_999
@@ -717,7 +717,7 @@ test('a captcha guard lets nobody in on our own mistake, and logs it as ours', a
   t.equal(lines.length, 2, 'after ten seconds')
 })
 
-test('a captcha guard keeps answers and keys out of its log and its errors', async (t) => {
+test('a captcha guard keeps answers and keys out of its logs and errors', async (t) => {
   const { url } = await provider(t, { success: false, 'error-codes': ['invalid-input-secret'] })
   const failing = await provider(t, 'the body', 500)
   for (const captcha of [recaptcha({ secret: SECRET, url }), recaptcha({ secret: SECRET, url: failing.url }), recaptchaEnterprise({ apiKey: API_KEY, projectId: 'p', siteKey: 'k', url: failing.url })]) {

@@ -21,7 +21,7 @@ function createChecker (t: Test) {
   return { calls, checker }
 }
 
-t.test('a checker that verifies no password makes no dummy hash', async (t) => {
+t.test('a checker that verifies no password computes no dummy hash', async (t) => {
   const { calls, checker } = createChecker(t)
   await checker.hash('a new password')
   t.same(calls, ['hash'])
@@ -29,7 +29,7 @@ t.test('a checker that verifies no password makes no dummy hash', async (t) => {
   t.same(calls, ['hash'])
 })
 
-t.test('the first login costs the same for a known and an unknown user, prepared or not', async (t) => {
+t.test('the first login does the same work for a known and an unknown user, prepared or not', async (t) => {
   for (const [stored, verified] of [['own$known', 'own$known'], [null, 'own$dummy']] as const) {
     const { calls, checker } = createChecker(t)
     await checker.verify('guess', stored)

@@ -15,7 +15,7 @@ t.test('last uses', async (t) => {
     return { at, writes, warnings, ...createLastUsed({ touch, intervalMs, now: () => at.ms, logger }) }
   }
 
-  await t.test('are written once each, with their age', async (t) => {
+  await t.test('are written once per session, with their age', async (t) => {
     const { at, writes, note, flush } = bench()
     note(record('a'))
     at.ms += 10
@@ -30,7 +30,7 @@ t.test('last uses', async (t) => {
     t.equal(writes.length, 1)
   })
 
-  await t.test('that come during a write are written by the next', async (t) => {
+  await t.test('that occur during a write are written by the next one', async (t) => {
     const { writes, note, flush, close } = bench()
     note(record('a'))
     const flushed = flush()
@@ -44,7 +44,7 @@ t.test('last uses', async (t) => {
     t.same(writes.map(({ ids }) => ids), [['a'], ['b']])
   })
 
-  await t.test('that cannot be written are tried again, without losing newer ones', async (t) => {
+  await t.test('that cannot be written are retried, without losing newer ones', async (t) => {
     const { at, writes, warnings, note, flush, close } = bench()
     note(record('a'))
     const flushed = flush()
@@ -59,7 +59,7 @@ t.test('last uses', async (t) => {
     await closed
   })
 
-  await t.test('that cannot be written are told once an outage, and hurry nobody meanwhile', async (t) => {
+  await t.test('that cannot be written are logged once per outage, and cause no urgent writes meanwhile', async (t) => {
     const { at, writes, warnings, note, flush, close } = bench()
     for (let outage = 1; outage < 3; outage++) {
       note(record('a'))
@@ -80,7 +80,7 @@ t.test('last uses', async (t) => {
     await close()
   })
 
-  await t.test('are kept as far as there is room when the write of a whole batch fails', async (t) => {
+  await t.test('are kept up to the limit when the write of a whole batch fails', async (t) => {
     const { writes, note, flush, close } = bench()
     for (let i = 0; i < 10_000; i++) note(record(`s${i}`))
     for (let i = 0; i < 15_000; i++) note(record(`t${i}`))
@@ -88,13 +88,13 @@ t.test('last uses', async (t) => {
     await turn()
     const { ids, done } = writes[1]!
     t.equal(ids.length, 20_000)
-    t.ok(ids.includes('t14999') && ids.includes('s4999') && !ids.includes('s5000'), 'the newer ones first')
+    t.ok(ids.includes('t14999') && ids.includes('s4999') && !ids.includes('s5000'), 'the newer ones are kept first')
     done.resolve(undefined)
     await flush()
     await close()
   })
 
-  await t.test('are bounded while they cannot be written', async (t) => {
+  await t.test('are limited in number while they cannot be written', async (t) => {
     const { writes, note, flush, close } = bench()
     for (let i = 0; i < 10_000; i++) note(record(`s${i}`))
     t.equal(writes.length, 1, 'a full batch does not wait')
@@ -109,7 +109,7 @@ t.test('last uses', async (t) => {
     await close()
   })
 
-  await t.test('close to the idle limit are written at once, once', async (t) => {
+  await t.test('close to the idle limit are written once, at once', async (t) => {
     const { at, writes, note, close } = bench(15_000)
     note(record('far', at.ms + 30_000))
     t.equal(writes.length, 0)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { lazy } from '../../lib/tools/lazy.js'
 
-t.test('makes the value once, for all who call', async (t) => {
+t.test('creates the value once for all callers', async (t) => {
   let makes = 0
   const count = lazy(async () => ++makes)
   t.equal(count.value, null)
@@ -10,7 +10,7 @@ t.test('makes the value once, for all who call', async (t) => {
   t.equal(count.value, 1)
 })
 
-t.test('forgets a failure, also one that is thrown at once', async (t) => {
+t.test('retries after a failure, also after a synchronous exception', async (t) => {
   let makes = 0
   const third = lazy(() => {
     makes++

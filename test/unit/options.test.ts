@@ -25,7 +25,7 @@ const PRINTABLE = '1 to 60 printable ASCII characters'
 const CAPTCHA = 'a captcha provider such as recaptcha({ secret }), or a function'
 const HOOK: [unknown, string][] = [['log', 'a function, got "log"'], [{}, 'a function, got an object']]
 
-/** Every option, with values it refuses and the rest of the message that says so. */
+/** Every option, with values that it rejects and the rest of the error message. */
 const BAD: Record<string, [value: unknown, message: string][]> = {
   database: [
     [undefined, 'a Kysely on PostgreSQL, a pg.Pool or a pool\'s configuration such as { connectionString }, got undefined'],
@@ -114,18 +114,18 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'hooks.onCacheError': HOOK
 }
 
-/** `{ token: { ttl: 1 } }` of `token.ttl` and 1. */
+/** For example `{ token: { ttl: 1 } }` for `token.ttl` and 1. */
 function nest (path: string, value: unknown): object {
   return path.split('.').reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as object
 }
 
 t.test('options', async (t) => {
-  t.test('every option has values it refuses, in this file', async (t) => {
+  t.test('this file has rejected values for every option', async (t) => {
     t.same(Object.keys(BAD).sort(), Object.keys(OPTIONS).sort())
   })
 
   for (const [path, values] of Object.entries(BAD)) {
-    t.test(`refuses a wrong ${path} by name`, async (t) => {
+    t.test(`rejects a wrong ${path} by name`, async (t) => {
       for (const [value, message] of values) {
         const error = await refusal(t, { database: {}, ...nest(path, value) })
         t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `${path} must be ${message}` })
@@ -135,7 +135,7 @@ t.test('options', async (t) => {
     })
   }
 
-  t.test('names the entry of a list that is wrong', async (t) => {
+  t.test('names the wrong entry of a list', async (t) => {
     t.match(await refusal(t, { database: {}, schemes: ['Bearer', 'Basic'] }), { message: "schemes[1] must be 'Bearer' or 'Token', got \"Basic\"" })
     for (const network of ['office', '10.0.0.0/33', '10.0.0.0/', 8]) {
       t.match(await refusal(t, { database: {}, rateLimit: { allowList: [network] } }), { message: `rateLimit.allowList[0] must be an address or a network such as "10.0.0.0/8", got ${JSON.stringify(network)}` })
@@ -143,7 +143,7 @@ t.test('options', async (t) => {
     t.match(await refusal(t, { database: {}, users: { select: [''] } }), { message: 'users.select[0] must be a name of 1 to 63 characters, got ""' })
   })
 
-  t.test('refuses an option that there is not, with those that there are', async (t) => {
+  t.test('rejects an unknown option, and lists the known ones', async (t) => {
     const unknown = async (options: object) => (await refusal(t, { database: {}, ...options })).message
     t.match(await unknown({ tokens: {} }), /^Unknown option "tokens"; known options: database, redis, prefix, realm, .*autoMigrate.*hooks$/)
     t.equal(await unknown({ token: { tll: '1d' } }), 'Unknown option "token.tll"; known options: ttl, idleTtl, touchInterval, prefix, maxPerUser, table, schema, retention')
@@ -151,7 +151,7 @@ t.test('options', async (t) => {
     t.match(await unknown({ toString: null }), /^Unknown option "toString"; known options: /)
   })
 
-  t.test('refuses a group that is not an object', async (t) => {
+  t.test('rejects a group that is not an object', async (t) => {
     t.match(await refusal(t, { database: {}, token: null }), { message: 'token must be an object, got null' })
     t.match(await refusal(t, { database: {}, users: { columns: ['id'] } }), { message: 'users.columns must be an object, got an array' })
     t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object, got true' })
@@ -161,28 +161,28 @@ t.test('options', async (t) => {
     t.throws(() => readOptions([] as never), { message: 'options must be an object, got an array' })
   })
 
-  t.test('refuses passwords that would be too short and too long at once', async (t) => {
+  t.test('rejects a password.maxLength below password.minLength', async (t) => {
     const error = await refusal(t, { database: {}, password: { minLength: 100, maxLength: 64 } })
     t.match(error, { message: 'password.maxLength must be at least password.minLength (100), got 64' })
   })
 
-  t.test('refuses waits that contradict each other', async (t) => {
+  t.test('rejects delays that contradict each other', async (t) => {
     t.match(await refusal(t, { database: {}, accountLimit: { delay: '1m', maxDelay: '30s' } }), { message: 'accountLimit.maxDelay must be at least accountLimit.delay, got 30000' })
     t.match(await refusal(t, { database: {}, accountLimit: { forgetAfter: '1h' } }), { message: 'accountLimit.forgetAfter must be longer than accountLimit.maxDelay, got 3600000' })
   })
 
-  t.test('refuses a local limit over the shared one', async (t) => {
+  t.test('rejects a local limit above the shared one', async (t) => {
     for (const limit of ['rateLimit', 'accountLimit']) {
       t.match(await refusal(t, { database: {}, [limit]: { max: 3, localMax: 4 } }), { message: `${limit}.localMax must be at most ${limit}.max (3), got 4` })
     }
   })
 
-  t.test('refuses unknown options of hashers', async (t) => {
+  t.test('rejects unknown options of hashers', async (t) => {
     t.throws(() => bcrypt({ rounds: 14 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "rounds" of bcrypt\(\); known options: cost, threads/ })
     t.throws(() => argon2id({ memory: 65536 } as object), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /Unknown option "memory" of argon2id/ })
   })
 
-  t.test('refuses users.select with the password hash, or what every user has', async (t) => {
+  t.test('rejects users.select with the password hash, the id or the username', async (t) => {
     const message = (name: string) => `users.select must not name "${name}": request.user has its id and username anyway, and never the password hash`
     t.match(await refusal(t, { database: {}, users: { select: ['email', 'password_hash'] } }), { message: message('password_hash') })
     t.match(await refusal(t, { database: {}, users: { columns: { passwordHash: 'secret' }, select: ['secret'] } }), { message: message('secret') })
@@ -196,7 +196,7 @@ t.test('options', async (t) => {
     t.match(readOptions({ database: {} }), { token: { ttlMs: 30 * 86_400_000 }, rateLimit: { max: 20 }, autoMigrate: false })
   })
 
-  t.test('an undefined option is an option left out, and the host\'s objects stay as they are', async (t) => {
+  t.test('an undefined option gets its default, and the host\'s objects are not changed', async (t) => {
     const options = { database: {}, token: Object.freeze({ ttl: undefined, prefix: 'abc' }), rateLimit: undefined, prefix: undefined }
     const before = structuredClone(options)
     const settings = readOptions(options as unknown as AuthPluginOptions)
@@ -205,7 +205,7 @@ t.test('options', async (t) => {
     t.ok(Object.isFrozen(settings))
   })
 
-  t.test('a bcrypt cost out of range is refused where it is written', async (t) => {
+  t.test('bcrypt() rejects a cost out of range', async (t) => {
     for (const cost of [3, 17, 10.5, Number.NaN]) t.throws(() => bcrypt({ cost }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
   })
 })
@@ -213,33 +213,33 @@ t.test('options', async (t) => {
 t.test('unsafe client settings', async (t) => {
   const unsafe = { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^database\.query_timeout is unsafe with transactions: use statement_timeout/ }
 
-  t.test('refuses database.query_timeout, wherever it stands', async (t) => {
+  t.test('rejects database.query_timeout in the options, the URL and a pool', async (t) => {
     t.match(await refusal(t, { database: { connectionString: database.url, query_timeout: 1000 } }), unsafe)
     t.match(await refusal(t, { database: { connectionString: `${database.url}?query_timeout=1000` } }), unsafe)
     const pool = openPool(t, { connectionString: database.url, query_timeout: 1000 })
     t.match(await refusal(t, { database: pool }), unsafe)
   })
 
-  t.test('a query_timeout of 0 is none', async (t) => {
+  t.test('a query_timeout of 0 counts as none', async (t) => {
     await createApp(t, testOptions(database.url, { database: { connectionString: database.url, query_timeout: 0 } }))
   })
 
   const UNSAFE_REDIS: [string, unknown, unknown][] = [['enableOfflineQueue', true, false], ['autoResendUnfulfilledCommands', true, false], ['maxRetriesPerRequest', 20, 0], ['maxRetriesPerRequest', null, 0]]
   for (const [name, value, wanted] of UNSAFE_REDIS) {
-    t.test(`refuses redis.${name}: ${value}`, async (t) => {
+    t.test(`rejects redis.${name}: ${value}`, async (t) => {
       const message = new RegExp(`^redis\\.${name} must be ${wanted}: otherwise writes queued`)
       t.match(await refusal(t, { database: {}, redis: { url: redisUrl(), [name]: value } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message })
       t.match(await refusal(t, { database: {}, redis: { url: `${redisUrl()}?${name}=${value}` } }), { message })
     })
   }
 
-  t.test('the safe values may be written out', async (t) => {
+  t.test('the safe values may be set explicitly', async (t) => {
     const redis = { url: redisUrl(), enableOfflineQueue: false, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 }
     await roundTrip(t, await createApp(t, testOptions(database.url, { redis })))
   })
 })
 
-t.test('an address that is there without a value is refused, as from an unset variable', async (t) => {
+t.test('a URL option that is set but empty is rejected, as from an unset variable', async (t) => {
   const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }]
   for (const options of bad) {
     const host = Fastify()
@@ -248,13 +248,13 @@ t.test('an address that is there without a value is refused, as from an unset va
   }
 })
 
-t.test('a Redis URL whose database is no number is refused', async (t) => {
+t.test('a Redis URL whose database is not a number is rejected', async (t) => {
   const host = Fastify()
   t.teardown(() => host.close())
   await t.rejects(async () => await host.register(authPlugin, testOptions(database.url, { redis: { url: 'redis://127.0.0.1:6379/abc' } })), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /number of a database/ })
 })
 
-t.test('handles of other libraries are refused by name', async (t) => {
+t.test('handles of other libraries are rejected by name', async (t) => {
   const at = 'postgres://nobody@127.0.0.1:1/nothing'
   const pool = openPool(t, { connectionString: at })
   const host = Fastify()

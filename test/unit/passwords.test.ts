@@ -31,7 +31,7 @@ const CHEAP = {
   plain: '$2b$04$ETJ0UhYpXwiEzF1wY6AUNeaIhv41BYgSiCAvAyAS/A7BTgIbNg1OK'
 }
 const PREHASHED = '$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2'
-/** Of "x" times 72 and "-owner", which bcrypt does not read. */
+/** Of 72 times "x" and "-owner", which bcrypt ignores. */
 const CUT_OFF = 'bcrypt$$2b$04$ETJ0UhYpXwiEzF1wY6AUNeLTAPwhEsyNyN8ODPfybdGXEyZo2hjz2'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -56,7 +56,7 @@ function createChecker (t: Test, settings: Partial<PasswordCheckerSettings> = {}
   return { checker, warnings }
 }
 
-/** A hasher that writes down what it is asked. */
+/** A hasher that records its calls. */
 function recordingHasher (more: Partial<Hasher> = {}) {
   const calls: [string, string, string?][] = []
   const hasher: Hasher = {
@@ -79,20 +79,20 @@ t.test('bcrypt', async (t) => {
       const hash = await hasher.hash(password)
       t.ok(await hasher.verify(password, hash))
       t.notOk(await hasher.verify(`${password} `, hash))
-      t.notOk(await hasher.verify(`${password}\0${password}`, hash), 'a NUL ends nothing')
+      t.notOk(await hasher.verify(`${password}\0${password}`, hash), 'a NUL does not end the password')
       t.ok(hasher.understands?.(hash))
       t.notOk(hasher.needsRehash(hash))
     }
   })
 
-  await t.test('reads a long password to its end', async (t) => {
+  await t.test('hashes every character of a long password', async (t) => {
     const hash = await hasher.hash(`${long}A`)
     t.match(hash, /^\$bcrypt-sha256\$v=2,t=2b,r=4\$/)
     t.notOk(await hasher.verify(`${long}B`, hash))
     t.notOk(await hasher.verify('short', hash))
   })
 
-  await t.test('makes no plain hash that another tail would match: 72 bytes are long', async (t) => {
+  await t.test('pre-hashes passwords of 72 bytes or more, so that no other ending matches', async (t) => {
     for (const [password, form] of [['x'.repeat(71), /^\$2b\$/], ['x'.repeat(72), /^\$bcrypt-sha256\$/], ['é'.repeat(36), /^\$bcrypt-sha256\$/]] as const) {
       const hash = await hasher.hash(password)
       t.match(hash, form)
@@ -106,14 +106,14 @@ t.test('bcrypt', async (t) => {
     t.ok(await hasher.verify('password', PREHASHED))
   })
 
-  await t.test('verifies plain hashes of other software as they are', async (t) => {
+  await t.test('verifies plain hashes of other software unchanged', async (t) => {
     const hash = '$2y$10$IB5nzAqCA9NJR2S.2nZBW.wVyjqIEgTx2TT2dlNMcBmwbBfl/Jr3O'
     for (const kind of ['2a', '2b', '2y']) t.equal(await hasher.verify('not it', hash.replace('2y', kind)), false)
     for (const kind of ['2a', '2y']) t.ok(await hasher.verify('cheap', CHEAP.plain.replace('2b', kind)))
-    t.ok(await hasher.verify('x'.repeat(72), CUT_OFF.slice(7)), 'also where they were cut off')
+    t.ok(await hasher.verify('x'.repeat(72), CUT_OFF.slice(7)), 'also if the password was truncated')
   })
 
-  await t.test('refuses damaged hashes, and absurd costs without computing them', async (t) => {
+  await t.test('rejects damaged hashes, and excessive costs without computing them', async (t) => {
     const own = await hasher.hash('a password')
     const bad = ['', '!', 'x', own.slice(0, -1), `${own}x`, own.replace('$04$', '$31$'), own.replace('$04$', '$17$'), own.replace('$04$', '$03$'), `${own}\n`,
       PREHASHED.replace('r=12', 'r=31'), PREHASHED.replace('r=12', 'r=3'), PREHASHED.replace('r=12', 'r=04'), PREHASHED.slice(0, -1),
@@ -128,13 +128,13 @@ t.test('bcrypt', async (t) => {
     t.notOk(hasher.needsRehash(own.replace('$04$', '$10$')))
   })
 
-  await t.test('has a cost of 12', async (t) => {
+  await t.test('has a default cost of 12', async (t) => {
     const standard = bcrypt()
     t.teardown(() => standard.close?.())
     t.match(await standard.hash('a password'), /^\$2b\$12\$/)
   })
 
-  await t.test('refuses bad options by name', async (t) => {
+  await t.test('rejects bad options by name', async (t) => {
     const code = 'FST_TOKEN_AUTH_INVALID_OPTION'
     for (const cost of [3, 17, 4.5, NaN]) t.throws(() => bcrypt({ cost }), { code, message: `bcrypt: cost must be an integer from 4 to 16, got ${cost}` })
     t.throws(() => bcrypt({ cost: '4' as never }), { code, message: 'bcrypt: cost must be an integer from 4 to 16, got "4"' })
@@ -142,13 +142,13 @@ t.test('bcrypt', async (t) => {
     for (const threads of [0, 257, 1.5]) t.throws(() => bcrypt({ threads }), { code, message: `bcrypt: threads must be an integer from 1 to 256, got ${threads}` })
   })
 
-  await t.test('computes in the worker what bcryptjs does', async (t) => {
+  await t.test('computes the same in the worker as bcryptjs', async (t) => {
     const hash = await work({ password: 'a password', salt: '$2b$04$n79VH.0Q2TMWmt3Oqt9uku' }) as string
     t.match(hash, /^\$2b\$04\$n79VH\.0Q2TMWmt3Oqt9uk/)
     t.same([await work({ password: 'a password', hash }), await work({ password: 'another', hash })], [true, false])
   })
 
-  await t.test('works again after it was closed', async (t) => {
+  await t.test('works again after close()', async (t) => {
     await hasher.close?.()
     await hasher.close?.()
     t.ok(await hasher.verify('a password', await hasher.hash('a password')))
@@ -161,9 +161,9 @@ t.test('bcrypt', async (t) => {
     await turn()
     const before = threads()
     const busy = Promise.all(Array.from({ length: 6 }, (_, i) => own.hash(`password ${i}`)))
-    await until(() => threads() > before, 'the threads are seen')
+    await until(() => threads() > before, 'the threads have started')
     const closed = own.close?.()
-    t.equal((await busy).length, 6, 'work under way is finished')
+    t.equal((await busy).length, 6, 'work in progress is finished')
     await closed
     await turn()
     t.equal(threads(), before)
@@ -186,11 +186,11 @@ t.test('argon2id', async (t) => {
     }
   })
 
-  await t.test('has the parameters that OWASP advises', async (t) => {
+  await t.test('has the parameters that OWASP recommends by default', async (t) => {
     t.match(await argon2id().hash('a password'), /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
   })
 
-  await t.test('wants what is weaker, or of another kind, hashed again', async (t) => {
+  await t.test('requests a rehash of weaker hashes and other variants', async (t) => {
     const stronger = [{ memoryCost: 17 }, { timeCost: 3 }, { parallelism: 2 }]
     for (const change of stronger) {
       const other = argon2id({ ...CHEAP_ARGON2, ...change })
@@ -209,7 +209,7 @@ t.test('argon2id', async (t) => {
     for (const hash of [CHEAP.plain, own.replace('argon2id', 'argon2i'), '']) t.ok(hasher.needsRehash(hash))
   })
 
-  await t.test('refuses damaged hashes, and absurd parameters without computing them', async (t) => {
+  await t.test('rejects damaged hashes, and excessive parameters without computing them', async (t) => {
     const bad = ['', '!', own.slice(0, -2), `${own}\n`, `${own}AA`, own.slice(1), own.replace('m=16', 'm=8388608'), own.replace('m=16', 'm=262145'), own.replace('m=16', 'm=7'),
       own.replace('m=16', 'm=016'), own.replace('m=16', 'm=-16'), own.replace('m=16', 'm=0'), own.replace('t=2', 't=17'), own.replace('t=2', 't=0'), own.replace('t=2', 't=4294967295'),
       own.replace('p=1', 'p=3'), own.replace('m=16,t=2,p=1', 'm=160,t=2,p=17'), own.replace('m=16,t=2', 'm=262144,t=5'), own.replace('v=19', 'v=18'),
@@ -221,7 +221,7 @@ t.test('argon2id', async (t) => {
     }
   })
 
-  await t.test('computes what is at the edge of its bounds', async (t) => {
+  await t.test('accepts parameters at its limits', async (t) => {
     const { hash } = createRequire(import.meta.url)('@node-rs/argon2') as typeof import('@node-rs/argon2')
     for (const [salt, outputLen] of [[8, 16], [48, 64]] as const) {
       const stored = await hash('a password', { ...CHEAP_ARGON2, salt: Buffer.alloc(salt, 1), outputLen })
@@ -231,7 +231,7 @@ t.test('argon2id', async (t) => {
     for (const options of most) t.ok(await hasher.verify('a password', await argon2id(options).hash('a password')), JSON.stringify(options))
   })
 
-  await t.test('refuses bad options by name', async (t) => {
+  await t.test('rejects bad options by name', async (t) => {
     const code = 'FST_TOKEN_AUTH_INVALID_OPTION'
     const bad: [object, string][] = [
       [{ memoryCost: 7 }, 'argon2id: memoryCost must be an integer from 8 to 262144, got 7'],
@@ -244,7 +244,7 @@ t.test('argon2id', async (t) => {
     for (const [options, message] of bad) t.throws(() => argon2id(options), { code, message })
   })
 
-  await t.test('says what to install where the package is missing', async (t) => {
+  await t.test('names the package to install if it is missing', async (t) => {
     const missing = () => { throw new Error('Cannot find module') }
     t.throws(() => createArgon2id({}, missing), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /npm install @node-rs\/argon2/, cause: { message: 'Cannot find module' } })
     t.throws(() => loadArgon2((name) => { throw new Error(`no ${name}`) }), { message: 'no @node-rs/argon2' })
@@ -257,10 +257,10 @@ t.test('argon2id', async (t) => {
   })
 })
 
-t.test('what Django stored', async (t) => {
+t.test('a hash from Django', async (t) => {
   const { checker, warnings } = createChecker(t)
 
-  await t.test('verifies with its password and no other', async (t) => {
+  await t.test('is verified with its password and no other', async (t) => {
     for (const { username, password, encoded } of djangoUsers) {
       if (password === null || username === 'judy') continue
       t.equal(await checker.verify(password, encoded), 'right', username)
@@ -269,20 +269,20 @@ t.test('what Django stored', async (t) => {
     }
   })
 
-  await t.test('never matches where it is unusable', async (t) => {
+  await t.test('never matches if it is unusable', async (t) => {
     const { encoded } = djangoUsers.find(({ username }) => username === 'grace') as DjangoUser
     for (const password of ['', '!', encoded, encoded.slice(1)]) t.equal(await checker.verify(password, encoded), 'no_password')
     t.same(warnings, [])
   })
 
-  await t.test('is refused where it is no defence any more', async (t) => {
+  await t.test('is rejected if its algorithm is insecure', async (t) => {
     const { encoded } = djangoUsers.find(({ username }) => username === 'judy') as DjangoUser
     t.equal(await checker.verify('legacy-md5-pass', encoded), 'unknown_hash')
     t.match(warnings, [{ fields: { kind: 'md5' }, message: /no verifier understands/ }])
     t.notMatch(JSON.stringify(warnings), /jv0fTx|566d48/)
   })
 
-  await t.test('verifies with scrypt', async (t) => {
+  await t.test('is verified if it uses scrypt', async (t) => {
     const vectors = [
       ['lètmein', 'scrypt$16384$seasalt$8$1$Qj3+9PPyRjSJIebHnG81TMjsqtaIGxNQG/aEB/NYafTJ7tibgfYz71m0ldQESkXFRkdVCBhhY8mx7rQwite/Pw=='],
       [UNICODE, 'scrypt$16384$Kx3pQ9dLmZrT1vWcYb7NaE$8$5$t+Nl+n04Q4YeXKeJ6Pi437mOBFxvtp+QWp0DGQonb1J50vzNFTu96cFGRvo3IpoYmAYKu2dVc9lx6iEKIgoopg==']
@@ -294,7 +294,7 @@ t.test('what Django stored', async (t) => {
     }
   })
 
-  await t.test('verifies with Argon2 of before version 19, written without a version', async (t) => {
+  await t.test('is verified if it uses Argon2 before version 19, which has no version field', async (t) => {
     const encoded = 'argon2$argon2i$m=8,t=1,p=1$c29tZXNhbHQ$gwQOXSNhxiOxPOA0+PY10P9QFO4NAYysnqRt1GSQLE55m+2GYDt9FEjPMHhP2Cuf0nOEXXMocVrsJAtNSsKyfg'
     for (const stored of [encoded, encoded.replace('$m', '$v=16$m'), encoded.slice(6)]) {
       t.equal(await checker.verify('secret', stored), 'right', stored)
@@ -304,7 +304,7 @@ t.test('what Django stored', async (t) => {
     for (const algorithm of [0, 1, 2]) t.equal(await checker.verify('secret', await hash('secret', { ...CHEAP_ARGON2, algorithm })), 'right')
   })
 
-  await t.test('verifies beside our own, also pre-hashed bcrypt after a change to Argon2', async (t) => {
+  await t.test('is verified besides the hasher\'s own, as is pre-hashed bcrypt after a switch to Argon2', async (t) => {
     const before = bcrypt({ cost: 4, threads: 1 })
     t.teardown(() => before.close?.())
     const password = 'x'.repeat(80)
@@ -313,10 +313,10 @@ t.test('what Django stored', async (t) => {
     t.ok(checker.needsUpgrade(password, stored))
     const upgraded = await checker.hash(password)
     t.same([await checker.verify(password, upgraded), checker.needsUpgrade(password, upgraded)], ['right', false])
-    t.equal(await checker.verify('x'.repeat(72), CUT_OFF), 'right', 'as far as Django read it')
+    t.equal(await checker.verify('x'.repeat(72), CUT_OFF), 'right', 'with the bytes that Django hashed')
   })
 
-  await t.test('is not computed where it is damaged or asks for too much', async (t) => {
+  await t.test('is not computed if it is damaged or has excessive parameters', async (t) => {
     for (const [kind, encoded] of Object.entries(CHEAP)) {
       t.equal(await checker.verify('cheap', encoded), 'right', kind)
       const damaged = [encoded.slice(0, -5), encoded.slice(0, -1), `${encoded}A`, `${encoded}\n`, ` ${encoded}`, encoded.slice(0, 10), encoded.toUpperCase(), `x${encoded}`]
@@ -344,7 +344,7 @@ t.test('what Django stored', async (t) => {
     for (const stored of absurd) t.equal(await checker.verify('cheap', stored), 'unknown_hash', JSON.stringify(stored.slice(0, 60)))
   })
 
-  await t.test('never throws out of a verifier that is asked without having said it understands', async (t) => {
+  await t.test('causes no exception in a verifier that does not understand it', async (t) => {
     for (const verifier of [createPbkdf2Verifier(), createScryptVerifier(), createArgon2Verifier(createArgon2Finder())]) {
       for (const stored of ['', 'x', CHEAP.plain]) t.same([verifier.understands(stored), await verifier.verify('cheap', stored)], [false, false])
     }
@@ -352,7 +352,7 @@ t.test('what Django stored', async (t) => {
 })
 
 t.test('a checker', async (t) => {
-  await t.test('does the same work for everybody it refuses', async (t) => {
+  await t.test('does the same work for every refused login', async (t) => {
     const { calls, hasher } = recordingHasher()
     const { checker } = createChecker(t, { hasher, randomBytes: (size) => Buffer.alloc(size, 7) })
     await turn()
@@ -371,17 +371,17 @@ t.test('a checker', async (t) => {
     }
   })
 
-  await t.test('never takes the dummy hash\'s password for somebody\'s', async (t) => {
+  await t.test('never accepts the password of the dummy hash', async (t) => {
     const { checker } = createChecker(t, { randomBytes: (size) => Buffer.alloc(size, 7) })
     for (const stored of [null, '!', 'md5$a$b']) t.not(await checker.verify(Buffer.alloc(16, 7).toString('base64url'), stored), 'right')
   })
 
-  await t.test('takes only true for a match', async (t) => {
+  await t.test('accepts only true as a match', async (t) => {
     const { checker } = createChecker(t, { hasher: recordingHasher({ verify: async () => ({ ok: false }) as never }).hasher })
     t.equal(await checker.verify('guess', 'own$x'), 'wrong')
   })
 
-  await t.test('asks the hasher first, then the host\'s verifiers, then its own', async (t) => {
+  await t.test('uses the hasher first, then the host\'s verifiers, then its own', async (t) => {
     const asked: string[] = []
     const verifier = (name: string, start: string): PasswordVerifier => ({
       understands: (stored) => stored.startsWith(start),
@@ -394,7 +394,7 @@ t.test('a checker', async (t) => {
     t.equal(calls.filter(([name]) => name === 'verify').length, 1)
   })
 
-  await t.test('gives a hasher that does not say what it understands its own kind, and what nobody understands', async (t) => {
+  await t.test('gives a hasher without understands() its own kind of hash, and hashes that no verifier understands', async (t) => {
     const { calls, hasher } = recordingHasher({ hash: async (password) => `$2b$peppered$${password}`, verify: async (password, stored) => { calls.push(['verify', password, stored]); return true } })
     delete hasher.understands
     const { checker, warnings } = createChecker(t, { hasher })
@@ -404,16 +404,16 @@ t.test('a checker', async (t) => {
     t.same(warnings, [])
   })
 
-  await t.test('leaves it to the hasher how good a hash is, if a verifier of the host verifies what it makes', async (t) => {
+  await t.test('uses needsRehash() of the hasher even if a verifier of the host verifies the hasher\'s hashes', async (t) => {
     const { hasher } = recordingHasher()
     delete hasher.understands
     const { checker } = createChecker(t, { hasher, verifiers: [{ understands: (stored) => stored.startsWith('own$'), verify: async () => true }] })
-    t.ok(checker.needsUpgrade('a', 'own$new'), 'before it knows what the hasher makes')
+    t.ok(checker.needsUpgrade('a', 'own$new'), 'before it has seen a hash of the hasher')
     await checker.verify('a', 'own$new')
     t.same([checker.needsUpgrade('a', 'own$new'), checker.needsUpgrade('a', 'own$old')], [false, true])
   })
 
-  await t.test('wants weaker and foreign hashes upgraded, but none whose end bcrypt may have left unread', async (t) => {
+  await t.test('upgrades weaker and foreign hashes, but none whose password bcrypt may have truncated', async (t) => {
     const { checker } = createChecker(t, { hasher: { ...bcrypt({ cost: 5 }), hash: async () => CHEAP.plain } })
     const [short, long] = ['x'.repeat(71), 'x'.repeat(72)]
     for (const stored of [CUT_OFF, CHEAP.plain]) t.same([checker.needsUpgrade(short, stored), checker.needsUpgrade(long, stored)], [true, false])
@@ -421,7 +421,7 @@ t.test('a checker', async (t) => {
     t.notOk(checker.needsUpgrade(long, PREHASHED))
   })
 
-  await t.test('never wants a hash that is stronger than new ones replaced, and verifies it', async (t) => {
+  await t.test('verifies a hash that is stronger than new ones, and never upgrades it', async (t) => {
     const { checker } = createChecker(t, { hasher: bcrypt({ cost: 4 }) })
     const strong = bcrypt({ cost: 5 })
     t.teardown(() => strong.close?.())
@@ -430,7 +430,7 @@ t.test('a checker', async (t) => {
     t.notOk(checker.needsUpgrade('a password', stored))
   })
 
-  await t.test('warns of hashes that nobody understands, seldom and without them', async (t) => {
+  await t.test('warns about hashes that no verifier understands, rarely and without the hash', async (t) => {
     let at = 0
     const { checker, warnings } = createChecker(t, { monotonicNow: () => at, findArgon2: () => null })
     await checker.verify('a', 'hunter2$is$my$password')
@@ -446,7 +446,7 @@ t.test('a checker', async (t) => {
     t.notMatch(JSON.stringify(warnings), /hunter2|ZouSDu|salt/)
   })
 
-  await t.test('answers 503, never a verdict, when a hasher fails', async (t) => {
+  await t.test('rejects with 503, and never returns a verdict, when a hasher fails', async (t) => {
     const failing = async () => { throw new Error('out of memory') }
     const unavailable = { code: 'FST_TOKEN_AUTH_UNAVAILABLE', statusCode: 503, cause: { message: 'out of memory' } }
     const { checker } = createChecker(t, { hasher: recordingHasher({ verify: failing }).hasher })
@@ -457,7 +457,7 @@ t.test('a checker', async (t) => {
     await t.rejects(third.verify('a', 'own$x'), unavailable)
   })
 
-  await t.test('tries the dummy hash again if it could not be made, and tells nobody\'s name meanwhile', async (t) => {
+  await t.test('retries a failed dummy hash, and treats known and unknown users alike meanwhile', async (t) => {
     let isFailing = true
     const { checker } = createChecker(t, {
       hasher: recordingHasher({ hash: async () => { if (isFailing) throw new Error('not yet'); return 'own$dummy' } }).hasher
@@ -469,7 +469,7 @@ t.test('a checker', async (t) => {
     t.same([await checker.verify('a', null), await checker.verify('a', 'own$a')], ['no_password', 'right'])
   })
 
-  await t.test('bounds what runs and what waits, of whatever kind', async (t) => {
+  await t.test('limits running and waiting work of every kind', async (t) => {
     const start = deferred<undefined>()
     const foreign = deferred<boolean>()
     const { checker } = createChecker(t, {
@@ -479,7 +479,7 @@ t.test('a checker', async (t) => {
     })
     const overloaded = { code: 'FST_TOKEN_AUTH_OVERLOADED', statusCode: 503, retryAfterSeconds: 0 }
     const running = checker.verify('a', 'foreign$a')
-    t.notOk(checker.isBusy, 'the start takes no place')
+    t.notOk(checker.isBusy, 'the dummy hash takes no place')
     const verdicts = [checker.verify('a', 'own$a')]
     t.ok(checker.isBusy)
     verdicts.push(checker.verify('a', null), checker.verify('a', '!'))
@@ -492,7 +492,7 @@ t.test('a checker', async (t) => {
     t.equal(await running, 'right')
   })
 
-  await t.test('lets nobody wait too long', async (t) => {
+  await t.test('rejects work that waits longer than maxWait', async (t) => {
     const start = deferred<string>()
     const { checker } = createChecker(t, {
       hasher: recordingHasher({ hash: () => start.promise }).hasher,
@@ -505,7 +505,7 @@ t.test('a checker', async (t) => {
     t.equal(await checker.verify('a', 'own$a'), 'right')
   })
 
-  await t.test('hashes a password while it makes the dummy hash, with one place also', async (t) => {
+  await t.test('hashes a password while it computes the dummy hash, even with a concurrency of 1', async (t) => {
     const start = deferred<string>()
     let hashes = 0
     const { checker } = createChecker(t, {
@@ -517,7 +517,7 @@ t.test('a checker', async (t) => {
     start.resolve('own$dummy')
   })
 
-  await t.test('takes the place back from a hasher that does not settle in time, and answers 503', async (t) => {
+  await t.test('frees the place of a hasher that does not settle in time, and rejects with 503', async (t) => {
     const late = deferred<boolean>()
     let isHanging = true
     const hang = async () => await late.promise
@@ -540,7 +540,7 @@ t.test('a checker', async (t) => {
     t.same([await checker.hash('hunter2'), await checker.verify('hunter2', 'foreign$a'), checker.isBusy], ['own$dummy', 'right', false])
   })
 
-  await t.test('makes the dummy hash anew where the hasher did not settle the first time', async (t) => {
+  await t.test('computes the dummy hash again if the hasher did not settle the first time', async (t) => {
     let isHanging = true
     const { checker } = createChecker(t, {
       hasher: recordingHasher({ hash: async () => isHanging ? await new Promise<never>(() => {}) : 'own$dummy' }).hasher,
@@ -548,11 +548,11 @@ t.test('a checker', async (t) => {
     })
     await t.rejects(checker.verify('a', null), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
     isHanging = false
-    await until(async () => await checker.verify('a', null).catch(() => null) === 'no_password', 'it is made')
+    await until(async () => await checker.verify('a', null).catch(() => null) === 'no_password', 'it is computed')
     t.equal(await checker.verify('a', 'own$a'), 'right')
   })
 
-  await t.test('has 30 s of patience by default', async (t) => {
+  await t.test('has a time limit of 30 s by default', async (t) => {
     mock.timers.enable({ apis: ['setTimeout'] })
     t.teardown(() => mock.timers.reset())
     const { checker } = createChecker(t, { hasher: recordingHasher({ verify: () => new Promise<never>(() => {}) }).hasher })
@@ -566,7 +566,7 @@ t.test('a checker', async (t) => {
     await verdict
   })
 
-  await t.test('does not wait longer for anything that hangs when it closes', async (t) => {
+  await t.test('waits for hanging work at most the time limit when it closes', async (t) => {
     const never = () => new Promise<never>(() => {})
     const closed: string[] = []
     const { hasher } = recordingHasher({ verify: never, close: async () => { closed.push('hasher') } })
@@ -585,7 +585,7 @@ t.test('a checker', async (t) => {
     for (const [size, most] of cases) t.equal(defaultConcurrency(size === undefined ? {} : { UV_THREADPOOL_SIZE: size }), Math.max(1, Math.min(cores, most) - 1), `of ${size}`)
   })
 
-  await t.test('refuses at once who would wait longer than the longest wait, by the time that a hash takes', async (t) => {
+  await t.test('rejects work at once if the expected wait exceeds maxWait', async (t) => {
     let at = 0
     const foreign = [deferred<boolean>(), deferred<boolean>(), deferred<boolean>(), deferred<boolean>()]
     let verified = 0
@@ -604,16 +604,16 @@ t.test('a checker', async (t) => {
     at += 80_000
     foreign[0]!.resolve(true)
     t.equal(await verdicts[0], 'right')
-    await t.rejects(checker.verify('a', 'foreign$a'), { code: 'FST_TOKEN_AUTH_OVERLOADED', retryAfterSeconds: 70 }, 'it has become slower')
+    await t.rejects(checker.verify('a', 'foreign$a'), { code: 'FST_TOKEN_AUTH_OVERLOADED', retryAfterSeconds: 70 }, 'hashing has become slower')
     foreign[1]!.resolve(true)
     foreign[2]!.resolve(true)
     t.same(await Promise.all(verdicts), ['right', 'right', 'right'])
     foreign[3]!.resolve(true)
     const release = checker.reserve()
-    t.equal(await checker.verify('a', 'foreign$a').finally(release), 'right', 'one that need not wait is never refused')
+    t.equal(await checker.verify('a', 'foreign$a').finally(release), 'right', 'work that need not wait is never rejected')
   })
 
-  await t.test('closes what it was given when the work under way is done, and then refuses', async (t) => {
+  await t.test('closes the hasher and the verifiers after the work in progress, and rejects new work', async (t) => {
     const answer = deferred<boolean>()
     const closed: string[] = []
     const { hasher } = recordingHasher({ verify: () => answer.promise, close: async () => { closed.push('hasher') } })

@@ -7,13 +7,13 @@ t.test('onceAnOutage logs the first failure of each outage', async (t) => {
   t.notOk(outage.succeeded(), 'nothing has failed yet')
   outage.failed('first')
   outage.failed('second')
-  t.ok(outage.succeeded(), 'an outage ends')
-  t.notOk(outage.succeeded(), 'and ends once')
+  t.ok(outage.succeeded(), 'the outage ends')
+  t.notOk(outage.succeeded(), 'and ends only once')
   outage.failed('third')
   t.same(logged, ['first', 'third'])
 })
 
-t.test('atMostEvery logs the first call, and the next one after the time', async (t) => {
+t.test('atMostEvery logs the first call, and the next one after the interval', async (t) => {
   let at = 0
   const logged: number[] = []
   const log = atMostEvery(1000, (count: number) => { logged.push(count) }, () => at)
@@ -25,7 +25,7 @@ t.test('atMostEvery logs the first call, and the next one after the time', async
   t.same(logged, [1, 3])
 })
 
-t.test('atMostEvery takes the process\'s own clock where it gets none', async (t) => {
+t.test('atMostEvery uses the clock of the process by default', async (t) => {
   const logged: string[] = []
   const log = atMostEvery(60_000, (text: string) => { logged.push(text) })
   log('first')

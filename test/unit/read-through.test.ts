@@ -40,7 +40,7 @@ t.test('a probe closes the circuit when the cache answers, and reports an error 
   t.ok(availability.isHealthy())
 })
 
-t.test('the cache is trusted after a round that began when the last doubt had come up', async (t) => {
+t.test('the cache is trusted after a catch-up round that began after the last doubt', async (t) => {
   const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const rounds: (() => void)[] = []
   const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
@@ -66,12 +66,12 @@ t.test('a revocation that overtakes a read', async (t) => {
     createReadThrough({ cache, availability, doubts: createDoubts(), seal: UNSEALED, find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
   const resolve = (over: ReturnType<typeof store>, digest: string) => new Promise((resolve, reject) => over.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 
-  await t.test('between the look and the lease, is seen', async (t) => {
+  await t.test('between the read and the lease takes effect', async (t) => {
     const overtaken = { ...memory, get: (digest: string, done: (error: null, value: null) => void) => { memory.tombstone([digest], 1000).then(() => done(null, null)) } }
     t.equal(await resolve(store(overtaken as never, async () => { throw new Error('SQL is not asked') }), 'a'), null)
   })
 
-  await t.test('between the statement and the fill, makes the fill void', async (t) => {
+  await t.test('between the statement and the fill prevents the fill', async (t) => {
     const late = store(memory, async () => { await memory.tombstone(['b'], 60_000); return { record, asOfMs: record.expiresAtMs - 60_000 } })
     t.same(await resolve(late, 'b'), record, 'it began before the revocation had returned')
     t.equal(await resolve(late, 'b'), null)
@@ -85,9 +85,9 @@ t.test('a revocation that overtakes a read', async (t) => {
   })
 })
 
-t.test('tombstones last as long as an entry that was read before the commit can', async (t) => {
+t.test('tombstones last as long as any entry that was read before the commit', async (t) => {
   const transactionMs = 30_000
   const leaseMs = 2000
-  // The revocation's instant may be so long before its commit; a read until then has a lease to fill in; what it fills lives for the TTL.
+  // A revocation's date may precede its commit by the transaction time; a read until then may fill during its lease; the entry lives for the TTL.
   for (const ttlMs of [1000, 300_000]) t.equal(staleWindowMs(ttlMs), transactionMs + leaseMs + ttlMs)
 })

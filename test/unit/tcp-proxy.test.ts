@@ -8,9 +8,9 @@ import { until } from '../helpers/until.js'
 
 interface World {
   proxy: TcpProxy
-  /** By way of the proxy. */
+  /** Connected through the proxy. */
   client: pg.Client
-  /** When the client has seen its end. */
+  /** Resolves when the client's connection has ended. */
   ended: Promise<void>
   count (): Promise<number>
   isConnected (): Promise<boolean>
@@ -48,31 +48,31 @@ const insert = 'insert into rows values (1)'
 const isCommit = (chunk: Buffer) => chunk.includes('commit')
 
 for (const at of ['sending', 'answering'] as const) {
-  t.test(`a commit whose answer is lost, ${at}, is done`, async (t) => {
+  t.test(`a commit whose answer is lost while ${at} is still executed`, async (t) => {
     const { proxy, client, count } = await createWorld(t)
     proxy.loseAnswer({ to: isCommit, at })
     await client.query('begin')
     await client.query(insert)
     t.equal(proxy.lostAnswers, 0)
     await t.rejects(client.query('commit'))
-    await until(async () => await count() === 1, 'the row is there')
+    await until(async () => await count() === 1, 'the row exists')
     t.equal(proxy.lostAnswers, 1)
   })
 }
 
-t.test('with the way back frozen a statement is done, and its answer comes late', async (t) => {
+t.test('if replies are frozen a statement is executed, and its answer arrives late', async (t) => {
   const { proxy, client, count } = await createWorld(t)
   proxy.freeze('reply')
   let isAnswered = false
   const inserted = client.query(insert).then(() => { isAnswered = true })
-  await until(async () => await count() === 1, 'the row is there')
+  await until(async () => await count() === 1, 'the row exists')
   t.equal(isAnswered, false)
   proxy.pass()
   await inserted
   await client.end()
 })
 
-t.test('with the way there frozen a statement comes late', async (t) => {
+t.test('if requests are frozen a statement arrives late', async (t) => {
   const { proxy, client, count } = await createWorld(t)
   proxy.freeze('request')
   const inserted = client.query(insert)
@@ -84,7 +84,7 @@ t.test('with the way there frozen a statement comes late', async (t) => {
   await client.end()
 })
 
-t.test('half closed towards the client, the server keeps its end', async (t) => {
+t.test('if the connection to the client is half-closed, the server stays connected', async (t) => {
   const { proxy, ended, isConnected } = await createWorld(t)
   proxy.halfClose('reply')
   await ended
@@ -93,7 +93,7 @@ t.test('half closed towards the client, the server keeps its end', async (t) => 
   await until(async () => !await isConnected(), 'the server sees the end')
 })
 
-t.test('half closed towards the server, the client keeps its end', async (t) => {
+t.test('if the connection to the server is half-closed, the client stays connected', async (t) => {
   const { proxy, ended, isConnected } = await createWorld(t)
   let isEnded = false
   ended.then(() => { isEnded = true })

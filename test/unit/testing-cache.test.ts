@@ -4,13 +4,13 @@ import { exploreTokenCache, tokenCacheContract } from '../../lib/testing/index.j
 import type { CacheExploration } from '../../lib/testing/index.js'
 import type { TokenCache } from '../../lib/index.js'
 
-t.test('a cache that keeps the contract lets nothing in', async (t) => {
+t.test('a cache that fulfills the contract has no violations', async (t) => {
   const { schedules, violations } = await exploreTokenCache({ createCache: () => createMemoryCache({ max: 1000, now: Date.now }) })
   t.ok(schedules > 1000, `${schedules} schedules`)
   t.same(violations, [])
 })
 
-t.test('a cache that does not is shown by the contract and by the schedules', async (t) => {
+t.test('a cache that breaks the contract fails the contract and the schedules', async (t) => {
   const createCache = (): TokenCache => {
     const entries = new Map<string, string>()
     const cache = createMemoryCache({ max: 10_000, now: Date.now })
@@ -39,7 +39,7 @@ t.test('a cache that does not is shown by the contract and by the schedules', as
   t.match(violations[0]!.message, 'accepted after the logout had returned')
 })
 
-t.test('a cache that fails is shown as such', async (t) => {
+t.test('a cache that fails is reported with its error', async (t) => {
   const cache = createMemoryCache({ max: 10, now: Date.now })
   const createCache = (): TokenCache => ({ ...cache, getOrLease: async () => { throw new Error('it is broken') } })
   const { violations } = await exploreTokenCache({ createCache, stopAtFirst: true })
@@ -48,18 +48,18 @@ t.test('a cache that fails is shown as such', async (t) => {
   await t.rejects(tokenCacheContract[0]!.run({ createCache: silent }), { message: 'it does not answer' })
 })
 
-/** The in-process cache, but for what is given. */
+/** The in-process cache with some methods replaced. */
 function cacheWith (parts: object): () => TokenCache {
   return () => ({ ...createMemoryCache({ max: 10_000, now: Date.now }), ...parts })
 }
 
-/** What both say of a cache: the contract's first check, and the exploration. */
+/** The errors of the contract's first check and of the exploration for a cache. */
 async function complaints (createCache: () => TokenCache, timeoutMs = 20): Promise<string[]> {
   const said = (work: Promise<unknown>) => work.then(() => 'nothing', (error: Error) => error.message)
   return [await said(tokenCacheContract[0]!.run({ createCache, timeoutMs })), await said(exploreTokenCache({ createCache, timeoutMs }))]
 }
 
-t.test('a cache that lacks a method is refused, by name', async (t) => {
+t.test('a cache that lacks a method is rejected, and the error names the method', async (t) => {
   for (const name of Object.keys(cacheWith({})())) {
     const message = `the cache's ${name} must be a method, got undefined`
     t.same(await complaints(cacheWith({ [name]: undefined })), [message, message])
@@ -68,7 +68,7 @@ t.test('a cache that lacks a method is refused, by name', async (t) => {
   t.same(await complaints((() => {}) as unknown as () => TokenCache), [message, message])
 })
 
-t.test('a cache that cannot be asked is an error with a reason, not an endless test', async (t) => {
+t.test('a cache whose methods never answer causes an error with a reason, not an endless test', async (t) => {
   const message = 'get must call back, returned a promise'
   t.same(await complaints(cacheWith({ get: async () => null })), [message, message])
   t.same(await complaints(cacheWith({ get: async () => { throw new Error('unheard') } })), [message, message])
@@ -79,7 +79,7 @@ t.test('a cache that cannot be asked is an error with a reason, not an endless t
   t.match(await complaints(cacheWith({ getOrLease: () => new Promise(() => {}) })), ['nothing', /^reader \w: cache.getOrLease: has not been answered in 20 ms$/])
 })
 
-t.test('a cache that answers otherwise than the port says is shown as such', async (t) => {
+t.test('a cache whose answers violate the port is reported', async (t) => {
   const found = (...answer: unknown[]) => cacheWith({ get: (_digest: string, done: (...values: unknown[]) => void) => done(...answer) })
   const noText = 'get must find a string or null, found undefined'
   const noError = 'get must call back with null or an Error, called back with undefined'
@@ -89,12 +89,12 @@ t.test('a cache that answers otherwise than the port says is shown as such', asy
   t.equal(violations[0]!.message, 'fill must return a promise, returned undefined')
 })
 
-t.test('an error inside a look-up is a violation', async (t) => {
+t.test('an error inside a lookup is a violation', async (t) => {
   const { violations } = await exploreTokenCache({ createCache: cacheWith({ getOrLease: async () => undefined }), stopAtFirst: true })
   t.match(violations[0]!.message, /^reader \w: Cannot read properties of undefined/)
 })
 
-t.test('options of both are checked', async (t) => {
+t.test('the options of exploreTokenCache and tokenCacheContract are checked', async (t) => {
   const createCache = cacheWith({})
   const of = (options: object) => options as CacheExploration
   await t.rejects(exploreTokenCache(undefined as unknown as CacheExploration), { message: 'options must be an object, got undefined' })

@@ -13,7 +13,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 t.test('a semaphore', async (t) => {
   const full = () => new Error('overloaded')
 
-  await t.test('bounds how many run and how many wait, in order', async (t) => {
+  await t.test('limits how many tasks run and wait, and starts them in order', async (t) => {
     const semaphore = createSemaphore({ concurrency: 2, queue: 2, maxWaitMs: 60_000, overloaded: full })
     const tasks = Array.from({ length: 5 }, () => deferred<number>())
     const started: number[] = []
@@ -29,7 +29,7 @@ t.test('a semaphore', async (t) => {
     t.same([semaphore.active, semaphore.waiting], [0, 0])
   })
 
-  await t.test('gives up waiting in time, and the place is not lost', async (t) => {
+  await t.test('rejects a task that waits too long, and does not lose its place', async (t) => {
     const semaphore = createSemaphore({ concurrency: 1, queue: 1, maxWaitMs: 10, overloaded: full })
     const task = deferred<string>()
     const running = semaphore.run(() => task.promise)
@@ -47,7 +47,7 @@ t.test('a semaphore', async (t) => {
     overloaded: (waitMs: number) => new Error(`overloaded for ${waitMs}`)
   }
 
-  await t.test('refuses at once who would wait too long', async (t) => {
+  await t.test('rejects a task at once if its expected wait is too long', async (t) => {
     const semaphore = createSemaphore(slow)
     const task = deferred<string>()
     const runs = Array.from({ length: 5 }, () => semaphore.run(() => task.promise))
@@ -55,10 +55,10 @@ t.test('a semaphore', async (t) => {
     await t.rejects(semaphore.run(async () => 'never'), { message: 'overloaded for 80000' })
     task.resolve('done')
     t.same(await Promise.all(runs), Array(5).fill('done'))
-    t.equal(await semaphore.run(async () => 'next'), 'next', 'where a place is free nobody waits')
+    t.equal(await semaphore.run(async () => 'next'), 'next', 'no task waits while a place is free')
   })
 
-  await t.test('refuses before it has begun what will find no place', async (t) => {
+  await t.test('reserve() rejects work that would find no place before it begins', async (t) => {
     const semaphore = createSemaphore(slow)
     const [before, task] = [deferred<undefined>(), deferred<string>()]
     let begun = 0
@@ -78,17 +78,17 @@ t.test('a semaphore', async (t) => {
     before.resolve(undefined)
     await turn()
     t.same([semaphore.active, semaphore.waiting], [2, 3])
-    t.throws(announced, overloaded, 'each counts once')
+    t.throws(announced, overloaded, 'each reservation counts once')
     task.resolve('done')
     t.same(await Promise.all(works), Array(5).fill('done'))
     t.equal(await announced(), 'done')
     const running = Array.from({ length: 5 }, () => semaphore.run(() => before.promise))
-    t.throws(announced, overloaded, 'behind tasks that were not announced')
+    t.throws(announced, overloaded, 'behind tasks without a reservation')
     await Promise.all(running)
   })
 })
 
-t.test('a pace is the mean of how long tasks took, of which the latest counts most', async (t) => {
+t.test('a pace is the weighted mean duration of tasks, with the latest weighted most', async (t) => {
   let at = 0
   const pace = createPace({ now: () => at })
   t.equal(pace.meanMs, 0)
@@ -96,7 +96,7 @@ t.test('a pace is the mean of how long tasks took, of which the latest counts mo
   await take(100)
   t.equal(pace.meanMs, 100)
   await t.rejects(pace.run(async () => { at += 500; throw new Error('of the task') }), { message: 'of the task' })
-  t.equal(pace.meanMs, 200, 'a task that fails counts, too')
+  t.equal(pace.meanMs, 200, 'a task that fails counts too')
   for (let i = 0; i < 20; i++) await take(40)
   t.equal(Math.round(pace.meanMs), 41)
   t.equal(await pace.run(async () => 'done'), 'done')
@@ -110,28 +110,28 @@ t.test('a deadline', async (t) => {
   const settled = deferred<string>()
   await t.rejects(withDeadline(slow.promise, { timeoutMs: 5, expired, late: () => settled.resolve('late') }), { message: 'expired' })
   slow.resolve(1)
-  t.equal(await settled.promise, 'late', 'tells when the work has settled after all')
+  t.equal(await settled.promise, 'late', 'late() is called when the work settles after the deadline')
   const failing = deferred<number>()
   await t.rejects(withDeadline(failing.promise, { timeoutMs: 5, expired }), { message: 'expired' })
   failing.reject(new Error('too late to matter'))
 })
 
-t.test('a deadline does not count the time that this process was busy itself', async (t) => {
+t.test('a deadline does not count the time in which the process itself was blocked', async (t) => {
   const expired = () => new Error('expired')
   const block = (ms: number) => { for (const end = performance.now() + ms; performance.now() < end;); }
   const answer = new Promise<string>((resolve) => setTimeout(resolve, 30, 'in time'))
   const waiting = withDeadline(answer, { timeoutMs: 20, expired })
   block(60)
-  t.equal(await waiting, 'in time', 'what was there by the end of the stall')
+  t.equal(await waiting, 'in time', 'a result that is available at the end of the stall')
   const never = withDeadline(new Promise(() => {}), { timeoutMs: 20, expired }).catch(({ message }) => message)
   for (let stalls = 0; stalls < 6; stalls++) {
     block(60)
     await new Promise((resolve) => setTimeout(resolve))
   }
-  t.equal(await never, 'expired', 'it ends, however often that happens')
+  t.equal(await never, 'expired', 'the deadline expires, however often the process stalls')
 })
 
-t.test('a breaker opens after five failures in a row, and lets one probe through at a time', async (t) => {
+t.test('a breaker opens after five failures in a row, and allows one probe at a time', async (t) => {
   let at = 0
   const breaker = createBreaker({ now: () => at })
   for (let i = 0; i < 4; i++) breaker.failed()
@@ -154,7 +154,7 @@ t.test('a breaker opens after five failures in a row, and lets one probe through
   t.same([breaker.isOpen, breaker.allows(), breaker.allows()], [false, true, true])
 })
 
-t.test('a batch is joined only before it starts', async (t) => {
+t.test('a call joins a batch only before it starts', async (t) => {
   const runs: { key: string, answer: ReturnType<typeof deferred<number>> }[] = []
   const join = createNextBatch((key) => { const answer = deferred<number>(); runs.push({ key, answer }); return answer.promise })
   const first = join('a')
@@ -163,7 +163,7 @@ t.test('a batch is joined only before it starts', async (t) => {
   runs[0]!.answer.reject(new Error('of the first'))
   await t.rejects(first, { message: 'of the first' })
   await turn()
-  t.equal(runs.length, 3, 'the two that came during the run share the next')
+  t.equal(runs.length, 3, 'the two calls during the run share the next one')
   const fourth = join('a')
   runs[2]!.answer.resolve(2)
   t.same(await Promise.all([second, third]), [2, 2])
@@ -177,7 +177,7 @@ t.test('a batch is joined only before it starts', async (t) => {
   t.equal(await later, 4)
 })
 
-t.test('a redacted error keeps its message and its places, and no secret in any spelling', (t) => {
+t.test('a redacted error keeps its message and stack, and contains the secret in no spelling', (t) => {
   t.equal(redactSecrets('refused', 'secret').message, 'refused')
   t.equal(redactSecrets(new Error('refused'), 'secret').message, 'refused')
   t.match(redactSecrets(new Error('refused'), 'secret').stack, /^refused\n {4}at /)

@@ -7,7 +7,7 @@ import type { Request } from './world.js'
 import { cli, spawnCli } from '../../helpers/cli.js'
 import { until } from '../../helpers/until.js'
 
-t.test('the search finds a value in every form, and tells where each may be', async (t) => {
+t.test('the search finds a value in every encoding, and reports it where it is not allowed', async (t) => {
   const mark = createMark('password', (core) => `pä"ss ${core}%\n`)
   const find = createFinder([mark, createMark('password')])
   const value = String(mark.value)
@@ -40,7 +40,7 @@ const LONG = (core: string) => `${core} long enough to be cut off by bcrypt, whi
 const UNICODE = (core: string) => `пароль ${core} 密碼 ß`
 const QUOTED = (core: string) => `"it's" ${core} 100%41 \\ <&>`
 
-t.test('nothing secret is told, whatever goes wrong', async (t) => {
+t.test('no secret appears in any output or storage where it is not allowed, whatever fails', async (t) => {
   const ledger = createLedger()
   const { mark } = ledger
   const secret = (kind: string) => mark(kind, (core) => `6Le${core}`)
@@ -111,12 +111,12 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
       database: { connectionString: database.url, statement_timeout: 1500, lock_timeout: 0, connectionTimeoutMillis: 30_000, idleTimeoutMillis: 0 },
       redis: { url: redis.url, commandTimeout: 3000 },
       autoMigrate: true,
-      // What is said is the error of the database or of Redis, and not that it is late on a busy machine.
+      // Long time limits, so that the errors come from the database or Redis and not from timeouts on a busy machine.
       lookup: { maxWait: '60s', timeout: '60s' },
       hashing: { maxWait: '60s' },
       cache: { namespace: redis.namespace, timeout: '3s' },
       rateLimit: { max: 100_000 },
-      // Nobody waits here: the captcha's answers are looked at in every case.
+      // A minimal delay, so that captcha answers are always verified.
       accountLimit: { delay: '100ms', maxDelay: '100ms' },
       ...more
     })
@@ -215,7 +215,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     const refusals = ['refuses', 'quotes', 'names another host', 'refuses the question', 'does not know us', 'forbids']
     const failures = ['is broken', 'redirects', 'is no JSON', 'is no HTTP']
     for (const at of ['recaptcha', 'enterprise']) {
-      // Of an outage nobody is asked after five failures.
+      // In an outage the plugin sends no more requests after five failures.
       for (provider.mode of [...refusals, ...failures, 'refuses', 'hangs up']) await solve(at)
     }
     for (const captcha of ['throws', 'throws a code', 'quotes', 'is the reason']) {
@@ -233,7 +233,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     const { id, username } = await createUser()
     await refused('createUser', { username, password: password() })
     await refused('createUser', { username: `${mark('typed name')}\0`, password: password() })
-    // Arguments that have changed places.
+    // Swapped arguments.
     for (const method of ['setPassword', 'setActive', 'deleteUser', 'issueToken']) await refused(method, password(QUOTED), method === 'setActive' ? false : id)
     await database.run('alter table users add column note text not null default \'\' check (length(note) < 9), add column code varchar(5), add column age integer')
     const fields: Record<string, unknown>[] = [{ note: password() }, { note: null }, { code: password() }, { age: password() }, { nowhere: password() }]
@@ -248,7 +248,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     await attempt('deleteUser', id)
   }
 
-  /** Everything that speaks to Redis, a few times: it is not asked any more after five failures. */
+  /** Uses every feature that needs Redis a few times: after five failures the plugin stops sending commands. */
   async function driveWithRedis (fault: string, begin: () => Promise<unknown>, end: () => Promise<unknown>): Promise<void> {
     const { username, password: known, token } = await loggedIn()
     const other = await loggedIn()
@@ -278,11 +278,11 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     await driveWithRedis('frozen', async () => { redis.freeze() }, async () => { redis.thaw() })
     await driveWithRedis('killed', async () => {
       await redis.kill()
-      await until(() => (ledger.texts.get('stdout') ?? []).join('').includes('ECONNREFUSED'), 'the servers have noticed')
+      await until(() => (ledger.texts.get('stdout') ?? []).join('').includes('ECONNREFUSED'), 'the servers have detected it')
     }, redis.start)
   }
 
-  /** Everything that speaks to the database. */
+  /** Uses every feature that needs the database. */
   async function driveWithDatabase ({ username, password: known, token, id }: Awaited<ReturnType<typeof loggedIn>>, at = 'main'): Promise<void> {
     await Promise.all([
       login(username, known, {}, at),
@@ -296,7 +296,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     ])
   }
 
-  /** A statement that is not asked again waits for a lock when its connection is ended. */
+  /** Terminates connections while a statement that is not retried waits for a lock. */
   async function cutOff (user: Awaited<ReturnType<typeof loggedIn>>): Promise<void> {
     await open('patient', { database: { connectionString: database.url, statement_timeout: 0, lock_timeout: 0, connectionTimeoutMillis: 30_000 } })
     let replies = Promise.resolve()
@@ -320,11 +320,11 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     await database.locked('users', async () => { await driveWithDatabase(slow) })
     await cutOff(cut)
     await database.readOnly(true)
-    // Connections that were ended may be met first.
+    // The pool may use terminated connections first.
     await until(async () => {
       await driveWithDatabase(reading)
       return (ledger.texts.get('errors') ?? []).join('').includes('read-only transaction')
-    }, 'the database is only read')
+    }, 'the database is read-only')
     await database.readOnly(false)
     await database.reachable(false)
     await driveWithDatabase(gone)
@@ -361,7 +361,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
       { ...good, breachedUrl: lost('API key', 'https://u:', '@example.com/') }
     ]
     for (const options of bad) codes.add(await host.fail('open', 'bad', options))
-    // A Redis that refuses the password is away, and that is no reason not to start.
+    // A Redis that refuses the password counts as unreachable, and the server still starts.
     const refusing = new URL(redis.url)
     refusing.password = mark('Redis password')
     await open('refused', { redis: { url: refusing.href } })
@@ -395,14 +395,14 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     await database.run('drop trigger refuse on users')
   }
 
-  /** Those that get in nobody's way. */
+  /** Drives that are independent of each other. */
   async function driveApart (): Promise<void> {
     await Promise.all([driveCaptcha(), driveBadOptions(), driveCommands()])
   }
 
   const plants: [string, string][] = []
 
-  /** One value in every place, so that a place that is not looked at fails the test. */
+  /** Puts a value into every place, so that the test fails if a place is not searched. */
   async function plant (): Promise<void> {
     const at = (place: string) => {
       const text = mark(`planted for ${place}`)
@@ -434,7 +434,7 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
   async function look (): Promise<void> {
     const { events, errors, openapi } = await host.call('report')
     for (const [place, texts] of Object.entries({ events, errors, openapi })) ledger.see(place, (texts as string[]).join('\n'))
-    await until(() => (ledger.texts.get('redis monitor') ?? []).join('').includes(plants.find(([place]) => place === 'redis monitor')![1]), 'MONITOR has told all')
+    await until(() => (ledger.texts.get('redis monitor') ?? []).join('').includes(plants.find(([place]) => place === 'redis monitor')![1]), 'MONITOR has sent everything')
     await redis.look()
     for (const { password_hash: hash } of await database.run('select password_hash from users where password_hash is not null')) ledger.marks.push({ kind: 'password hash', value: hash, core: hash.slice(-31) })
     const [{ value }] = await database.run('select value from auth_tokens_server_key')
@@ -456,14 +456,14 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
 
   const places = [...ledger.texts].map(([name, texts]) => ({ name, text: texts.join(name === 'redis monitor' || name.startsWith('std') ? '' : '\n') }))
   const planted = ledger.marks.filter(({ kind }) => kind.startsWith('planted'))
-  t.test('every place is looked at', async (t) => {
+  t.test('every place is searched', async (t) => {
     for (const [place, text] of plants) {
       const found = createFinder(planted)(places.find(({ name }) => name === place)?.text ?? '')
       t.ok([...found.keys()].some(({ value }) => value === text), place)
     }
   })
 
-  t.test('what can go wrong went wrong', async (t) => {
+  t.test('every expected failure occurred', async (t) => {
     const of = (name: string) => places.find((place) => place.name === name)?.text ?? ''
     for (const name of [
       'UNAUTHENTICATED', 'INVALID_TOKEN', 'INVALID_CREDENTIALS', 'INVALID_INPUT', 'WRONG_PASSWORD', 'CAPTCHA_REFUSED', 'CAPTCHA_UNAVAILABLE',
@@ -480,5 +480,5 @@ t.test('nothing secret is told, whatever goes wrong', async (t) => {
     for (const message of ['canceling statement due to statement timeout', 'terminating connection', 'read-only transaction', 'does not exist']) t.ok(of('errors').includes(message), message)
   })
 
-  t.same(findLeaks(places, ledger.marks.filter((mark) => !planted.includes(mark))), [], 'nothing is told')
+  t.same(findLeaks(places, ledger.marks.filter((mark) => !planted.includes(mark))), [], 'there are no leaks')
 })

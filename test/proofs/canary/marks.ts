@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 
-/** What may be told where. Whatever is not here is told nowhere: the one table. */
+/** The places where each kind of value may appear. A kind that is not listed may appear nowhere. */
 export const MAY_BE_IN: Record<string, RegExp> = {
   password: /^nowhere$/,
   'typed name': /^nowhere$/,
-  // The reply to a login and to a change of the password has its token, which is taken out before the search.
+  // The reply to a login or a change of password contains its token, which is removed before the search.
   token: /^nowhere$/,
   'token digest': /^(redis|sql auth_tokens\.digest)/,
   'captcha answer': /^asked of the captcha provider$/,
@@ -14,16 +14,16 @@ export const MAY_BE_IN: Record<string, RegExp> = {
   'Redis password': /^nowhere$/,
   'password hash': /^sql users\.password_hash$/,
   'key of the pseudonyms': /^sql auth_tokens_server_key\.value$/,
-  // Errors of ioredis have the command with them; what was stripped of it has no key.
+  // Errors of ioredis contain the command; the redacted errors have no key.
   'namespace of Redis keys': /^redis|^sql auth_tokens_caches\.namespace/,
-  // A cached session has its user; an administrator reads the name that was given to the command.
+  // A cached session contains its user, and a command prints the username that it was given.
   username: /^(replies|sql users\.username|redis (values|monitor|slowlog)|command line)$/
 }
 
 export interface Mark {
   kind: string
   value: string | Buffer
-  /** The part of the value that is found however it is quoted: letters and digits. */
+  /** The letters and digits of the value, which are the same however it is quoted. */
   core: string | null
 }
 
@@ -32,13 +32,13 @@ export interface Place {
   text: string
 }
 
-/** A new value that nothing else contains; `around` puts what is hard to find around its core. */
+/** A new unique value; `around` adds characters around its core that make it hard to find. */
 export function createMark (kind: string, around = (core: string) => core): Mark {
   const core = `canary${randomBytes(8).toString('hex')}`
   return { kind, core, value: around(core) }
 }
 
-/** Every mark that is told in a place where it may not be, as a line. */
+/** One line for every mark in a place where it is not allowed. */
 export function findLeaks (places: Place[], marks: Mark[]): string[] {
   const find = createFinder(marks)
   return places.flatMap(({ name, text }) => [...find(text)]
@@ -46,7 +46,7 @@ export function findLeaks (places: Place[], marks: Mark[]): string[] {
     .map(([{ kind, value }, excerpt]) => `${name} has the ${kind} ${String(value).slice(0, 60)}: ...${excerpt}...`))
 }
 
-/** The marks that are in a text, in whatever form, with what is around them. */
+/** Finds the marks that a text contains in any form, with the surrounding text. */
 export function createFinder (marks: Mark[]): (text: string) => Map<Mark, string> {
   const index = new Map<string, { mark: Mark, form: string }[]>()
   for (const mark of marks) {
@@ -67,14 +67,14 @@ export function createFinder (marks: Mark[]): (text: string) => Map<Mark, string
   }
 }
 
-/** All forms are longer, and are looked up by so much of their beginning. */
+/** The length of the prefix by which forms are looked up. All forms are at least as long. */
 const START = 8
 
-// In lower case: names are folded before they are counted.
+// In lower case, because usernames are folded before they are counted.
 function formsOf ({ kind, value, core }: Mark): Set<string> {
   const forms = [...encodings(Buffer.from(value)), ...core === null ? [] : encodings(Buffer.from(core))]
   if (typeof value === 'string') forms.push(...quoted(value))
-  // Those of tokens are the cache's keys; the others could be guessed from.
+  // Digests of tokens are the cache's keys. Other values could be guessed from their digests.
   if (kind !== 'token digest') forms.push(...digests(kind, value))
   return new Set(forms.map((form) => form.toLowerCase()).filter((form) => form.length >= START))
 }
@@ -90,13 +90,13 @@ function encodings (bytes: Buffer): string[] {
   return [bytes.toString('latin1'), ...base64, ...url, ...base64.map(encodeURIComponent), hex, hex.replace(/..(?=.)/g, '$& '), [...bytes].join(','), inMonitor(bytes)]
 }
 
-/** The characters of base64 that the bytes alone decide, where so many others (modulo 3) are before them. */
+/** The base64 characters that depend only on these bytes, if `offset` (modulo 3) other bytes precede them. */
 function base64Inside (bytes: Buffer, offset: number): string {
   const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
   return text.slice(Math.ceil(offset * 8 / 6), Math.floor((offset + bytes.length) * 8 / 6))
 }
 
-/** As Redis quotes in MONITOR. */
+/** Quoted as in the output of MONITOR. */
 function inMonitor (bytes: Buffer): string {
   return [...bytes].map((byte) => byte >= 32 && byte < 127 ? String.fromCharCode(byte).replace(/["\\]/, '\\$&') : `\\x${byte.toString(16).padStart(2, '0')}`).join('')
 }

@@ -1,4 +1,4 @@
-// A process with servers whose host shows all it gets: every log line, event and error. It is told what to do over IPC.
+// A process with servers whose host outputs every log line, event and error that it receives. The test controls it over IPC.
 import { subscribe } from 'node:diagnostics_channel'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
@@ -12,7 +12,7 @@ import { fastHasher } from '../../helpers/app.js'
 const EVENTS = ['login', 'loginFailed', 'logout', 'passwordChanged', 'passwordChangeFailed', 'revoked', 'tokenRefused', 'cacheError']
 const FACTORIES = { recaptcha, recaptchaEnterprise }
 
-/** How the host's own parts behave now. */
+/** The current behavior of the host's own functions. */
 const moods: Record<string, string> = {}
 const apps: Record<string, FastifyInstance> = {}
 const events: string[] = []
@@ -20,7 +20,7 @@ const errors: string[] = []
 
 const show = (value: unknown) => inspect(value, { depth: 10, showHidden: true, maxStringLength: null })
 
-/** An error that quotes a secret wherever an error can. */
+/** An error that contains a secret in every property. */
 function tellTale (secret: string): Error {
   return Object.assign(new Error(`cannot use ${JSON.stringify(secret)}`, { cause: new Error(secret) }), { input: secret })
 }

@@ -15,7 +15,7 @@ import { createRedisServer } from '../../helpers/redis-server.js'
 import { createDatabase, query, uniqueNamespace } from '../../helpers/services.js'
 import { startStub } from '../../helpers/stub.js'
 
-/** What was marked, and what was seen where, in the whole run. */
+/** All marks, and all texts of each place, in the whole run. */
 export interface Ledger {
   marks: Mark[]
   texts: Map<string, string[]>
@@ -45,7 +45,7 @@ function markToken ({ marks }: Ledger, token: string): void {
   marks.push({ kind: 'token', value: token, core: token.slice(token.indexOf('_') + 1).slice(0, 30) }, { kind: 'token digest', value: digest, core: null })
 }
 
-/** The servers' process; what it writes and what it throws is seen. */
+/** Starts the servers' process and records its output and errors. */
 export function startHost (t: Test, ledger: Ledger) {
   const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), { execArgv: TYPESCRIPT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
   const exited = once(child, 'exit')
@@ -66,20 +66,20 @@ export function startHost (t: Test, ledger: Ledger) {
   }
 
   return {
-    /** Rejects where the host does. */
+    /** Rejects if the host rejects. */
     async call (name: string, ...args: unknown[]): Promise<any> {
       const { result, error } = await ask(name, ...args)
       if (error !== undefined) throw new Error(`${name}: ${error}`)
       if (typeof result?.token === 'string') markToken(ledger, result.token)
       return result
     },
-    /** The code of the error that there must be. */
+    /** Resolves to the code of the expected error. */
     async fail (name: string, ...args: unknown[]): Promise<string> {
       const { error, code } = await ask(name, ...args)
       if (error === undefined) throw new Error(`${name} did not fail`)
       return code!
     },
-    /** The code of the error, if there is one. */
+    /** Resolves to the code of the error, or to `none`. */
     async attempt (name: string, ...args: unknown[]): Promise<string> {
       return (await ask(name, ...args)).code ?? 'none'
     },
@@ -94,7 +94,7 @@ export type Host = ReturnType<typeof startHost>
 
 export interface Request { method?: string, token?: string, body?: unknown, raw?: string, headers?: Record<string, string> }
 
-/** Sends a request; the reply is seen without the token that it may grant. */
+/** Sends a request, and records the reply without the token that it may contain. */
 export async function send (ledger: Ledger, url: string, { method = 'POST', token, body, raw, headers = {} }: Request = {}): Promise<{ status: number, body: any }> {
   const content = raw ?? (body === undefined ? undefined : JSON.stringify(body))
   const response = await fetch(url, {
@@ -112,7 +112,7 @@ export async function send (ledger: Ledger, url: string, { method = 'POST', toke
   return { status: response.status, body: parsed }
 }
 
-/** A service outside, that says back all that it hears. */
+/** An external service that echoes every request. */
 export async function startEcho (t: Test, see: (heard: string) => void, answer: (response: ServerResponse, heard: string) => void): Promise<string> {
   const { origin } = await startStub(t, (response, { url, headers, body }) => {
     const heard = `${url} ${JSON.stringify(headers)} ${body}`
@@ -123,7 +123,7 @@ export async function startEcho (t: Test, see: (heard: string) => void, answer: 
   return `${origin}/`
 }
 
-/** A Redis with a password, of which every command is seen. */
+/** A Redis with a password, whose commands are all recorded. */
 export async function startRedis (t: Test, ledger: Ledger, password: string) {
   const server = await createRedisServer(t)
   const namespace = uniqueNamespace()
@@ -203,14 +203,14 @@ export async function startDatabase (t: Test, password: string) {
     url,
     run,
     terminate,
-    /** While the work runs, whoever reads the table waits. */
+    /** Locks the table while `work` runs, so that all readers wait. */
     async locked (table: string, work: () => Promise<unknown>) {
       const holder = new pg.Client({ connectionString: database.url })
       await holder.connect()
       await holder.query(`begin; lock table ${table} in access exclusive mode`)
       await work().finally(() => holder.end())
     },
-    /** Whether such a statement of the servers waits for a lock. */
+    /** Whether a statement of the servers that begins with this text waits for a lock. */
     async waits (statement: string): Promise<boolean> {
       return (await query(`select 1 from pg_stat_activity where usename = '${role}' and wait_event_type = 'Lock' and query like '${statement}%'`, server)).length > 0
     },
@@ -222,7 +222,7 @@ export async function startDatabase (t: Test, password: string) {
       await query(`alter database ${name} with allow_connections ${isOn}`, server)
       if (!isOn) await terminate()
     },
-    /** Every column of every table, as a dump has it. */
+    /** Records every column of every table, as in a dump. */
     async look (see: Ledger['see']) {
       const columns = await run('select table_name as t, column_name as c from information_schema.columns where table_schema = \'public\'')
       for (const { t: table, c: column } of columns) {

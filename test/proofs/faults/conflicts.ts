@@ -11,12 +11,12 @@ const NEW_PASSWORD = 'a correcter horse battery'
 
 interface Patient {
   server: FastifyInstance
-  /** Of the errors that PostgreSQL has answered to it. */
+  /** The SQLSTATEs of the errors that PostgreSQL has returned to it. */
   sqlstates: string[]
   untilWaiting (): Promise<void>
 }
 
-/** A server that waits as long as it takes: who has to give way is for PostgreSQL to say. */
+/** A server with long time limits, so that PostgreSQL decides which transaction fails. */
 async function bootPatient (t: Test, { boot }: World, client: pg.Client, settings: string): Promise<Patient> {
   const { host, port, user, database } = client
   const pool = new pg.Pool({ host, port, user, database, Client: PreparedClient, options: `-c lock_timeout=30s ${settings}`, application_name: 'patient' })
@@ -34,9 +34,9 @@ async function bootPatient (t: Test, { boot }: World, client: pg.Client, setting
   }
 }
 
-/** What PostgreSQL refuses by itself where transactions meet. `client` is somebody else's, a superuser. */
+/** Tests conflicts between transactions that PostgreSQL itself detects. `client` is another connection, of a superuser. */
 export async function testConflicts (t: Test, world: World, client: pg.Client): Promise<void> {
-  await t.test('a change of password that is the victim of a deadlock is tried again', async (t) => {
+  await t.test('a change of password that is the victim of a deadlock is retried', async (t) => {
     const { id, username, cached, leaving } = await createCast(world, async () => {})
     const { server, sqlstates, untilWaiting } = await bootPatient(t, world, client, '-c deadlock_timeout=3s')
     await client.query("set deadlock_timeout = '60s'")
@@ -48,13 +48,13 @@ export async function testConflicts (t: Test, world: World, client: pg.Client): 
     await client.query('commit')
     const reply = await change
     t.equal(reply.statusCode, 200, reply.body)
-    // On a busy machine it may meet the same transaction once more.
+    // On a busy machine it may conflict with the same transaction once more.
     t.same([...new Set(sqlstates)], ['40P01'])
     t.equal(await me(server, leaving), '401 INVALID_TOKEN')
-    t.equal(await login(server, username), '401 INVALID_CREDENTIALS', 'the old password is none')
+    t.equal(await login(server, username), '401 INVALID_CREDENTIALS', 'the old password is invalid')
   })
 
-  await t.test('a login whose user somebody changes waits, and needs no second try, in a database whose transactions are repeatable reads', async (t) => {
+  await t.test('under repeatable read a login waits for a concurrent change of its user, and needs no retry', async (t) => {
     const { id, username } = await createCast(world, async () => {})
     const { server, sqlstates, untilWaiting } = await bootPatient(t, world, client, '-c default_transaction_isolation=repeatable\\ read')
     await client.query('begin')

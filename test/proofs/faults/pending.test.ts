@@ -6,7 +6,7 @@ import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 const database = await createDatabase()
 t.teardown(database.drop)
 
-t.test('a change of password that is answered 200 also ends what an earlier one, still pending, has ended', async (t) => {
+t.test('a change of password that is answered 200 also completes the revocations of an earlier, pending one', async (t) => {
   const { port } = new URL(redisUrl())
   const proxy = await createTcpProxy(t, { port: Number(port) })
   const cache = { namespace: uniqueNamespace() }

@@ -11,15 +11,15 @@ import { until } from '../../helpers/until.js'
 
 const WELL = { cached: '200', uncached: '200', login: '200', logout: '204', revoked: '401 INVALID_TOKEN' }
 const UNAVAILABLE = '503 UNAVAILABLE'
-/** What Redis knows is answered, and nothing else. */
+/** Only requests that Redis can answer succeed. */
 const AWAY = { ...WELL, uncached: UNAVAILABLE, login: UNAVAILABLE, logout: UNAVAILABLE }
-/** What only reads is answered. */
+/** Only reads succeed. */
 const NO_WRITES = { ...WELL, login: UNAVAILABLE, logout: UNAVAILABLE }
 const NOTHING = { cached: UNAVAILABLE, uncached: UNAVAILABLE, login: UNAVAILABLE, logout: UNAVAILABLE, revoked: UNAVAILABLE }
 
 const nothing = () => {}
 
-/** Connections and statements past the servers. */
+/** Connections and statements that bypass the servers. */
 function createDatabaseAdmin ({ url }: PostgresServer) {
   async function connect (): Promise<pg.Client> {
     const client = new pg.Client({ connectionString: url })
@@ -37,7 +37,7 @@ function createDatabaseAdmin ({ url }: PostgresServer) {
 
 type DatabaseAdmin = ReturnType<typeof createDatabaseAdmin>
 
-/** Every new token and every revocation meets `action`, in the middle of its transaction. */
+/** Runs `action` in the transaction of every new token and every revocation. */
 const meet = async ({ execute }: DatabaseAdmin, action: string) => await execute(
   'create sequence fault_count',
   `create function fault() returns trigger language plpgsql as $$ begin ${action}; return new; end $$`,
@@ -49,7 +49,7 @@ function failing (name: string, admin: DatabaseAdmin, action: string, answers: R
   return { name, inject: () => meet(admin, action), heal: () => forget(admin), answers }
 }
 
-/** Fails with the SQLSTATE: every time, or only the first. */
+/** SQL that fails with the SQLSTATE, every time or only the first time. */
 const raise = (sqlstate: string) => `raise exception 'the test wants it' using errcode = '${sqlstate}'`
 const raiseAtFirst = (sqlstate: string) => `if nextval('fault_count') = 1 then ${raise(sqlstate)}; end if`
 
@@ -98,7 +98,7 @@ function rowsOf (postgres: PostgresServer, admin: DatabaseAdmin): Row[] {
     { name: 'crashed', inject: () => postgres.crash(), heal: () => postgres.start(), answers: AWAY },
     { name: 'frozen', inject: () => postgres.freeze(), heal: () => postgres.thaw(), isSilent: true, answers: AWAY },
     {
-      name: 'half open: connections stand, and nothing arrives',
+      name: 'half-open: connections stay open, and nothing arrives',
       inject: async ({ postgresWay }) => postgresWay.freeze(),
       heal: ({ postgresWay }) => postgresWay.pass(),
       isSilent: true,
@@ -125,10 +125,10 @@ function rowsOf (postgres: PostgresServer, admin: DatabaseAdmin): Row[] {
       answers: NO_WRITES
     },
     failing('disk full', admin, raise('53100'), NO_WRITES),
-    failing('a serialization failure, which is tried again', admin, raiseAtFirst('40001'), WELL),
-    failing('serialization failures without end', admin, raise('40001'), NO_WRITES),
-    failing('a deadlock, which is tried again', admin, raiseAtFirst('40P01'), WELL),
-    failing('deadlocks without end', admin, raise('40P01'), NO_WRITES),
+    failing('a serialization failure, which is retried', admin, raiseAtFirst('40001'), WELL),
+    failing('endless serialization failures', admin, raise('40001'), NO_WRITES),
+    failing('a deadlock, which is retried', admin, raiseAtFirst('40P01'), WELL),
+    failing('endless deadlocks', admin, raise('40P01'), NO_WRITES),
     {
       name: 'the user\'s row is locked',
       ...locks(connect, ({ id }) => `select 1 from users where id = '${id}' for update`),
@@ -148,7 +148,7 @@ function rowsOf (postgres: PostgresServer, admin: DatabaseAdmin): Row[] {
       answers: NOTHING
     },
     ...[-10, 10].map((minutes): Row => ({
-      name: `well, and the clock of a server is 10 minutes ${minutes < 0 ? 'behind' : 'ahead'}`,
+      name: `healthy, and the clock of a server is 10 minutes ${minutes < 0 ? 'behind' : 'ahead'}`,
       inject: (world, _cast, t) => world.boot(t, { now: () => Date.now() + minutes * 60_000 }),
       heal: nothing,
       answers: WELL
@@ -166,21 +166,21 @@ t.test('PostgreSQL', { skip: noPostgres }, async (t) => {
   const superuser = await admin.connect()
   await testConflicts(t, world, superuser).finally(() => superuser.end())
 
-  await t.test('a token ends by the clock of the database on a server whose own is behind', async (t) => {
+  await t.test('on a server whose clock is behind, a token expires by the clock of the database', async (t) => {
     const behind = await world.boot(t, { now: () => Date.now() - 10 * 60_000 })
     const { id } = await behind.tokenAuth.createUser({ username: 'short-lived', password: 'correct horse battery' })
-    // One that is read while it lasts, however slow the machine is.
+    // Issues tokens until one is read before it expires, however slow the machine is.
     let token: string
     await until(async () => {
       token = (await behind.tokenAuth.issueToken(id, { ttl: '2s' })).token
       return await read(behind, token) === '200'
-    }, 'a token lives')
+    }, 'a token is live')
     const client = await admin.connect()
     const isOver = async () => {
       const { rows } = await client.query('select now() > max(expires_at) + interval \'100 ms\' as over from auth_tokens where user_id = $1', [id])
       return rows[0].over
     }
-    await until(isOver, 'the token has ended').finally(() => client.end())
+    await until(isOver, 'the token has expired').finally(() => client.end())
     t.equal(await read(behind, token!), '401 INVALID_TOKEN')
   })
 })

@@ -12,13 +12,13 @@ export const nothing = () => {}
 export const limitMemory = async (admin: Redis, maxmemory: string, policy: string) => { await admin.config('SET', 'maxmemory', maxmemory, 'maxmemory-policy', policy) }
 export const freeMemory = async (admin: Redis) => await limitMemory(admin, '0', 'noeviction')
 
-/** Until the limit is taken back nothing stays. */
+/** Evicts every key, until the limit is removed. */
 export async function evictEverything (admin: Redis): Promise<void> {
   await limitMemory(admin, '1', 'allkeys-random')
   await until(async () => await admin.dbsize() === 0, 'every key is evicted')
 }
 
-/** What no server writes: no text, other shapes and versions, an entry without a seal, another type. */
+/** Values that no server writes: empty text, other shapes and versions, an entry without a seal, another type. */
 const GARBAGE = ['', 'garbage', 'V', 'V{}', 'Vnull', `V${'x'.repeat(43)}{"v":1}`, 'RR', '\0', '0'.repeat(100_000)]
 
 export async function scribble (admin: Redis, keys: string[]): Promise<void> {
@@ -33,7 +33,7 @@ async function loseClients ({ admin, asked, other }: World): Promise<void> {
   for (const server of [asked, other]) await until(async () => (await server.tokenAuth.health()).cache !== 'up', 'the loss is seen')
 }
 
-/** With the setting it takes no client, old or new. */
+/** With the setting, Redis accepts no existing or new client. */
 export function refusesClients (setting: string, { by, otherwise }: { by: string, otherwise: string }): Pick<Row, 'inject' | 'heal'> {
   return {
     async inject (world) {
@@ -44,7 +44,7 @@ export function refusesClients (setting: string, { by, otherwise }: { by: string
   }
 }
 
-/** `save` fails as on a full disk, and Redis takes no writes from then on. */
+/** `save` fails as on a full disk, and Redis accepts no writes from then on. */
 export async function failToSave ({ admin, redis }: World): Promise<void> {
   await mkdir(join(redis.dir, 'dump.rdb', 'in-the-way'), { recursive: true })
   await admin.config('SET', 'save', '3600 1')
@@ -52,7 +52,7 @@ export async function failToSave ({ admin, redis }: World): Promise<void> {
   await until(async () => /rdb_last_bgsave_status:err/.test(await admin.info('persistence')), 'Redis has not saved')
 }
 
-/** The next start reads this for seconds. */
+/** The next start needs seconds to load this. */
 async function saveMuch (admin: Redis): Promise<void> {
   await admin.eval("for i = 1, 5000 do redis.call('SET', 'filler:' .. i, string.rep('x', 50), 'PX', 60000) end", 0)
   await admin.save()
@@ -93,7 +93,7 @@ export function isBusyWithAScript (): Pick<Row, 'inject' | 'heal'> {
   }
 }
 
-/** Two replies that arrive together, as to requests at the same time, change places. */
+/** Swaps two replies that arrive together, as for concurrent requests. */
 function createSwap () {
   let count = 0
   return {

@@ -13,9 +13,9 @@ const world = await createWorld(t, database.url)
 
 const WELL = { cached: '200', uncached: '200', login: '200', logout: '204', revoked: '401 INVALID_TOKEN' }
 const PENDING = '503 REVOCATION_PENDING'
-/** Redis acknowledges nothing: PostgreSQL answers, and a logout is not finished. */
+/** Redis acknowledges nothing: PostgreSQL answers, and a logout is pending. */
 const SILENT = { ...WELL, logout: PENDING }
-/** It comes back, or is slow: whether it acknowledges in time depends on the instant. */
+/** Redis comes back or is slow: whether it acknowledges in time depends on the moment. */
 const UNSURE = { ...WELL, logout: ['204', PENDING] }
 
 const rows: Row[] = [
@@ -41,7 +41,7 @@ const rows: Row[] = [
     answers: SILENT
   },
   {
-    name: 'half open: connections stand, and nothing arrives',
+    name: 'half-open: connections stay open, and nothing arrives',
     inject: async ({ redisWay }) => redisWay.freeze(),
     heal: ({ redisWay }) => redisWay.pass(),
     answers: SILENT
@@ -109,7 +109,7 @@ const rows: Row[] = [
     answers: UNSURE
   },
   {
-    name: 'restarted with an old snapshot, which holds a revoked token as live',
+    name: 'restarted from an old snapshot, which has a revoked token as live',
     prepare: ({ admin }) => admin.save(),
     inject: async (world, { revoked }, t) => {
       const { redis, admin, redisWay, otherRedisWay } = world
@@ -117,14 +117,14 @@ const rows: Row[] = [
       await redis.kill()
       await redis.start()
       await rm(join(redis.dir, 'dump.rdb'))
-      t.match(await admin.get(keyOf(world, revoked)), /^V/, 'Redis says that the token is live')
+      t.match(await admin.get(keyOf(world, revoked)), /^V/, 'Redis has the token as live')
       for (const way of [redisWay, otherRedisWay]) way.pass()
     },
     heal: nothing,
     answers: UNSURE
   },
   {
-    name: 'has forgotten every script: NOSCRIPT',
+    name: 'has no scripts any more: NOSCRIPT',
     inject: async ({ admin }) => { await admin.script('FLUSH') },
     heal: nothing,
     answers: WELL
@@ -136,7 +136,7 @@ const rows: Row[] = [
     answers: WELL
   },
   { name: 'refuses the credentials', ...refusesClients('requirepass', { by: 'another', otherwise: '' }), answers: SILENT },
-  { name: 'has as many clients as it may', ...refusesClients('maxclients', { by: '1', otherwise: '10000' }), answers: SILENT },
+  { name: 'has reached maxclients', ...refusesClients('maxclients', { by: '1', otherwise: '10000' }), answers: SILENT },
   {
     name: 'cannot save, and answers MISCONF to writes',
     inject: failToSave,
@@ -149,7 +149,7 @@ const rows: Row[] = [
   { name: 'is still loading', ...isStillLoading(), answers: UNSURE },
   { name: 'is busy with a script', ...isBusyWithAScript(), answers: SILENT },
   {
-    name: 'replies that arrive crossed',
+    name: 'replies that arrive swapped',
     inject: crossReplies,
     heal: ({ redisWay }) => redisWay.pass(),
     answers: WELL
@@ -158,7 +158,7 @@ const rows: Row[] = [
     name: 'reset in the middle of a reply',
     inject: async ({ asked, redisWay }, { cached }, t) => {
       redisWay.cutReplies(40)
-      t.equal(await read(asked, cached), '200', 'a part of an entry is none')
+      t.equal(await read(asked, cached), '200', 'a partial entry is ignored')
     },
     heal: ({ redisWay }) => redisWay.pass(),
     answers: SILENT
@@ -171,5 +171,5 @@ t.test('Redis', async (t) => {
   process.on('warning', warned)
   for (const row of rows) await t.test(row.name, (t) => runRow(t, world, row))
   process.removeListener('warning', warned)
-  t.same(warnings, [], 'Node.js warns of nothing')
+  t.same(warnings, [], 'Node.js emits no warnings')
 })

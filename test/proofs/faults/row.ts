@@ -5,11 +5,11 @@ import { createCast, login, logout, LOOKUP_MS, me, read } from './world.js'
 import type { Cast, World } from './world.js'
 import { until } from '../../helpers/until.js'
 
-/** What a server is asked while something is wrong. */
+/** The requests to a server during a fault. */
 const ASKS = {
   cached: (server: FastifyInstance, { cached }: Cast) => read(server, cached),
   uncached: (server: FastifyInstance, { uncached }: Cast) => read(server, uncached),
-  // It may not be answered by a look-up that had begun before, and waits for that.
+  // It must not share a lookup that began before, and waits for it.
   joining: (server: FastifyInstance, { uncached }: Cast) => read(server, uncached),
   login: (server: FastifyInstance, { username }: Cast) => login(server, username),
   logout: (server: FastifyInstance, { leaving }: Cast) => logout(server, leaving),
@@ -23,22 +23,22 @@ export interface Row {
   name: string
   /** Runs while all tokens of the cast are live and cached. */
   prepare?: (world: World) => Promise<unknown>
-  /** Begins the fault; may return a server to ask in place of the world's. */
+  /** Starts the fault; may return a server that gets the requests instead of the world's. */
   inject: (world: World, cast: Cast, t: Test) => Promise<FastifyInstance | void>
-  /** PostgreSQL says nothing at all, so that an answer comes when the server's own patience ends. */
+  /** PostgreSQL never answers, so that a request is answered when the server's own time limit expires. */
   isSilent?: boolean
-  /** Ends the fault. Servers are neither restarted nor told. */
+  /** Ends the fault. Servers are neither restarted nor notified. */
   heal: (world: World) => unknown
-  /** The answers, each as one of several where it depends on the instant. */
+  /** The expected answers; several if the answer depends on the moment. */
   answers: Record<Exclude<Ask, 'joining'>, string | readonly string[]>
 }
 
-/** Of `cache.timeout` and the `commandTimeout` of Redis, both by default. */
+/** The defaults of `cache.timeout` and of the `commandTimeout` of Redis. */
 const READ_MS = 100
 const COMMAND_MS = 500
 
-// A read of a token waits for Redis, and then for a look-up as a whole; a login for the counts of its address and of its account,
-// and to forget the latter. PostgreSQL fails once, and ends the request.
+// A read of a token waits for Redis, and then for a whole lookup; a login waits for the counts of its address and its account,
+// and for clearing the latter. PostgreSQL fails once, and ends the request.
 const LOOK_UP_MS = READ_MS + LOOKUP_MS
 const DEADLINES: Record<Ask, number> = {
   cached: LOOK_UP_MS,
@@ -49,7 +49,7 @@ const DEADLINES: Record<Ask, number> = {
   revoked: LOOK_UP_MS
 }
 
-/** How late a busy machine may be: where nothing hangs as late as it likes, and else by less than what is waited for twice would cost. */
+/** The allowed delay of a busy machine: generous if nothing hangs, and otherwise less than a second wait would take. */
 const SLACK_MS = 30_000
 const SILENT_SLACK_MS = LOOKUP_MS - 100
 
@@ -69,7 +69,7 @@ async function askAll (t: Test, server: FastifyInstance, cast: Cast, { answers, 
   return Object.fromEntries(outcomes) as Record<Ask, string>
 }
 
-/** What holds whatever happens: a live token is never refused, a revoked one never accepted. */
+/** Checks what must hold during any fault: a live token is never refused, and a revoked one never accepted. */
 export async function complaintsOf (server: FastifyInstance, { cached, uncached, revoked }: Cast): Promise<string[]> {
   const [live, unread, ended] = await Promise.all([read(server, cached), read(server, uncached), me(server, revoked)])
   return [
@@ -89,11 +89,11 @@ async function recover (t: Test, servers: FastifyInstance[], cast: Cast): Promis
   await Promise.all(servers.map((server) => until(async () => {
     complaints.push(...await complaintsOf(server, cast))
     return await isWell(server, cast)
-  }, 'the server is well again, unaided')))
-  t.same(complaints, [], 'on its way back no live token is refused, and no revoked one accepted')
+  }, 'the server has recovered by itself')))
+  t.same(complaints, [], 'during recovery no live token is refused, and no revoked one accepted')
 }
 
-/** Brings a fault about, asks everything, ends the fault, and waits until all is well. */
+/** Injects a fault, makes every request, ends the fault, and waits for the recovery. */
 export async function runRow (t: Test, world: World, row: Row): Promise<void> {
   const { prepare = async () => {}, inject, heal } = row
   const cast = await createCast(world, prepare)
@@ -104,7 +104,7 @@ export async function runRow (t: Test, world: World, row: Row): Promise<void> {
   try {
     const outcomes = await askAll(t, server, cast, row)
     t.same((await Promise.all(servers.map((server) => complaintsOf(server, cast)))).flat(), [], 'no live token is refused, and no revoked one accepted')
-    if (outcomes.logout === '204') t.same(await everywhere(cast.leaving), ended, 'a logout that was answered 204 is known everywhere')
+    if (outcomes.logout === '204') t.same(await everywhere(cast.leaving), ended, 'a logout that was answered 204 applies everywhere')
   } finally {
     await heal(world)
   }

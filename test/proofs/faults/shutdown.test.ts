@@ -17,7 +17,7 @@ import { createDatabase, freshDatabase, redisUrl, uniqueNamespace } from '../../
 import { until } from '../../helpers/until.js'
 
 const READS = 20
-/** Of the pool, the look-ups' half. */
+/** Half of the pool, which is the limit of concurrent lookups. */
 const LOOKUPS = 5
 
 const database = await createDatabase()
@@ -32,7 +32,7 @@ async function connect (connectionString = database.url): Promise<pg.Client> {
   return client
 }
 
-/** By default over a connection of its own, which ends with the reply: one that is kept alive would keep the server, too. */
+/** Uses a separate connection by default, which ends with the reply: a keep-alive connection would keep the server running. */
 async function ask (url: string, method: 'GET' | 'POST', headers: Record<string, string>, { body = '', agent = false }: { body?: string, agent?: Agent | false } = {}): Promise<number> {
   const sent = request(url, { method, headers, agent })
   sent.end(body)
@@ -46,7 +46,7 @@ async function postPassword (origin: string, username: string): Promise<number> 
   return await ask(`${origin}/auth/login`, 'POST', { 'content-type': 'application/json' }, { body: JSON.stringify({ username, password: PASSWORD }) })
 }
 
-/** A server in a process of its own, tokens for it, and the tables that it uses, which can be locked. */
+/** A server in a separate process, tokens for it, and a lock for the tables that it uses. */
 async function openServer (t: Test) {
   const cache = { namespace: uniqueNamespace() }
   const app = await createApp(t, testOptions(database.url, { cache }))
@@ -81,17 +81,17 @@ async function openServer (t: Test) {
     untilWaiting: async (count: number) => await until(async () => {
       const { rows } = await watch.query("select count(*)::int from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock'", [username])
       return rows[0].count === count
-    }, 'the requests are under way'),
+    }, 'the requests are in progress'),
     async terminate () {
       child.kill('SIGTERM')
-      await until(async () => await read(used.token).then(() => false, () => true), 'nobody listens any more')
+      await until(async () => await read(used.token).then(() => false, () => true), 'the server no longer listens')
     },
     exitCode: async () => (await exited)[0],
     isRunning: () => child.exitCode === null
   }
 }
 
-t.test('SIGTERM under load: what is under way is answered, nothing new is, and last uses are written', async (t) => {
+t.test('after SIGTERM under load requests in progress are answered, new ones are not, and last uses are written', async (t) => {
   const server = await openServer(t)
   t.equal(await server.read(server.used), 200)
   t.equal(await server.isUseNoted(), false, 'the last use waits to be written')
@@ -108,7 +108,7 @@ t.test('SIGTERM under load: what is under way is answered, nothing new is, and l
   t.equal(await server.isUseNoted(), true)
 })
 
-t.test('last uses do not wait for a client that keeps its connection', async (t) => {
+t.test('last uses are written although a client keeps its connection open', async (t) => {
   const server = await openServer(t)
   const agent = new Agent({ keepAlive: true })
   t.equal(await server.read(server.used), 200)
@@ -120,12 +120,12 @@ t.test('last uses do not wait for a client that keeps its connection', async (t)
   await server.letGo()
   t.equal(await kept, 200)
   await until(server.isUseNoted, 'the last use is written')
-  t.ok(server.isRunning(), 'while the connection stands')
+  t.ok(server.isRunning(), 'while the connection is open')
   agent.destroy()
   t.equal(await server.exitCode(), 0)
 })
 
-/** The processes that must end, over that PostgreSQL: the plugin on a host's server, and `serve`. Each with what it prints when it listens. */
+/** The processes that must end, connected to this PostgreSQL: a host's server with the plugin, and `serve`. Each has a function that reads the origin from its output. */
 const processes = {
   'the plugin': (t: Test, { url }: PostgresServer) => {
     const options = { database: { connectionString: url }, redis: { url: redisUrl() }, cache: { namespace: uniqueNamespace() }, rateLimit: false, lookup: { timeout: '1s' } }
@@ -138,7 +138,7 @@ const processes = {
 }
 
 for (const [name, start] of Object.entries(processes)) {
-  t.test(`SIGTERM while PostgreSQL hangs ends the process by itself: ${name}`, { skip: noPostgres }, async (t) => {
+  t.test(`SIGTERM ends the process even if PostgreSQL hangs: ${name}`, { skip: noPostgres }, async (t) => {
     const postgres = await createPostgresServer(t)
     await postgres.start()
     const maker = await createApp(t, testOptions(postgres.url))
@@ -154,7 +154,7 @@ for (const [name, start] of Object.entries(processes)) {
 
     await postgres.freeze()
     const underWay = [me({ authorization: `Bearer ${other.token}` }), postPassword(origin, username)]
-    t.equal(await me({}), 401, 'who came before has been heard, too')
+    t.equal(await me({}), 401, 'the earlier requests have arrived too')
     child.kill('SIGTERM')
     t.same(await Promise.all(underWay), [503, 503])
     await until(() => child.exitCode !== null || child.signalCode !== null, 'the process ends')
@@ -162,7 +162,7 @@ for (const [name, start] of Object.entries(processes)) {
   })
 }
 
-t.test('a start that still waits for a database which hangs keeps no server from closing', async (t) => {
+t.test('a server can close while its start still waits for a database that hangs', async (t) => {
   await (await createApp(t, testOptions(database.url))).close()
   const { hostname, port } = new URL(database.url)
   const proxy = await createTcpProxy(t, { host: hostname, port: Number(port) })
@@ -181,13 +181,13 @@ t.test('a start that still waits for a database which hangs keeps no server from
   await until(async () => {
     const { rowCount } = await watch.query("select from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock' and query like '%where false'", [name])
     return rowCount === 1
-  }, 'the start asks for the tables')
+  }, 'the start queries the tables')
   let isClosed = false
   app.close().then(() => { isClosed = true })
   await until(() => isClosed, 'it closes').finally(async () => await holder.query('commit'))
 })
 
-t.test('serve hears a signal while the database keeps it waiting for its demo user', async (t) => {
+t.test('serve handles a signal while it waits for the database to create the demo user', async (t) => {
   const url = await freshDatabase(t)
   await cli(['migrate'], { env: { DATABASE_URL: url } })
   const [watch, holder] = await Promise.all([url, url].map(async (url) => await connect(url)))
@@ -196,12 +196,12 @@ t.test('serve hears a signal while the database keeps it waiting for its demo us
   await until(async () => {
     const { rowCount } = await watch!.query("select from pg_stat_activity where datname = current_database() and query ~ '^(select 1 from|insert into) \"users\"' and query not like '%where%'")
     return rowCount === 1
-  }, 'the demo user is being made, and waits for the other at last')
+  }, 'the insert of the demo user waits for the other transaction')
   serving.signal()
   t.match(await serving.result, { code: 0, err: '' })
 })
 
-t.test('last uses that cannot be written are tried once more at the end, however many wait for it', async (t) => {
+t.test('last uses that cannot be written are retried once at the end, however many callers wait', async (t) => {
   const tries: ((error: Error) => void)[] = []
   const touch = () => new Promise<void>((_resolve, reject) => {
     tries.push(reject)
@@ -213,18 +213,18 @@ t.test('last uses that cannot be written are tried once more at the end, however
   const waits = [flush(), flush(), flush(), close()]
   tries[0]!(new Error('it hangs'))
   await waits[0]
-  await until(() => tries.length === 2, 'it is tried again')
+  await until(() => tries.length === 2, 'it is retried')
   tries[1]!(new Error('it still hangs'))
   await Promise.all(waits)
   t.equal(tries.length, 2)
 })
 
-t.test('idle connections that PostgreSQL ends as it restarts end no process', { skip: noPostgres }, async (t) => {
+t.test('idle connections that PostgreSQL closes during a restart do not end the process', { skip: noPostgres }, async (t) => {
   const postgres = await createPostgresServer(t)
   await postgres.start()
   const own = new pg.Pool({ connectionString: postgres.url, Client: PreparedClient })
   own.on('error', () => {})
-  // Nobody but the plugin listens to this one.
+  // Only the plugin listens to the errors of this pool.
   const bare = new pg.Pool({ connectionString: postgres.url })
   const forms: [pg.Pool, pg.Pool | Kysely<any>][] = [[bare, bare], [own, new Kysely({ dialect: new PostgresDialect({ pool: own }) })]]
   for (const [pool, option] of forms) {
@@ -233,7 +233,7 @@ t.test('idle connections that PostgreSQL ends as it restarts end no process', { 
     const { username } = await createUser(app)
     t.ok(pool.idleCount > 0)
     await postgres.stop()
-    await until(() => pool.totalCount === 0, 'the pool has heard of it')
+    await until(() => pool.totalCount === 0, 'the pool has closed its connections')
     await postgres.start()
     t.equal((await caller(app)('GET', '/protected', { token: await login(app, username) })).statusCode, 200)
   }

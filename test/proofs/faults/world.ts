@@ -13,23 +13,23 @@ import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../../helpers/tcp-proxy.js'
 import { until } from '../../helpers/until.js'
 
-/** How long a statement or a transaction is waited for: less than a lock. */
+/** The time limit for a statement or a transaction: shorter than `lock_timeout`. */
 export const LOOKUP_MS = 1900
 
 /** Two servers over one Redis and one PostgreSQL. */
 export interface World {
-  /** The server that is asked while something is wrong. */
+  /** The server that gets the requests during a fault. */
   asked: FastifyInstance
   other: FastifyInstance
   redis: RedisServer
-  /** Goes to Redis past the faults between it and a server. */
+  /** Connects to Redis directly, without the faults between Redis and a server. */
   admin: Redis
-  /** Ways of the server that is asked. */
+  /** Proxies of the server that gets the requests. */
   redisWay: TcpProxy
   postgresWay: TcpProxy
-  /** Way of the other to Redis. */
+  /** Proxy between the other server and Redis. */
   otherRedisWay: TcpProxy
-  /** Of the server that is asked. */
+  /** Pool of the server that gets the requests. */
   pool: pg.Pool
   namespace: string
   /** One more server, closed with the test. */
@@ -39,7 +39,7 @@ export interface World {
 function createPool (t: Test, databaseUrl: string, { port }: TcpProxy): pg.Pool {
   const url = new URL(databaseUrl)
   url.host = `127.0.0.1:${port}`
-  // What the plugin sets by itself where it makes the pool.
+  // The settings that the plugin uses when it creates the pool itself.
   const limits = { max: 10, connectionTimeoutMillis: 2000, statement_timeout: 5000, lock_timeout: 2000, idle_in_transaction_session_timeout: 10_000 }
   const pool = new pg.Pool({ connectionString: url.href, Client: PreparedClient, ...limits })
   pool.on('error', () => {})
@@ -47,7 +47,7 @@ function createPool (t: Test, databaseUrl: string, { port }: TcpProxy): pg.Pool 
   return pool
 }
 
-/** Starts it. */
+/** Starts Redis and both servers. */
 export async function createWorld (t: Test, databaseUrl: string): Promise<World> {
   const { hostname, port } = new URL(databaseUrl)
   const redis = await createRedisServer(t)
@@ -63,7 +63,7 @@ export async function createWorld (t: Test, databaseUrl: string): Promise<World>
     redis: { url: redis.url },
     rateLimit: { max: 100_000, localMax: 100_000 },
     lookup: { timeout: LOOKUP_MS },
-    // Whoever waits for a server to be well logs in again and again.
+    // Waiting for a server's recovery needs many logins.
     token: { maxPerUser: 10_000 },
     cache: { namespace },
     ...options
@@ -79,17 +79,17 @@ export async function createWorld (t: Test, databaseUrl: string): Promise<World>
 export interface Cast {
   id: string | number
   username: string
-  /** In Redis, as live. */
+  /** Is in Redis as live. */
   cached: string
   /** Never read. */
   uncached: string
-  /** In Redis as live, and logged out while something is wrong. */
+  /** Is in Redis as live, and is logged out during the fault. */
   leaving: string
   /** Was in Redis as live; its logout has been answered with 204. */
   revoked: string
 }
 
-/** Where Redis keeps what it knows of a token. */
+/** The Redis key of a token. */
 export function keyOf ({ namespace }: World, token: string): string {
   return `${namespace}t:${digestOf(token)}`
 }
@@ -111,7 +111,7 @@ export async function createCast (world: World, beforeLogout: (world: World) => 
 
 type Reply = Awaited<ReturnType<ReturnType<typeof caller>>>
 
-/** `200`, or `503 UNAVAILABLE`. */
+/** For example `200` or `503 UNAVAILABLE`. */
 function outcomeOf (reply: Reply): string {
   if (reply.statusCode < 400) return String(reply.statusCode)
   return `${reply.statusCode} ${String(reply.json().code).replace('FST_TOKEN_AUTH_', '')}`

@@ -23,7 +23,7 @@ import type { Wrap } from '../../../lib/testing/index.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../../helpers/services.js'
 
 export const CACHE_TTL_MS = 60_000
-/** How many schedules run at once; each has rows and keys of its own. */
+/** How many schedules run concurrently; each has its own rows and keys. */
 export const CONCURRENCY = 16
 
 /** A user with two tokens. The first is the one that is read and revoked. */
@@ -36,18 +36,18 @@ export interface State {
   digests: Digest[]
 }
 
-/** What a server stands on. */
+/** The ports that a server uses. */
 export interface Ports {
   users: UserStore
   reader: TokenStore
   sessions: SessionStore
-  /** The same with one token a user, so that a login displaces. */
+  /** The same with one token per user, so that a login displaces a session. */
   crowded: SessionStore
   revocations: RevocationStore
   cache: TokenCache
-  /** The second server's look-up. */
+  /** The second server's lookup. */
   findOnB: TokenStore['find']
-  /** A request comes in: what the server does before its first look into the cache is part of that step. */
+  /** A request arrives. The step includes everything that the server does before its first read of the cache. */
   request: { begin (): Promise<void> }
 }
 
@@ -60,13 +60,13 @@ export interface ProtocolBench {
   nextState (): Promise<State>
 }
 
-/** What a host may have made the default of its transactions. */
+/** The default isolation level that a host may have set. */
 export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
 
-/** The real stores on a database and under a namespace of their own; `memory`: with the in-process cache. */
+/** The real stores with their own database and namespace. `memory` uses the in-process cache. */
 export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 'redis', isolation: Isolation = 'read committed'): Promise<ProtocolBench> {
   const database = await createDatabase()
-  // Nobody pulls the plug here, and thousands of commits need not wait for the disk.
+  // There is no power failure here, so thousands of commits need not wait for the disk.
   const options = `-c synchronous_commit=off -c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`
   const pool = new pg.Pool({ connectionString: database.url, Client: PreparedClient, max: CONCURRENCY, options })
   // The database may be dropped while the last of its connections is still closing.
@@ -103,8 +103,8 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
 }
 
 /**
- * The same ports, each call a step. The reply of a look-up is one too: a logout may return while it is under way, and the
- * next request of that server come. The second server has one request, and nobody whom its reply makes a difference to.
+ * The same ports, with each call as a step. The reply of a lookup is a step too: a logout may return before the reply, and the
+ * next request of that server may arrive. The second server has only one request, so its reply affects nothing.
  */
 export function wrapPorts (wrap: Wrap, { users, reader, sessions, crowded, revocations, cache }: ProtocolBench['ports']): Ports {
   return {
@@ -121,7 +121,7 @@ export function wrapPorts (wrap: Wrap, { users, reader, sessions, crowded, revoc
 
 const BATCH = 500
 
-// Made in advance, because two statements a schedule would cost as much as the schedule.
+// Created in advance, because two statements per schedule would take as long as the schedule.
 function createStates (pool: pg.Pool): () => Promise<State> {
   let ready: State[] = []
   let making: Promise<void> | null = null

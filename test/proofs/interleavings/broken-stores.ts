@@ -9,7 +9,7 @@ import { read } from './world.js'
 import type { Breakage } from './world.js'
 
 export interface Control {
-  /** The least that shows it. */
+  /** The smallest race that shows the mistake. */
   revoker: string
   actors: ActorName[]
   broken: Breakage
@@ -25,7 +25,7 @@ function plainRedis (wrap: Wrap, { redis, keyOf }: ProtocolBench) {
   })
 }
 
-/** `DEL` at the logout, leases at the fill: holds. */
+/** `DEL` on logout with leases on fill, which is correct. */
 export const DELETE_WITH_LEASES: Breakage = {
   steps: (ports, wrap, bench) => {
     const { del } = plainRedis(wrap, bench)
@@ -33,13 +33,13 @@ export const DELETE_WITH_LEASES: Breakage = {
   }
 }
 
-/** Simpler protocols, each of which lets a revoked token in. */
+/** Simpler protocols, each of which accepts a revoked token. */
 export const CONTROLS: Record<string, Control> = {
   'DEL instead of tombstone': {
     revoker: 'logout',
     actors: ['reader A'],
     broken: {
-      // The cache-aside pattern: who has read fills, who has written deletes.
+      // The cache-aside pattern: readers fill, writers delete.
       steps: (ports, wrap, bench) => {
         const { del, set } = plainRedis(wrap, bench)
         return { ...ports, cache: { ...ports.cache, tombstone: del, fill: (digest, _lease, value) => set(digest, value) } }
@@ -89,7 +89,7 @@ export const CONTROLS: Record<string, Control> = {
   }
 }
 
-/** Who comes while a read of the same token is under way gets its answer. */
+/** A request that arrives during a read of the same token gets the answer of that read. */
 function joiningRuns (store: TokenLookup): TokenLookup {
   const running = new Map<string, Promise<TokenRecord | null>>()
   return {

@@ -37,7 +37,7 @@ async function holdSample (t: Test, bench: ProtocolBench, revoker: string, race:
   total.sampled += schedules
 }
 
-/** As people are shown it. */
+/** The first violation as text. */
 function show ({ violations: [first] }: InterleavingReport): string {
   return [...first!.schedule, first!.message].join(' > ')
 }
@@ -46,16 +46,16 @@ t.test('with Redis', async (t) => {
   const bench = await openProtocolBench(t)
 
   for (const revoker of Object.keys(REVOKERS)) {
-    t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+    t.test(`no request that starts after ${revoker} has returned is accepted, in any order of steps`, async (t) => {
       for (const race of racesOf(revoker, 'read committed')) await hold(t, bench, revoker, race)
     })
 
-    t.test(`nothing that starts after ${revoker} has returned is accepted, in a sample of the orders of all at once`, async (t) => {
+    t.test(`no request that starts after ${revoker} has returned is accepted, in sampled orders of all processes`, async (t) => {
       for (const race of SAMPLED_RACES) await holdSample(t, bench, revoker, race)
     })
   }
 
-  t.test('of two logins at once where one session is allowed, one has a token that lives, in any order', async (t) => {
+  t.test('two concurrent logins leave one live token if maxPerUser is 1, in any order of steps', async (t) => {
     const { schedules, violations } = await exploreInterleavings<World>({
       setup: (wrap) => createWorld(bench, wrap),
       processes: { 'reader A': ACTORS['reader A'], 'crowded login': loginCrowded, 'other login': loginCrowded },
@@ -70,7 +70,7 @@ t.test('with Redis', async (t) => {
     t.same(violations, [], `${schedules} schedules`)
   })
 
-  t.test('what ends all sessions waits for a logout that is under way in the database, and tells the cache of its token too', async (t) => {
+  t.test('a call that ends all sessions waits for a concurrent logout, and returns its digest too', async (t) => {
     const { ports: { revocations, sessions }, pool } = bench
     const token = { digest: randomBytes(32).toString('base64url'), ttlMs: 60_000, ip: null, userAgent: null, label: null, scopes: null }
     const ends: Record<string, (state: State) => Promise<Digest[]>> = {
@@ -94,7 +94,7 @@ t.test('with Redis', async (t) => {
     }
   })
 
-  t.test('schedules that are left out are swaps of independent steps: counted, they are as many as brute force runs', async (t) => {
+  t.test('the counted orders with reduction equal the schedules that brute force runs', async (t) => {
     for (const race of COUNTED_RACES) {
       const reduced = await explore(bench, { revoker: 'logout', ...race })
       const all = await explore(bench, { revoker: 'logout', ...race }, { independent: () => false })
@@ -115,23 +115,23 @@ t.test('with Redis', async (t) => {
   }
 
   for (const name of SAMPLED_CONTROLS) {
-    t.test(`control: ${name} is caught by a sample of the orders of all at once`, async (t) => {
+    t.test(`control: ${name} is caught by a sample of the orders of all processes`, async (t) => {
       const sampled = await explore(bench, { ...CONTROLS[name]!, actors: EVERYONE }, { sample: CONTROL_SAMPLE, stopAtFirst: true })
       t.not(sampled.violations.length, 0, `${sampled.schedules} schedules`)
     })
   }
 
-  t.test('leases alone hold too: DEL is the mistake only where fills do not compare', async (t) => {
+  t.test('leases alone are correct too: DEL is a mistake only if fills do not compare the lease', async (t) => {
     const { violations } = await explore(bench, { revoker: 'logout', actors: ['reader A', 'eviction'], broken: DELETE_WITH_LEASES })
     t.same(violations, [])
   })
 
-  t.test('control: default ioredis settings are caught, because a fill is replayed into the Redis that comes back empty', async (t) => {
+  t.test('control: default ioredis settings are caught, because they replay a fill into a Redis that restarted empty', async (t) => {
     const replay = await createReplayedFill(t, bench)
     const caught = await replay({ settings: 'default', fill: 'unconditional' })
     t.not(caught.violations.length, 0)
     t.comment(`default ioredis settings: ${show(caught)}`)
-    t.same((await replay({ settings: 'ours', fill: 'unconditional' })).violations, [], 'with our settings the fill is lost')
+    t.same((await replay({ settings: 'ours', fill: 'unconditional' })).violations, [], 'with the plugin\'s settings the fill is lost')
     t.same((await replay({ settings: 'default', fill: 'with lease' })).violations, [], 'with a lease it is refused')
   })
 })
@@ -141,7 +141,7 @@ for (const isolation of ['repeatable read', 'serializable'] as const) {
     const bench = await openProtocolBench(t, 'redis', isolation)
     t.equal((await bench.pool.query('show transaction_isolation')).rows[0].transaction_isolation, isolation)
     for (const revoker of Object.keys(REVOKERS)) {
-      t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+      t.test(`no request that starts after ${revoker} has returned is accepted, in any order of steps`, async (t) => {
         for (const race of racesOf(revoker, isolation)) await hold(t, bench, revoker, race)
       })
     }
@@ -151,7 +151,7 @@ for (const isolation of ['repeatable read', 'serializable'] as const) {
 t.test('with the in-process cache', async (t) => {
   const bench = await openProtocolBench(t, 'memory')
   for (const revoker of Object.keys(REVOKERS)) {
-    t.test(`nothing that starts after ${revoker} has returned is accepted, in any order`, async (t) => {
+    t.test(`no request that starts after ${revoker} has returned is accepted, in any order of steps`, async (t) => {
       for (const race of inProcessRacesOf(revoker)) await hold(t, bench, revoker, race)
     })
   }

@@ -4,7 +4,7 @@ import type { Process, Step } from '../../../lib/testing/index.js'
 import { dyingLogout } from './revokers.js'
 import type { Revoker } from './revokers.js'
 
-/** What goes on at the same time as a revocation. */
+/** Processes that run concurrently with a revocation. */
 export const ACTORS = {
   'reader A': async ({ a, state }) => { await read(a, state.digest) },
   'second reader A': async ({ a, state }) => { await read(a, state.digest) },
@@ -33,7 +33,7 @@ function allowRefusal (error: { code?: string }): void {
   if (error.code !== 'FST_TOKEN_AUTH_INVALID_CREDENTIALS') throw error
 }
 
-/** When all have ended: no server accepts the revoked token, and of overlapping logins lives what may. */
+/** Checks that no server accepts the revoked token after all processes have ended, and that the allowed tokens of overlapping logins are live. */
 export async function checkEnd ({ logins }: Revoker, world: World): Promise<void> {
   await refuse(world.a, world.state.digest)
   await refuse(world.b, world.state.digest)
@@ -42,7 +42,7 @@ export async function checkEnd ({ logins }: Revoker, world: World): Promise<void
   if (logins === 'all' && live < world.granted.length) throw new Error('the token of a login is refused')
 }
 
-/** How many of the tokens that logins have got are accepted. */
+/** How many of the tokens that logins returned are accepted. */
 export async function countGranted ({ b, granted }: World): Promise<number> {
   const records = await Promise.all(granted.map((digest) => read(b, digest)))
   return records.filter((record) => record !== null).length
@@ -52,9 +52,9 @@ const SERVERS: Record<string, string> = { 'reader A': 'a', 'second reader A': 'a
 const READS = new Set(['get', 'holdsTombstone', 'find', 'liveDigests', 'findEnded', 'findByUsername', 'findById'])
 
 /**
- * Two steps may be swapped where neither sees what the other did. Processes share three things: the cache, the database, and, with
- * readers of the same server, which run of a miss they start, join or end. So steps at the cache and at the database are independent, and two
- * that only read one of them. A reply tells nobody but its own server.
+ * Two steps may be swapped if neither sees the effect of the other. Processes share three things: the cache, the database, and, with
+ * readers of the same server, the lookup that they start, join or end. So steps in the cache and in the database are independent, and two
+ * steps that only read one of them. A reply affects only its own server.
  */
 export function independent (one: Step, other: Step): boolean {
   const server = SERVERS[one.process]
@@ -63,7 +63,7 @@ export function independent (one: Step, other: Step): boolean {
   return READS.has(one.call) && READS.has(other.call)
 }
 
-// A run is started or joined by a request or its first look into the cache, and ended by an answer from there or by the database's reply.
+// A request or its first read of the cache starts or joins a lookup; an answer of the cache or the database's reply ends it.
 function touchesRun ({ call, isReply }: Step): boolean {
   return isReply || call === 'begin' || call === 'get' || call === 'getOrLease'
 }

@@ -8,7 +8,7 @@ import { crashAndRevoke, revoke, REVOKERS } from './revokers.js'
 import { createWorld } from './world.js'
 import type { Breakage, World } from './world.js'
 
-/** With `INTERLEAVINGS=all`: about an hour and a half. */
+/** With `INTERLEAVINGS=all`, which takes about an hour and a half. */
 const runsAll = process.env['INTERLEAVINGS'] === 'all'
 
 export interface Race {
@@ -39,8 +39,8 @@ export async function explore (bench: ProtocolBench, { revoker: name, actors, is
 }
 
 /**
- * Against every way to revoke. A login that displaces a token says nothing of those that others have ended. A crash comes after
- * the commit: before it, nothing has happened.
+ * Run against every way to revoke. A login that displaces a token does not report tokens that others have revoked. A crash comes after
+ * the commit, because before the commit nothing has happened.
  */
 const RACES: (Race & { except?: string })[] = [
   { actors: ['reader A', 'reader B'] },
@@ -54,7 +54,7 @@ const RACES: (Race & { except?: string })[] = [
   { actors: ['reader A', 'dying logout'], except: 'maxPerUser trim' }
 ]
 
-/** More at once, against those that differ most; against every one with `INTERLEAVINGS=all`, which takes some minutes. */
+/** More concurrent processes, against the revocations that differ most, or against all of them with `INTERLEAVINGS=all`, which takes some minutes. */
 const LARGE_RACES: (Race & { revokers: string[] })[] = [
   { actors: ['reader A', 'second reader A'], revokers: ['logout'] },
   { actors: ['reader A', 'reader B'], isCrashing: true, revokers: ['logout'] },
@@ -67,7 +67,7 @@ const LARGE_RACES: (Race & { revokers: string[] })[] = [
   { actors: ['reader A', 'second reader A', 'eviction'], revokers: [] }
 ]
 
-/** Under the other isolations that a database may have by default; all of the above with `INTERLEAVINGS=all`. */
+/** Races for the other default isolation levels; with `INTERLEAVINGS=all` all of the above are run instead. */
 const ISOLATED_RACES: Race[] = [
   { actors: ['reader A'] },
   { actors: ['login'] },
@@ -75,7 +75,7 @@ const ISOLATED_RACES: Race[] = [
   { actors: ['reader A'], isCrashing: true }
 ]
 
-/** With one process there is one server, and no crash that leaves the cache behind. */
+/** With one process there is one server, and the cache does not survive a crash. */
 const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
   { actors: ['reader A', 'eviction'] },
   { actors: ['reader A', 'refresh'] },
@@ -83,7 +83,7 @@ const IN_PROCESS_RACES: (Race & { revokers?: string[] })[] = [
   { actors: ['reader A', 'second reader A'], revokers: ['logout'] }
 ]
 
-/** What is run against this way to revoke. */
+/** The races that are run against this way to revoke. */
 export function racesOf (revoker: string, isolation: Isolation): Race[] {
   if (isolation !== 'read committed' && !runsAll) return ISOLATED_RACES
   const races = RACES.filter(({ except }) => except !== revoker)
@@ -94,17 +94,17 @@ export function inProcessRacesOf (revoker: string): Race[] {
   return IN_PROCESS_RACES.filter(({ revokers }) => runsAll || revokers === undefined || revokers.includes(revoker))
 }
 
-/** What brute force runs, too. */
+/** Races that brute force runs too. */
 export const COUNTED_RACES: Race[] = [{ actors: ['reader A', 'last use'] }, { actors: ['reader A', 'eviction'], isCrashing: true }]
 
-/** A run has at least so many schedules. */
+/** The minimum number of schedules of a run. */
 export const LEAST_SCHEDULES = 5000
 
-/** All at once. Nobody can run every order of so many steps: a sample of them is run, against every way to revoke. */
+/** All processes at once. There are too many orders of so many steps, so a sample is run against every way to revoke. */
 export const EVERYONE: ActorName[] = ['reader A', 'second reader A', 'reader B', 'last use', 'refresh', 'login', 'eviction', 'flush']
 export const SAMPLED_RACES: Race[] = [{ actors: EVERYONE }, { actors: EVERYONE, isCrashing: true }]
 export const SAMPLE = { schedules: 100, seed: 1 }
 
-/** What a sample of this size must catch: one mistake of who fills, one of who logs in. */
+/** The mistakes that a sample of this size must catch, in fills and in logins. */
 export const CONTROL_SAMPLE = { schedules: 100, seed: 1 }
 export const SAMPLED_CONTROLS = ['DEL instead of tombstone', 'fill without lease', 'plain INSERT on login']

@@ -18,13 +18,13 @@ import { createRedisServer } from '../../helpers/redis-server.js'
 const logger = { info () {}, warn () {}, error () {} }
 
 export interface ReplayedFill {
-  /** The connection that fills. */
+  /** The settings of the connection that fills. */
   settings: 'default' | 'ours'
-  /** What it sends: a value for whatever is there, or for its own lease. */
+  /** Whether it overwrites any value, or only its own lease. */
   fill: 'unconditional' | 'with lease'
 }
 
-/** Every restart takes a while, so this is not searched for. What follows is the only way on. */
+/** A restart takes a while, so this one schedule is run instead of a search. The steps that follow have only one order. */
 const SCHEDULE = [
   'reader A: cache.get',
   'reader A: cache.getOrLease',
@@ -41,7 +41,7 @@ interface Restarting extends World {
   redis: { kill (): Promise<void>, restart (): Promise<void> }
 }
 
-/** A Redis that dies after the logout and comes back empty, while a reader fills. */
+/** A Redis that is killed after the logout and restarts empty while a reader fills. */
 export async function createReplayedFill (t: Test, bench: ProtocolBench) {
   const server = await createRedisServer(t)
   await server.start()
@@ -64,7 +64,7 @@ export async function createReplayedFill (t: Test, bench: ProtocolBench) {
     const ready = everyone.map((client) => new Promise((resolve) => client.once('ready', resolve)))
     await server.start()
     await Promise.all(ready)
-    // What was queued before is answered before.
+    // Commands that were queued before are answered before.
     await Promise.all(everyone.map((client) => client.ping()))
   }
 
@@ -75,7 +75,7 @@ export async function createReplayedFill (t: Test, bench: ProtocolBench) {
     const send: TokenCache['fill'] = kind === 'with lease' ? leasing.fill : async (digest, _lease, value) => { await client.set(`t:${digest}`, value, 'PX', CACHE_TTL_MS) }
     const cache: TokenCache = {
       ...plain,
-      // Nobody waits for it: a reader does not, and here it may take until Redis is back.
+      // Readers do not wait for the fill, which may take until Redis is back.
       fill: async (...args) => { send(...args).catch(() => {}) }
     }
     const availability = createCacheAvailability({ monotonicNow: () => 0, onError () {} })

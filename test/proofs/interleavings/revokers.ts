@@ -4,17 +4,17 @@ import type { Services, World } from './world.js'
 
 export interface Revoker {
   run: (services: Services, world: World) => Promise<unknown>
-  /** How many calls it has made when its transaction has committed, and the cache is not told. */
+  /** How many calls it has made when its transaction has committed and the cache is not updated yet. */
   commits: number
-  /** What makes the revocation final after a crash: asking for it again, or the server's next start. */
+  /** What completes the revocation after a crash: a repeated call, or the server's next start. */
   retry: 'again' | 'restart'
-  /** How many of the tokens that overlapping logins with the old password have got are accepted when all have returned; `null`: either. */
+  /** How many tokens of overlapping logins with the old password are accepted after all have returned; `null` if either is correct. */
   logins: 'all' | 'none' | null
 }
 
 const origin = { ip: null, userAgent: null, requestId: null }
 
-/** Every way to revoke. They end the state's first token; where a session asks for the end of all, it is the second. */
+/** Every way to revoke. Each revokes the state's first token; a call that ends all sessions is made by the second one. */
 export const REVOKERS: Record<string, Revoker> = {
   logout: {
     run: ({ sessions }, { state }) => sessions.logout(state.digest, origin),
@@ -64,7 +64,7 @@ export async function revoke ({ run }: Revoker, world: World): Promise<void> {
   await run(createServices(world.ports, world), world)
 }
 
-/** The server dies when it has committed. The revocation has not returned before it is asked for again. */
+/** Crashes the server after the commit. The revocation returns only when it is repeated. */
 export async function crashAndRevoke (revoker: Revoker, world: World): Promise<void> {
   const crash = new Promise<void>((resolve) => {
     const ports = dyingAfter(revoker.commits, world.ports, resolve)
@@ -74,7 +74,7 @@ export async function crashAndRevoke (revoker: Revoker, world: World): Promise<v
   await (revoker.retry === 'again' ? revoke(revoker, world) : restart(world))
 }
 
-/** A server that dies on its way from the database to the cache, and nobody asks for the revocation again. */
+/** A server that crashes between the database and the cache, without a repeated call. */
 export async function dyingLogout (world: World): Promise<void> {
   await new Promise<void>((resolve) => {
     const ports = dyingAfter(1, world.ports, resolve)
@@ -82,7 +82,7 @@ export async function dyingLogout (world: World): Promise<void> {
   })
 }
 
-/** Ports of a process that ends in the place of its next call. */
+/** Ports of a process that ends instead of making its next call after `calls` calls. */
 function dyingAfter (calls: number, ports: Ports, died: () => void): Ports {
   let made = 0
   function dying <Port extends object> (port: Port): Port {

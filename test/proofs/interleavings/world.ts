@@ -23,18 +23,18 @@ import type { Wrap } from '../../../lib/testing/index.js'
 import { CACHE_TTL_MS, wrapPorts } from './bench.js'
 import type { Ports, ProtocolBench, State } from './bench.js'
 
-/** Two servers, which share nothing but the ports. */
+/** Two servers that share only the ports. */
 export interface World {
   state: State
   ports: Ports
   bench: ProtocolBench
   a: TokenLookup
   b: TokenLookup
-  /** Digests of the tokens that logins with the old password have got. */
+  /** Digests of the tokens that logins with the old password returned. */
   granted: Digest[]
 }
 
-/** How a broken variant differs: in the ports, whose calls are steps already, or in who reads through them. */
+/** How a broken variant differs: in the ports, whose calls are steps already, or in the store that reads through them. */
 export interface Breakage {
   steps?: (ports: Ports, wrap: Wrap, bench: ProtocolBench) => Ports
   store?: (store: TokenLookup) => TokenLookup
@@ -53,8 +53,8 @@ export async function createWorld (bench: ProtocolBench, wrap: Wrap, broken: Bre
   return { state, ports: { ...ports, ...ofOneSchedule(ports, state) }, bench, a: server('a', ports.reader.find), b: server('b', ports.findOnB), granted: [] }
 }
 
-// Schedules share the tables. A deletion that is asked for again also returns what others have deleted lately, and its
-// tombstones would come between the steps of their schedules.
+// Schedules share the tables. A repeated deletion also returns tokens of other recently deleted users, and their
+// tombstones would interfere with the schedules of those users.
 function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): Pick<Ports, 'sessions' | 'revocations'> {
   const own = new Set(digests)
   return {
@@ -86,7 +86,7 @@ export async function refuse (server: TokenLookup, digest: Digest): Promise<void
 
 export type Services = ReturnType<typeof createServices>
 
-/** The real services, with passwords that are hashed in no time, on ports of their own: those of a process that is going to crash differ. */
+/** The real services with a trivial password hash. The ports are a parameter, because a process that is going to crash has different ones. */
 export function createServices ({ users, reader, sessions, revocations, cache }: Ports, { bench, a }: World) {
   const { writeTombstones, dropEntries } = followCache({ cache, bench, recent: async () => [] })
   const hash = async (password: string) => `hash of ${password}`
@@ -130,7 +130,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
   }
 }
 
-/** What a server does at its start. Of all that was revoked lately it is shown what this schedule revoked. */
+/** What a server does at its start. Of the recent revocations it gets only those of this schedule. */
 export async function restart ({ ports: { cache, revocations }, bench, state, granted }: World): Promise<void> {
   const own = new Set([...state.digests, ...granted])
   const recent = async () => (await revocations.findEnded({ userId: state.userId }, staleWindowMs(CACHE_TTL_MS))).filter((digest) => own.has(digest))
@@ -142,7 +142,7 @@ export async function restart ({ ports: { cache, revocations }, bench, state, gr
 function followCache ({ cache, bench: { availability }, recent }: Pick<Ports, 'cache'> & { bench: ProtocolBench, recent: () => Promise<Digest[]> }): CacheConsistency {
   return createCacheConsistency({
     cache: { ...cache, onConnection: (listener) => listener(true) },
-    // This one's distrust would be everybody's, since the schedules share a availability; their cache is never away.
+    // All schedules share the availability, so a distrust here would affect all of them. Their cache is never unavailable.
     availability: { ...availability, distrust () {} },
     listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
     assertPrimary: async () => {},
@@ -156,7 +156,7 @@ export async function login ({ logins }: Services, { state: { username }, grante
   granted.push(digestOf(token))
 }
 
-/** A login where a user may have one token. */
+/** A login with maxPerUser 1. */
 export async function loginCrowded (world: World): Promise<void> {
   await login(createServices({ ...world.ports, sessions: world.ports.crowded }, world), world)
 }

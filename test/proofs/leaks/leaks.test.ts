@@ -19,7 +19,7 @@ import { createDatabase, redisUrl } from '../../helpers/services.js'
 const database = await createDatabase()
 t.teardown(database.drop)
 
-/** A provider to whom everybody is human. */
+/** A captcha provider that accepts every answer. */
 async function startProvider (t: Test): Promise<string> {
   const server = createServer((request, response) => {
     request.resume()
@@ -31,8 +31,8 @@ async function startProvider (t: Test): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 }
 
-t.test('after close() no handle, timer, thread, connection, listener or lasting key is left', async (t) => {
-  // fetch and the like make what they keep for the process at their first use.
+t.test('a server leaves no handle, timer, thread, connection, listener or lasting key after close()', async (t) => {
+  // fetch and similar functions create process-wide resources on first use.
   const url = await startProvider(t)
   await (await fetch(url)).text()
 
@@ -50,7 +50,7 @@ t.test('after close() no handle, timer, thread, connection, listener or lasting 
     await leavesNothing(t, database.url, { captcha: recaptcha({ secret: 'secret', url }) }, async (app) => await exercise(app, true))
   })
 
-  await t.test('with neither Redis nor PostgreSQL there', async (t) => {
+  await t.test('with neither Redis nor PostgreSQL available', async (t) => {
     const port = await freePort()
     const away = { database: { host: '127.0.0.1', port, user: 'nobody' }, redis: { url: `redis://127.0.0.1:${port}` }, cache: { near: { ttl: '1s' } }, start: 'degraded' as const }
     await leavesNothing(t, database.url, away, async (app) => {
@@ -72,11 +72,11 @@ t.test('after close() no handle, timer, thread, connection, listener or lasting 
   })
 })
 
-t.test('what the host gives stays as it was', async (t) => {
+t.test('the host\'s own clients stay unchanged', async (t) => {
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
   await redis.ping()
-  // Its one connection is open, and stays.
+  // Its only connection is open and stays open.
   const pool = new pg.Pool({ connectionString: database.url, max: 1, idleTimeoutMillis: 0 })
   t.teardown(() => pool.end())
   const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
@@ -85,13 +85,13 @@ t.test('what the host gives stays as it was', async (t) => {
   const listeners = () => countListeners({ redis, pool, client: client as unknown as EventEmitter })
   const before = listeners()
 
-  await t.test('a Kysely and a Redis client', async (t) => {
+  await t.test('a Kysely instance and a Redis client', async (t) => {
     for (let i = 0; i < 3; i++) await leavesNothing(t, database.url, { database: db, redis })
     t.same(listeners(), before)
   })
 
-  // A connection that breaks would end the process, idle or lent: whoever lends it, however often.
-  await t.test('a pool keeps one listener of each event, and each of its connections one, however many servers it had', async (t) => {
+  // A connection that breaks without an error listener would end the process, whether idle or checked out.
+  await t.test('a pool and each of its connections keep one listener per event, however many servers used it', async (t) => {
     for (let i = 0; i < 3; i++) await leavesNothing(t, database.url, { database: pool, redis })
     t.same(listeners(), { ...before, 'pool: acquire': 2, 'pool: connect': 1, 'pool: error': 1, 'pool: release': 1, 'client: error': (before['client: error'] ?? 0) + 1 })
   })

@@ -12,7 +12,7 @@ export const format = createTokenFormat({ prefix: 'fta', randomBytes })
 
 export type Setup = Partial<AuthPluginOptions>
 
-/** Something of everything that a server does. */
+/** Uses every kind of feature of a server. */
 export async function exercise (app: FastifyInstance, hasCaptcha = false): Promise<void> {
   const call = caller(app)
   const { username } = await createUser(app)
@@ -28,7 +28,7 @@ export async function exercise (app: FastifyInstance, hasCaptcha = false): Promi
   if (String(statuses) !== '401,200,200,200,200,401,401,204,401') throw new Error(`the server answered ${String(statuses)}`)
 }
 
-/** A name for connections, which the servers tell. */
+/** Options with a unique name for the connections of the server. */
 function named (databaseUrl: string, setup: Setup): { name: string, options: AuthPluginOptions } {
   const name = uniqueNamespace().slice(0, -1)
   return {
@@ -42,7 +42,7 @@ function named (databaseUrl: string, setup: Setup): { name: string, options: Aut
   }
 }
 
-/** Runs a server with the set-up to its end, and looks for what is left. */
+/** Runs a server with the setup, closes it, and checks that nothing is left. */
 export async function leavesNothing (t: Test, databaseUrl: string, setup: Setup, use: (app: FastifyInstance) => Promise<void> = async (app) => await exercise(app)): Promise<void> {
   const { name, options } = named(databaseUrl, setup)
   const before = { resources: process.getActiveResourcesInfo(), listeners: countListeners({ process }) }
@@ -51,9 +51,9 @@ export async function leavesNothing (t: Test, databaseUrl: string, setup: Setup,
   await use(app)
   await app.close()
   await handles.end()
-  await until(() => resourcesSince(before.resources).length === 0, 'nothing more keeps the process running')
+  await until(() => resourcesSince(before.resources).length === 0, 'no new resource keeps the process running')
   t.same(countListeners({ process }), before.listeners)
-  await until(async () => await databaseConnections(databaseUrl, name) === 0, 'PostgreSQL has no connection of ours')
-  await until(async () => await redisConnections(name) === 0, 'Redis has no connection of ours')
+  await until(async () => await databaseConnections(databaseUrl, name) === 0, 'PostgreSQL has no connection of the server')
+  await until(async () => await redisConnections(name) === 0, 'Redis has no connection of the server')
   t.same(await lastingKeys(options.cache!.namespace!), [])
 }

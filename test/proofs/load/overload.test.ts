@@ -16,7 +16,7 @@ t.teardown(database.drop)
 await query(`create table users (id serial primary key, username text unique not null, password_hash text,
   active boolean not null default true, last_login timestamptz)`, database.url)
 
-/** Lookups at once: half of the pool, which is the default. */
+/** The limit of concurrent lookups: half of the pool, which is the default. */
 const PLACES = 5
 const QUEUE = 2
 const CAPACITY = PLACES + QUEUE
@@ -26,14 +26,14 @@ const GATE = 4711
 interface World {
   app: FastifyInstance
   redis: RedisServer
-  /** More of them than fit in by 20 times. */
+  /** 20 times as many as the capacity. */
   tokens: string[]
-  /** Every lookup stands still from here on. */
+  /** Blocks every lookup from now on. */
   shut: () => Promise<void>
   open: () => Promise<void>
-  /** Lookups that stand still, as PostgreSQL sees them. */
+  /** The number of blocked lookups in PostgreSQL. */
   standing: () => Promise<number>
-  /** Lookups under way as the pool sees them, the most there were, and how many. */
+  /** Lookups of the pool: in progress, the maximum, and the total. */
   lookups: { active: number, peak: number, sent: number }
 }
 
@@ -57,7 +57,7 @@ function createPool (t: Test): { pool: pg.Pool, lookups: World['lookups'] } {
   return { pool, lookups }
 }
 
-// A statement that asks who is active waits for the lock, in PostgreSQL itself.
+// A statement that evaluates activeWhen waits for the lock inside PostgreSQL.
 async function createGate (t: Test): Promise<Pick<World, 'shut' | 'open' | 'standing'>> {
   const client = new pg.Client({ connectionString: database.url })
   await client.connect()
@@ -86,7 +86,7 @@ async function createWorld (t: Test, lookup: AuthPluginOptions['lookup']): Promi
     users: { activeWhen: 'active and pass_gate()' },
     token: { maxPerUser: TOKENS },
     lookup: { queue: QUEUE, ...lookup },
-    // A Redis that has to wait for a busy machine is not what this is about.
+    // Long enough that Redis does not time out on a busy machine.
     cache: { timeout: '5s' }
   }))
   const patient = await createApp(t, testOptions(database.url, { users: { activeWhen: 'active' }, token: { maxPerUser: TOKENS } }))
@@ -99,7 +99,7 @@ async function createWorld (t: Test, lookup: AuthPluginOptions['lookup']): Promi
 
 const ask = async (app: FastifyInstance, token: string) => await app.inject({ url: '/protected', headers: { authorization: `Bearer ${token}` } })
 
-/** What there was: how many of each, and a complaint about a 503 that does not say when to come again. */
+/** Counts the replies of each kind, and marks a 503 without Retry-After. */
 function kinds (replies: readonly LightMyRequestResponse[]): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const reply of replies) {
@@ -110,7 +110,7 @@ function kinds (replies: readonly LightMyRequestResponse[]): Record<string, numb
   return counts
 }
 
-/** All at once; `replies` grows as they come. */
+/** Sends all requests at once; `replies` grows as they are answered. */
 function flood ({ app, tokens }: World): { replies: LightMyRequestResponse[], all: Promise<unknown> } {
   const replies: LightMyRequestResponse[] = []
   return { replies, all: Promise.all(tokens.map(async (token) => { replies.push(await ask(app, token)) })) }
@@ -121,11 +121,11 @@ async function isWarm ({ app, lookups }: World, token: string): Promise<boolean>
   return (await ask(app, token)).statusCode === 200 && lookups.sent === before
 }
 
-t.test('20 times the capacity of a cold cache, with Redis stopped and SQL slow', async (t) => {
+t.test('a server withstands 20 times its capacity with Redis stopped and SQL slow', async (t) => {
   const world = await createWorld(t, { maxWait: '1m', timeout: '1m' })
   const { app, redis, tokens, lookups, shut, open, standing } = world
   await redis.kill()
-  await until(async () => (await app.tokenAuth.health()).cache === 'down', 'Redis is away')
+  await until(async () => (await app.tokenAuth.health()).cache === 'down', 'Redis is unavailable')
   lookups.peak = 0
   const heaps: number[] = []
   for (let wave = 0; wave < 8; wave++) {
@@ -141,7 +141,7 @@ t.test('20 times the capacity of a cold cache, with Redis stopped and SQL slow',
   }
   t.equal(lookups.peak, PLACES)
   const growth = heaps.at(-1)! - heaps[1]!
-  t.ok(growth < 2, `the heap stays: ${heaps.map((mb) => mb.toFixed(1)).join(', ')} MB`)
+  t.ok(growth < 2, `the heap does not grow: ${heaps.map((mb) => mb.toFixed(1)).join(', ')} MB`)
   t.comment(`6 waves of ${TOKENS} requests: ${growth.toFixed(2)} MB`)
 
   await t.test('recovers without a restart', async (t) => {
@@ -155,13 +155,13 @@ t.test('20 times the capacity of a cold cache, with Redis stopped and SQL slow',
       await all
       t.same(kinds(replies), { 200: TOKENS })
     }
-    t.equal(lookups.sent, before, 'warm traffic asks no SQL')
+    t.equal(lookups.sent, before, 'requests for cached tokens need no SQL')
     t.equal((await caller(app)('POST', '/auth/logout', { token: tokens[0]! })).statusCode, 204)
     t.same(kinds([await ask(app, tokens[0]!)]), { '401 INVALID_TOKEN': 1 })
   })
 })
 
-t.test('lookups that stand still keep their places, and nobody waits until they move', async (t) => {
+t.test('blocked lookups keep their places, and other requests do not wait for them', async (t) => {
   const world = await createWorld(t, { maxWait: '200ms', timeout: '6s' })
   const { app, tokens, lookups, shut, open, standing } = world
   await until(() => isWarm(world, tokens[0]!), 'it is cached')
@@ -177,7 +177,7 @@ t.test('lookups that stand still keep their places, and nobody waits until they 
     t.same(kinds(replies), { '503 OVERLOADED': TOKENS - 1 })
     t.same([await standing(), lookups.active, lookups.peak], [PLACES, PLACES, PLACES])
   }
-  t.ok(await isWarm(world, tokens[0]!), 'a cached token is served all the while')
+  t.ok(await isWarm(world, tokens[0]!), 'a cached token is still served')
   await open()
   for (const token of tokens) await until(() => isWarm(world, token), 'it is cached')
   const { replies, all } = flood(world)

@@ -13,13 +13,13 @@ t.teardown(database.drop)
 /** `npm run test:soak` runs 200 000. */
 const REQUESTS = Number(process.env['SOAK_REQUESTS'] ?? 60_000)
 const WIDTH = 50
-/** Of compiled code and of buffers that grow once. A leak of 20 bytes a request would be more than that in the long run. */
+/** Allows for compiled code and buffers that grow once. A leak of 20 bytes per request would exceed it in the long run. */
 const MAX_GROWTH_MB = 3
-/** That everything has to wait for a busy machine is not what this is about. */
+/** Long time limits, so that nothing times out on a busy machine. */
 const PATIENT: Partial<AuthPluginOptions> = { redis: { url: redisUrl(), commandTimeout: 10_000 }, lookup: { maxWait: '30s', timeout: '20s' } }
 const format = createTokenFormat({ prefix: 'fta', randomBytes })
 
-/** Hits; every 10th request is refused, and every 100th logs in and out. */
+/** Mostly cache hits; every 10th request is refused, and every 100th logs in and out. */
 async function soak (app: FastifyInstance, tokens: readonly string[], username: string): Promise<(count: number) => Promise<void>> {
   const ask = async (token: string, expected: number) => {
     const { statusCode } = await app.inject({ url: '/protected', headers: { authorization: `Bearer ${token}` } })
@@ -40,9 +40,9 @@ async function soak (app: FastifyInstance, tokens: readonly string[], username: 
   }
 }
 
-t.test(`${REQUESTS} requests leave the heap flat`, async (t) => {
+t.test(`${REQUESTS} requests do not grow the heap`, async (t) => {
   const small = { max: 100 }
-  // What is bounded is full after the first quarter.
+  // Bounded caches are full after the first quarter.
   const setups: Record<string, [Partial<AuthPluginOptions>, number]> = {
     'with Redis': [{}, REQUESTS],
     'with a near cache': [{ cache: { near: small } }, REQUESTS / 4],

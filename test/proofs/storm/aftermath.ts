@@ -10,10 +10,10 @@ import type { Intent, Storm } from './asking.js'
 import type { Cluster, Member } from './cluster.js'
 import type { Operation } from './history.js'
 
-/** Recovery is unaided, and comes within this time. */
+/** Servers must recover by themselves within this time. */
 export const RECOVERY_MS = 10_000
 
-/** Waits until every server says that it is up; how long that took, in milliseconds. */
+/** Waits until every server reports that it is up. Resolves to the time that this took, in milliseconds. */
 export async function recover ({ members }: Cluster): Promise<{ recoveryMs: number, health: string[] }> {
   const beganAt = performance.now()
   const healthOf = async (origin: string | null) => origin === null ? 'ended' : await fetch(`${origin}/test/health`).then(async (reply) => await reply.text(), String)
@@ -26,7 +26,7 @@ export async function recover ({ members }: Cluster): Promise<{ recoveryMs: numb
   return { recoveryMs: performance.now() - beganAt, health }
 }
 
-/** Waits for what had no definite answer: it may still be under way in PostgreSQL. */
+/** Waits for operations without a definite answer, which may still be in progress in PostgreSQL. */
 export async function settle (postgres: PostgresServer, database: string): Promise<void> {
   const client = new pg.Client({ connectionString: postgres.url })
   await client.connect()
@@ -39,7 +39,7 @@ export async function settle (postgres: PostgresServer, database: string): Promi
   await client.end()
 }
 
-/** Asks PostgreSQL for every token, and reads it at every server: at once, after Redis came back with a snapshot of before some logouts, and after it was flushed. Then tries every password. */
+/** Looks up every token in PostgreSQL, and reads it at every server: at once, after Redis restarted from a snapshot before some logouts, and after a flush. Then tries every password. */
 export async function lookAtEverything (storm: Storm, redis: RedisServer): Promise<void> {
   const { cluster: { members }, history } = storm
   const users = storm.users.filter(({ name }) => history.some(({ user }) => user === name))
@@ -74,7 +74,7 @@ export async function lookAtEverything (storm: Storm, redis: RedisServer): Promi
 const AT_ONCE = 8
 const DEFINITE_MS = 60_000
 
-/** Asks until there is a definite answer, which is the one after the storm: so many requests at once may overload a slow machine. */
+/** Repeats an operation until there is a definite answer, which counts as the one after the storm, because so many requests may overload a slow machine. */
 async function conclude (storm: Storm, member: Member, intent: Intent): Promise<void> {
   const deadline = performance.now() + DEFINITE_MS
   let operation = await perform(storm, member, intent)

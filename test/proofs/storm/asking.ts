@@ -7,13 +7,13 @@ import { outcomeOf } from './history.js'
 import type { Kind, Operation } from './history.js'
 import type { Profiles } from './profiles.js'
 
-/** A user as the clients know it: perhaps wrongly, the checker believes only the history. */
+/** A user as the clients see it, which may be wrong: the checker uses only the history. */
 export interface StormUser {
   name: string
   id: string
-  /** Every password that was ever tried to set, the first one included. */
+  /** The first password and every one that a client has tried to set. */
   passwords: string[]
-  /** The one that was last seen to be in force. */
+  /** The password that was valid when it was last used. */
   password: string
   /** Tokens that may be live. */
   live: number[]
@@ -21,20 +21,20 @@ export interface StormUser {
   isMortal: boolean
 }
 
-/** Tokens by their number in the history: texts and sessions. */
+/** The texts and session ids of tokens, by their number in the history. */
 export type Tokens = { text: string, sessionId: string | null }[]
 
 export interface Storm {
   cluster: Cluster
-  /** Everybody, also those who are gone or not there yet. */
+  /** All users, including those who are deleted or not used yet. */
   users: StormUser[]
-  /** About whom the clients ask. */
+  /** The users that the clients currently use. */
   present: StormUser[]
-  /** Who comes when somebody was deleted. */
+  /** The users that replace deleted ones. */
   reserve: StormUser[]
   tokens: Tokens
   history: Operation[]
-  /** The latest tokens that ended, of whichever user. */
+  /** The most recently ended tokens of all users. */
   ended: Named[]
   profiles: Profiles
 }
@@ -45,7 +45,7 @@ export type Intent = Pick<Operation, 'kind' | 'user' | 'token' | 'target' | 'pas
 
 export interface Reply { status: number | null, body: any }
 
-/** No answer after so long is none: longer than every deadline of the server together. */
+/** A request without an answer after this time has none: it is longer than all deadlines of the server together. */
 const PATIENCE_MS = 12_000
 
 const READS = new Set<Kind>(['read', 'fresh', 'orders'])
@@ -58,7 +58,7 @@ export function closeClients (): void {
   agent.destroy()
 }
 
-/** A request of a client's own; no answer is one of status `null`. */
+/** Sends a request of a client. A missing answer has the status `null`. */
 export function send (origin: string, method: string, path: string, token: string | null, body: unknown): Promise<Reply> {
   return new Promise((resolve) => {
     const lost = () => resolve({ status: null, body: null })
@@ -81,7 +81,7 @@ function userOf ({ users }: Storm, name: string): StormUser {
   return users.find((user) => user.name === name)!
 }
 
-/** How an operation is asked for. */
+/** Sends the request of an operation. */
 function askFor (storm: Storm, origin: string, { kind, user, token, target, password, newPassword, ttlMs: ttl, scopes }: Intent): Promise<Reply> {
   const { tokens } = storm
   const text = token === undefined ? null : tokens[token]!.text
@@ -105,7 +105,7 @@ function askFor (storm: Storm, origin: string, { kind, user, token, target, pass
   return asks[kind]()
 }
 
-/** Does one operation at a server and writes it down; `null` if that server is down. */
+/** Performs one operation at a server and records it; resolves to `null` if that server is down. */
 export async function perform (storm: Storm, { index, origin }: Member, intent: Intent): Promise<Operation | null> {
   if (origin === null) return await pause(10, null)
   if (intent.newPassword !== undefined) userOf(storm, intent.user).passwords.push(intent.newPassword)
@@ -119,7 +119,7 @@ export async function perform (storm: Storm, { index, origin }: Member, intent: 
   return operation
 }
 
-/** What an answer tells. */
+/** The fields of an operation that its answer determines. */
 function findings ({ tokens }: Storm, kind: Kind, { status, body }: Reply): Partial<Operation> {
   if (body?.code === 'FST_TOKEN_AUTH_INSUFFICIENT_SCOPE') return { isBeyondScope: true }
   if (status !== 200 || kind === 'forged') return {}

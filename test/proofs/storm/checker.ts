@@ -12,7 +12,7 @@ export interface CheckerSettings extends ProfileSettings {
   /** How long after a refusal a token may still be accepted, because its revocation is not acknowledged yet. */
   resurrectionMs: number
   maxPerUser: number
-  /** Tells instants of PostgreSQL as those of the history. */
+  /** Converts times of PostgreSQL to those of the history. */
   clock: ClockOffset
 }
 
@@ -24,7 +24,7 @@ export interface Violation {
 
 export interface Verdict {
   violations: Violation[]
-  /** The longest time from a completed revocation to the begin of a request that was accepted; 0 if there was none. */
+  /** The longest time from a completed revocation to the start of an accepted request; 0 if there was none. */
   maxStalenessMs: number
   /** How many such requests were accepted: within the bound, unless they are among the violations. */
   staleAccepts: number
@@ -47,9 +47,9 @@ const STATUSES: Record<Kind, number[]> = {
   'delete-user': [204],
   refresh: [200]
 }
-/** Statuses that say that the token was accepted. */
+/** Statuses that show that the token was accepted. */
 const ACCEPTED: Partial<Record<Kind, number[]>> = { read: [200], fresh: [200], orders: [200, 403], change: [200, 403], 'logout-all': [403], 'delete-session': [204, 403, 404] }
-/** What asks PostgreSQL each time: no cache, and so no bound. */
+/** Operations that query PostgreSQL each time, without a cache and therefore without a bound. */
 const FRESH = new Set<Kind>(['fresh', 'change', 'logout-all'])
 
 export function isAccept ({ kind, status }: Operation): boolean {
@@ -57,8 +57,8 @@ export function isAccept ({ kind, status }: Operation): boolean {
 }
 
 /**
- * Checks a history of invocations and completions. Revocation is terminal, so that each rule is a comparison of
- * instants and no search: what must have taken effect before an operation began, and what may have before it ended.
+ * Checks a history of invocations and completions. Revocation is terminal, so each rule is a comparison of
+ * times and not a search: what must have taken effect before an operation began, and what may have before it ended.
  */
 export function check (history: readonly Operation[], settings: CheckerSettings): Verdict {
   const violations: Violation[] = []
@@ -123,14 +123,14 @@ export function check (history: readonly Operation[], settings: CheckerSettings)
     if (isSwitch && operation.status === 404 && !user.mayBeDeleted(operation.completedAt)) report('no user is lost', operation, 'nobody had asked to delete the user')
   }
 
-  // A revocation that is not acknowledged lets one server refuse what another still accepts, within the bound.
+  // After an unacknowledged revocation one server may refuse what another still accepts, within the bound.
   function checkResurrection (user: UserHistory, token: number): void {
     const asked = user.operations.filter((operation) => operation.token === token)
     const refusals = asked.filter(({ kind, status, completedAt }) => ACCEPTED[kind] !== undefined && status === 401 && completedAt < user.expiresAt(token))
     const firstEnd = (some: Operation[]) => Math.min(Infinity, ...some.map(({ completedAt }) => completedAt))
     const any = firstEnd(refusals) + settings.resurrectionMs
     const fresh = firstEnd(refusals.filter(({ kind }) => FRESH.has(kind)))
-    // After the storm nothing changes but by what is asked then: servers must agree, in whatever order they were asked.
+    // After the storm only the final operations change anything: servers must agree, in whatever order they are queried.
     const leftAt = Math.min(Infinity, ...asked.filter(({ kind, final }) => kind === 'logout' && final === true).map(({ invokedAt }) => invokedAt))
     const atTheEnd = refusals.some(({ final, completedAt }) => final === true && completedAt < leftAt)
     for (const operation of asked.filter(isAccept)) {
@@ -167,7 +167,7 @@ function byUser (history: readonly Operation[]): Map<string, Operation[]> {
   return users
 }
 
-/** A violation with what happened to the token or the password around it, to read. */
+/** A readable report of a violation, with the related operations on the token or the password. */
 export function explain (history: readonly Operation[], { rule, operation, because }: Violation): string {
   const isRelated = (other: Operation) => other.user === operation.user && other !== operation && (
     ['logout-all', 'change', 'deactivate', 'activate', 'delete-user'].includes(other.kind) ||

@@ -10,7 +10,7 @@ const WEIGHTS = {
 }
 const SCOPES = [undefined, undefined, ['orders'], ['auth'], ['auth', 'orders'], ['other'], []]
 
-/** A client: does one thing after another until `isOver()`. What it does is the seed's choice, given the answers. */
+/** A client that performs one operation after another until `isOver()`. The seed and the answers determine its choices. */
 export async function runClient (storm: Storm, random: Random, isOver: () => boolean): Promise<void> {
   const { members } = storm.cluster
   const anywhere = () => random.pick(members)
@@ -22,7 +22,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (operation?.issued !== undefined) await learnSession(operation.issued, operation.process)
   }
 
-  // The session's id, for its deletion: not an operation of its own.
+  // Gets the session's id for its deletion. This is not a separate operation.
   async function learnSession (token: number, process: number): Promise<void> {
     if (random.next() > 0.3) return
     const { origin } = members[process]!
@@ -36,9 +36,9 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     return await perform(storm, anywhere(), { kind: 'issue', user, ...life, scopes: random.pick(SCOPES) })
   }
 
-  // An answer of 503 is retried, perhaps elsewhere; after an answer the token is tried everywhere, and one that was issued meanwhile.
+  // A 503 is retried, perhaps at another server. After a definite answer the token, and one that was issued meanwhile, is tried at every server.
   async function end (intent: Intent, tokens: number[], meanwhile = async (): Promise<Operation | null> => null): Promise<void> {
-    // Read before, so that there is something in the caches to end; or meanwhile, so that a slow reader may overtake the end.
+    // Reads before, so that the caches have an entry, or concurrently, so that the revocation may overtake a slow reader.
     const read = async () => { if (tokens.length > 0) await probe(intent.user, tokens) }
     const reading = read()
     if (random.next() < 0.5) await reading
@@ -64,13 +64,13 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     const other = random.pick(user.live)
     await probe(name, [other])
     const { password } = user
-    // Beside the change somebody logs in with the old password.
+    // A concurrent login uses the old password.
     const login = random.next() < 0.5 ? perform(storm, anywhere(), { kind: 'login', user: name, password }) : null
     const operation = await changeTo(user, { token, password }, anywhere())
     const issued = (await login)?.issued
     if (operation?.outcome === 'ok') return await probe(name, issued === undefined ? [other] : [issued])
     if (operation?.outcome !== 'unavailable') return
-    // As the answer advises: log in with the new one. And change again, elsewhere, which ends all once more.
+    // As the error advises, logs in with the new password. Then changes it again at another server, which ends all sessions once more.
     const elsewhere = random.pick(members.filter(({ index }) => index !== operation.process))
     const again = await perform(storm, elsewhere, { kind: 'login', user: name, password: operation.newPassword! })
     if (again?.issued === undefined) return
@@ -106,7 +106,7 @@ export async function runClient (storm: Storm, random: Random, isOver: () => boo
     if (operation?.isRefreshed === true && live.length > 0) await probe(name, live)
   }
 
-  // Reads a token at one server, where it may be remembered, up to its end and beyond.
+  // Reads a token at one server, which may have it cached, until after its expiry.
   async function outlive (whose: StormUser): Promise<void> {
     const operation = await issue(whose, true)
     if (operation?.issued === undefined) return

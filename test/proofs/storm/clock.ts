@@ -6,7 +6,7 @@ export interface ClockOffset { leastMs: number, mostMs: number }
 
 const SAMPLES = 20
 
-/** Bounds of the offset, now: each look at the clock was between its question and its answer. */
+/** The current bounds of the offset: each reading of the clock was between its query and its answer. */
 export async function measureClock ({ url }: PostgresServer): Promise<ClockOffset> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -21,7 +21,7 @@ export async function measureClock ({ url }: PostgresServer): Promise<ClockOffse
   return offset
 }
 
-/** What holds at the time of both, and in between. */
+/** Bounds that include both offsets and all in between. */
 export function joinOffsets (one: ClockOffset, other: ClockOffset): ClockOffset {
   return { leastMs: Math.min(one.leastMs, other.leastMs), mostMs: Math.max(one.mostMs, other.mostMs) }
 }

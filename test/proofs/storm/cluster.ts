@@ -7,7 +7,7 @@ import { SERVER, withoutLoaders } from '../../helpers/processes.js'
 import { createTcpProxy } from '../../helpers/tcp-proxy.js'
 import type { TcpProxy } from '../../helpers/tcp-proxy.js'
 
-/** One server process with its own way to Redis and to PostgreSQL. */
+/** One server process with its own proxies to Redis and to PostgreSQL. */
 export interface Member {
   index: number
   /** `null` while it is down. */
@@ -23,7 +23,7 @@ export interface Member {
 
 export interface Cluster {
   members: Member[]
-  /** Ends that nobody asked for. */
+  /** Unexpected exits. */
   crashes: string[]
 }
 
@@ -36,7 +36,7 @@ export interface ClusterSettings {
   options: Partial<AuthPluginOptions>
 }
 
-/** A server for each clock, over one Redis and one PostgreSQL, through a proxy each, so that one alone can be cut off. Started. */
+/** Starts a server for each clock, on one Redis and one PostgreSQL. Each has its own proxies, so that it can be cut off alone. */
 export async function createCluster (t: Test, settings: ClusterSettings): Promise<Cluster> {
   const crashes: string[] = []
   const members = await Promise.all(settings.clocksMs.map((_, index) => createMember(t, index, settings, crashes)))

@@ -4,42 +4,42 @@ import type { Operation } from './history.js'
 
 const ENDING = new Set(['logout', 'logout-all', 'change', 'delete-session', 'deactivate', 'delete-user'])
 const ISSUING = new Set(['login', 'change', 'issue'])
-/** After so long nothing that had no definite answer is still under way: every statement, lock and transaction has a limit. */
+/** After this time no operation without a definite answer is still in progress, because every statement, lock and transaction has a time limit. */
 const SETTLED_MS = 30_000
 
-/** What one user's operations say of the tokens, the passwords and the flag. */
+/** What one user's operations imply about the tokens, the passwords and the active flag. */
 export interface UserHistory {
   operations: Operation[]
-  /** The operation that answered with the token. */
+  /** The operation that returned the token. */
   issueOf (token: number): Operation | undefined
   tokens: number[]
-  /** When the last definite answer came that the token is over everywhere; `Infinity` if there is none. */
+  /** When it was certain that the token is revoked everywhere; `Infinity` if it never was. */
   endedAt (token: number): number
-  /** The earliest instant of its end by its life. */
+  /** The earliest possible time of its expiry. */
   expiresAt (token: number): number
-  /** The latest one. */
+  /** The latest possible time of its expiry. */
   hasExpiredBy (token: number): number
-  /** What it is limited to; `null` where it is not. */
+  /** The scopes that limit it; `null` if it is not limited. */
   scopesOf (token: number): string[] | null
-  /** Whether anything that may have ended the token was asked for before `at`, or its life was over. */
+  /** Whether an operation that may have ended the token began before `at`, or the token had expired. */
   mayBeEnded (token: number, at: number): boolean
-  /** Whether the password was in force, and the user active, all through the operation. */
+  /** Whether the password was valid and the user active during the whole operation. */
   mustAccept (operation: Operation): boolean
-  /** Whether the user was there and active all through the operation. */
+  /** Whether the user existed and was active during the whole operation. */
   mustBeActive (operation: Operation): boolean
-  /** When it was certain that the password is no longer in force. */
+  /** When it was certain that the password is no longer valid. */
   replacedAt (password: string): number
-  /** Whether the user was inactive all through the operation. */
+  /** Whether the user was inactive during the whole operation. */
   wasInactive (operation: Operation): boolean
-  /** Those that reached the cache. */
+  /** Refreshes that reached the cache. */
   refreshes: Operation[]
-  /** Whether the deletion of the user was asked for before `at`. */
+  /** Whether a deletion of the user began before `at`. */
   mayBeDeleted (at: number): boolean
-  /** When the first definite answer came that the user is gone; `Infinity` if there is none. */
+  /** When the first deletion of the user was confirmed; `Infinity` if none was. */
   deletedAt: number
 }
 
-/** A definite answer that came before `at` can have no effect after it. */
+/** An operation with a definite answer before `at` has no effect after it. */
 function isOverBefore (operation: Operation, at: number): boolean {
   return operation.outcome === 'ok' && operation.completedAt < at
 }
@@ -76,29 +76,29 @@ export function readUser (operations: Operation[], { maxPerUser, clock }: { maxP
   }
 
   function covers (ending: Operation, issue: Operation): boolean {
-    // A login at the same time as the deletion of its user came first and was ended, or found nobody.
+    // A login concurrent with the deletion of its user either came first and was ended, or did not find the user.
     if (['logout', 'delete-session', 'delete-user'].includes(ending.kind)) return true
     if (ending.kind === 'logout-all') return issue.completedAt < firstTry(ending)
     if (issue.completedAt < ending.invokedAt) return true
-    // At the same time: whoever got in with the old password, or while the user was active, came first and was ended.
+    // A concurrent login that succeeded with the old password, or while the user was active, came first and was ended.
     if (ending.kind === 'change') return (issue.newPassword ?? issue.password) === ending.password
     return issue.invokedAt < ending.completedAt && !activations.some((activation) => activation.invokedAt < issue.completedAt && !isOverBefore(activation, ending.invokedAt))
   }
 
-  // With a token that a logout-all ended before, it only finishes that one, and ends nothing newer.
+  // With a token that an earlier logout-all revoked, a logout-all only completes that one, and ends no newer token.
   function firstTry (ending: Operation): number {
     const tries = endings.filter((other) => other.kind === 'logout-all' && other.invokedAt < ending.completedAt && mayEnd(other, ending.token!))
     return earliest([ending, ...tries].map(({ invokedAt }) => invokedAt))
   }
 
-  // Newer tokens, or those that may be newer, in a number that may have displaced it.
+  // Whether there are enough newer tokens, or tokens that may be newer, to have displaced it.
   function mayBeDisplaced (token: number, at: number): boolean {
     const issue = issues.get(token)!
     const newer = issuing.filter((other) => other !== issue && other.invokedAt < at && !isOverBefore(other, issue.invokedAt))
     return newer.length >= maxPerUser
   }
 
-  // A change of password gives no more than there was.
+  // A change of password returns a token with the same scopes.
   function scopesOf (token: number): string[] | null {
     const { kind, scopes = null, token: former } = issues.get(token)!
     return kind === 'change' && issues.has(former!) ? scopesOf(former!) : scopes
@@ -113,7 +113,7 @@ export function readUser (operations: Operation[], { maxPerUser, clock }: { maxP
     return activations.some((activation) => activation.invokedAt > settledAt && isOverBefore(activation, at))
   }
 
-  // A user's first password is in force from the beginning: nobody asked to change to it.
+  // A user's first password is valid from the beginning: no change has set it.
   function inForceSince (password: string): number {
     if (!operations.some(({ newPassword }) => newPassword === password)) return -Infinity
     return earliest(acting.filter((operation) => operation.outcome === 'ok' && (operation.password === password || operation.newPassword === password)).map(({ completedAt }) => completedAt))
@@ -126,7 +126,7 @@ export function readUser (operations: Operation[], { maxPerUser, clock }: { maxP
     endedAt: (token) => ended.get(token) ?? Infinity,
     expiresAt,
     mayBeEnded: (token, at) => endings.some((ending) => ending.invokedAt < at && mayEnd(ending, token)) || mayBeDisplaced(token, at) || at > expiresAt(token),
-    // SQL knows the end to a microsecond, and tells it to a millisecond, rounded down.
+    // SQL stores the expiry in microseconds, and the answer has it in milliseconds, rounded down.
     hasExpiredBy: (token) => issues.get(token)!.expiresAtMs! + 1 - clock.leastMs,
     scopesOf,
     mustAccept: (operation) => inForceSince(operation.password!) < operation.invokedAt &&

@@ -20,7 +20,7 @@ export interface FaultTargets {
 /** Ends a fault. */
 export interface Heal {
   (): unknown
-  /** How often it has struck, where it waits for something to strike. */
+  /** How often the fault has occurred, if it waits for an event. */
   strikes? (): number
 }
 
@@ -29,7 +29,7 @@ export type Fault = (targets: FaultTargets, random: Random) => Promise<Heal>
 
 const nothing = () => {}
 
-/** A connection that is not in the way of the faults, for one use. */
+/** Uses a temporary connection that the faults do not affect. */
 async function askRedis<Result> ({ redis }: FaultTargets, ask: (client: Redis) => Promise<Result>): Promise<Result> {
   const client = new Redis(redis.url, { retryStrategy: () => 20 })
   client.on('error', nothing)

@@ -1,5 +1,5 @@
 /**
- * What a client asked for, or an administrator. `fresh` reads with `authenticate.with({ fresh: true })`; `forged` reads with a well-formed
+ * The request of a client or an administrator. `fresh` reads with `authenticate.with({ fresh: true })`; `forged` reads with a well-formed
  * token that was never issued; `orders` reads a route that needs the scope of that name. `refresh` has changed the user's profile in
  * SQL before.
  */
@@ -13,39 +13,39 @@ export type Outcome = 'ok' | 'refused' | 'unavailable' | 'unknown' | 'wrong'
 
 export interface Operation {
   kind: Kind
-  /** The user it is about. */
+  /** The user of the operation. */
   user: string
   /** The token that was presented. */
   token?: number
-  /** The token that a login, a change or an issue answered with. */
+  /** The token that a login, a change or an issue returned. */
   issued?: number
-  /** When that ends, by the clock of PostgreSQL. */
+  /** When that token expires, by the clock of PostgreSQL. */
   expiresAtMs?: number
-  /** The life that an issue asked for. */
+  /** The lifetime that an issue requested. */
   ttlMs?: number
-  /** What an issue limits the token to. */
+  /** The scopes that an issue requested. */
   scopes?: string[]
-  /** The token may not do this: 403 for its scopes. */
+  /** The token's scopes do not allow this: the answer was 403. */
   isBeyondScope?: true
   /** The token whose session is deleted. */
   target?: number
   /** The password of a login, and the current one of a change. */
   password?: string
   newPassword?: string
-  /** The server that was asked. */
+  /** The server that got the request. */
   process: number
   /** One monotonic clock for all, in milliseconds. */
   invokedAt: number
   completedAt: number
   outcome: Outcome
   status: number | null
-  /** Whom a read was answered for. */
+  /** The user in the answer of a read. */
   seen?: string
   /** The profile's version that a read has shown, or that a refresh has written before. */
   version?: number
   /** Whether a refresh reached the cache. */
   isRefreshed?: boolean
-  /** Asked after the storm, with everything healthy: there must be a definite answer. */
+  /** Sent after the storm, with everything healthy: there must be a definite answer. */
   final?: boolean
 }
 
@@ -56,7 +56,7 @@ export function outcomeOf (status: number | null): Outcome {
   return status >= 400 && status < 500 ? 'refused' : 'wrong'
 }
 
-/** Whether it has, or may have, or may yet have an effect. */
+/** Whether it had an effect, or may have or get one. */
 export function mayAct ({ outcome }: Operation): boolean {
   return outcome !== 'refused'
 }

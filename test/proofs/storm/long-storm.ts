@@ -13,12 +13,12 @@ import { runStorm } from './storm.js'
 const { STORM_SEED, STORM_OPERATIONS = '30000', STORM_MODES = 'strict,bounded,near', STORM_ISOLATIONS = ISOLATIONS.join() } = process.env
 const modes = STORM_MODES.split(',') as Mode[]
 const isolations = STORM_ISOLATIONS.split(',') as Isolation[]
-/** A storm that takes longer is cut off, and fails for the faults that it did not have. */
+/** A storm that takes longer is stopped, and fails because of the missing faults. */
 const MOST_MS = 1_100_000 / isolations.length
 const seed = Number(STORM_SEED ?? Math.floor(Math.random() * 1e6))
 const settings = modes.flatMap((mode) => isolations.map((isolation) => ({ mode, isolation, seed, name: `${mode}, ${isolation}, seed ${seed}` })))
 
-t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) => {
+t.test('no storm of faults violates a guarantee', { skip: noPostgres }, async (t) => {
   const services = await startServices(t)
   for (const { name, ...setting } of settings) {
     await t.test(name, async (t) => {

@@ -1,7 +1,7 @@
 import type { AuthPluginOptions, UsersOptions } from '../../../lib/index.js'
 import type { CheckerSettings } from './checker.js'
 
-/** A loaded machine may be late by so much in what has a bound. */
+/** The allowed delay of a loaded machine beyond a bound. */
 const SLACK_MS = 1000
 const LEASE_MS = 2000
 const NEAR_TTL_MS = 1000
@@ -10,10 +10,10 @@ export type Mode = 'strict' | 'bounded' | 'near'
 
 type Bounds = Pick<CheckerSettings, 'boundMs' | 'resurrectionMs' | 'profileMs'>
 
-/** Life of a cached token. Long, where no bound depends on it: what is wrong stays to be seen. */
+/** The TTL of cached tokens. It is long if no bound depends on it, so that a wrong entry stays visible. */
 export const CACHE_TTL_MS: Record<Mode, number> = { strict: 60_000, bounded: 2000, near: 60_000 }
 
-/** What `default_transaction_isolation` of the database may be. */
+/** The values of `default_transaction_isolation` of the database. */
 export const ISOLATIONS = ['read committed', 'repeatable read', 'serializable'] as const
 export type Isolation = typeof ISOLATIONS[number]
 
@@ -34,7 +34,7 @@ export function optionsOf ({ mode, isolation, namespace }: Variety): { options: 
   }
 }
 
-// Under the stricter ones no login writes to the user's row: PostgreSQL then sees fewer conflicts by itself.
+// With the stricter levels no login writes to the user's row, which causes fewer serialization conflicts.
 function usersOf (isolation: Isolation): UsersOptions {
   const select = ['version']
   return isolation === 'read committed' ? { select } : { table: 'users', columns: { lastLogin: null }, select }

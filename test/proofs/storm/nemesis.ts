@@ -10,7 +10,7 @@ export interface FaultRecord {
   name: string
   beganAt: number
   endedAt: number
-  /** Where it waited for something to strike. */
+  /** How often it occurred, if it waited for an event. */
   strikes?: number
 }
 
@@ -25,7 +25,7 @@ export interface Weather {
 
 interface Lane { faults: Record<string, Fault>, gapMs: [number, number] }
 
-/** One lane has one fault at a time; faults of different lanes meet. The gaps leave time in which something works and can go wrong. */
+/** A lane has one fault at a time; faults of different lanes overlap. The gaps leave time in which operations succeed. */
 const LANES: Record<string, Lane> = {
   redis: { faults: REDIS_FAULTS, gapMs: [300, 1500] },
   'redis way': { faults: REDIS_WAY_FAULTS, gapMs: [300, 1500] },
@@ -37,14 +37,14 @@ const LANES: Record<string, Lane> = {
 /** Every fault there is. */
 export const FAULTS: readonly string[] = Object.values(LANES).flatMap(({ faults }) => Object.keys(faults))
 
-/** Of these some are long enough to cross the limits of a server: `lookup.timeout`, and the time after which a silent Redis is connected to anew. */
+/** Some of these faults are long enough to exceed time limits of a server: `lookup.timeout`, and the time after which it reconnects to a silent Redis. */
 const LASTING = /frozen|half|unheard|deaf/
-/** One that waits for something to strike waits no longer. */
+/** The longest time that a fault waits for its event. */
 const MOST_WAIT_MS = 15_000
-/** So much must have gone well between two faults of a lane, however slow the machine is. */
+/** How many operations must succeed between two faults of a lane, however slow the machine is. */
 const LEAST_OK = 15
 
-/** The endless plan of a lane, as the seed has it. Every fault comes once before one comes twice. */
+/** The endless plan of a lane, which the seed determines. Every fault occurs once before any occurs again. */
 export function * planLane (lane: string, { seed, hasLong }: Weather): Generator<Step> {
   const { faults, gapMs } = LANES[lane]!
   const random = createRandom(seed ^ [...lane].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7))
@@ -57,14 +57,14 @@ export function * planLane (lane: string, { seed, hasLong }: Weather): Generator
 }
 
 export interface Nemesis {
-  /** Those that are over. */
+  /** The faults that have ended. */
   faults: FaultRecord[]
   failed: FailedFault[]
   /** Ends every fault. */
   stop (): Promise<void>
 }
 
-/** Makes faults until it is stopped. `succeeded()` is how many operations have gone well so far. */
+/** Injects faults until it is stopped. `succeeded()` returns how many operations have succeeded so far. */
 export function startNemesis (targets: FaultTargets, weather: Weather, succeeded: () => number): Nemesis {
   const faults: FaultRecord[] = []
   const failed: FailedFault[] = []
@@ -79,7 +79,7 @@ export function startNemesis (targets: FaultTargets, weather: Weather, succeeded
       await until(() => succeeded() >= least)
       if (stopping.signal.aborted) return
       const record = { name, beganAt: performance.now(), endedAt: NaN }
-      // Another lane's fault may be in the way of beginning one: then it is left out, and counted.
+      // A fault of another lane may prevent the start of this one: then it is skipped and counted.
       const heal = await fault(targets, random).catch((error: Error) => { failed.push({ name, reason: error.message }); return null })
       await wait(lengthMs)
       if (heal === null) continue
@@ -105,7 +105,7 @@ export function startNemesis (targets: FaultTargets, weather: Weather, succeeded
   }
 }
 
-// It may be in the way of ending one, too: that must be.
+// A fault of another lane may also prevent the end of this one, so the end is retried.
 async function untilDone (heal: Heal): Promise<void> {
   const deadline = performance.now() + 20_000
   while (true) {

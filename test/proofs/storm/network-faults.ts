@@ -12,7 +12,7 @@ function between (way: Way, begin: (proxy: TcpProxy, random: Random) => void): F
   }
 }
 
-// Held back for long, a connection is given up by the network: what was sent on it never arrives.
+// The network may drop a connection that is held back for long: then the data sent on it never arrives.
 function muffled (way: Way, begin: (proxy: TcpProxy) => void): Fault {
   return async ({ cluster }, random) => {
     const proxy = random.pick(cluster.members)[way]
@@ -37,7 +37,7 @@ function losing (way: Way, lost: LostAnswer): Fault {
 }
 
 const isCommit = (chunk: Buffer) => chunk.includes('commit')
-/** In a transaction, or committed by itself. */
+/** A write in a transaction, or one that commits implicitly. */
 const isWrite = (chunk: Buffer) => /\b(insert into|update|delete from) "/.test(chunk.toString('latin1'))
 /** The value of a SET, or an argument of a script. */
 const isTombstone = (chunk: Buffer) => /\r\nR[\w-]{43}\r\n/.test(chunk.toString('latin1'))

@@ -1,13 +1,13 @@
 import pg from 'pg'
 import type { Test } from 'tap'
 
-/** Changes what `refreshUser` is for: a column of the host's, which every read shows. */
+/** Changes a column of the host that every read returns, as a host does before `refreshUser`. */
 export interface Profiles {
-  /** Resolves to the version that it has written; `null` where it does not know of one. */
+  /** Resolves to the version that it has written, or to `null` if the write failed or its result is unknown. */
   raise (userId: string): Promise<number | null>
 }
 
-/** By connections of its own, which no fault between a server and PostgreSQL is in the way of. */
+/** Uses separate connections, which faults between a server and PostgreSQL do not affect. */
 export function createProfiles (t: Test, connectionString: string): Profiles {
   const pool = new pg.Pool({ connectionString, max: 4, connectionTimeoutMillis: 2000, statement_timeout: 2000, lock_timeout: 500 })
   pool.on('error', () => {})

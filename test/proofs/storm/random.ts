@@ -1,13 +1,13 @@
 import { createRandom as createNumbers } from '../../../lib/testing/plans.js'
 
-/** A source of numbers that a seed repeats. */
+/** A source of random numbers that is repeatable with the same seed. */
 export interface Random {
   /** In [0, 1). */
   next (): number
   /** An integer from `least` to `most`, both included. */
   between (least: number, most: number): number
   pick<Item> (items: readonly Item[]): Item
-  /** One of the keys, each as likely as its weight says. */
+  /** One of the keys, chosen with the probability of its weight. */
   weighted<Key extends string> (weights: Record<Key, number>): Key
   shuffle<Item> (items: readonly Item[]): Item[]
 }

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { Random } from './random.js'
 
-/** What nobody of ours writes: no text, other shapes, other versions, an entry without a seal, other readers' leases. */
+/** Values that no server writes: empty text, other shapes, other versions, an entry without a seal, leases of other readers. */
 const GARBAGE = ['', 'garbage', 'V', 'V{', 'V{}', 'V[]', 'Vnull', 'V{"v":1}', 'Lsomebody:1', 'RR', '\0', '0'.repeat(100_000)]
 /** 32 bytes in base64url, before the text of an entry. */
 const TAG_LENGTH = 43
@@ -17,7 +17,7 @@ export async function keysOf (client: Redis, namespace: string): Promise<string[
   return keys
 }
 
-/** Puts garbage in the place of everything. */
+/** Replaces every value with garbage. */
 export async function scribble (client: Redis, keys: string[], random: Random): Promise<void> {
   await Promise.all(keys.map(async (key, index) => {
     if (index % 7 === 3) return await client.multi().del(key).lpush(key, 'garbage').pexpire(key, 1000).exec()
@@ -26,8 +26,8 @@ export async function scribble (client: Redis, keys: string[], random: Random): 
 }
 
 /**
- * Puts a genuine entry of another token under every key, whatever is there, so also over tombstones: of the same user where there is
- * one, of another user, and either one made out to the key's own token.
+ * Writes a genuine entry of another token to every key, including tombstones: of the same user if there is
+ * one, of another user, and either one with the digest replaced by the key's own.
  */
 export async function misplace (client: Redis, keys: string[], random: Random): Promise<void> {
   const values = await Promise.all(keys.map((key) => client.get(key).catch(() => null)))

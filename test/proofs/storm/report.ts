@@ -16,7 +16,7 @@ export interface StormReport extends Verdict {
   stormMs: number
   recoveryMs: number
   boundMs: number
-  /** What is wrong beyond the history: a process that ended, a recovery too slow. */
+  /** Problems outside the history: a process that ended, or a slow recovery. */
   troubles: string[]
 }
 
@@ -26,12 +26,12 @@ function count (names: string[]): string {
   return [...counts].sort().map(([name, times]) => `${name} ${times}`).join(', ')
 }
 
-/** Of which kinds the faults were. One that waited in vain for something to strike was none. */
+/** The kinds of the faults. A fault whose event never occurred does not count. */
 export function kindsOf (faults: FaultRecord[]): Set<string> {
   return new Set(faults.filter(({ strikes }) => strikes !== 0).map(({ name }) => name))
 }
 
-/** What is wrong, each with what repeats the storm. */
+/** All problems, each with the name of the storm that reproduces it. */
 export function failuresOf ({ name, violations, troubles }: StormReport): string[] {
   const rules = [...new Set(violations.map(({ rule }) => rule))].map((rule) => {
     const [first, ...others] = violations.filter((violation) => violation.rule === rule)
@@ -40,7 +40,7 @@ export function failuresOf ({ name, violations, troubles }: StormReport): string
   return [...rules, ...troubles].map((failure) => `${name}: ${failure}`)
 }
 
-/** Prints what happened, and every violation with what led to it. Of a storm that failed the history is kept as a file. */
+/** Prints a summary, and every violation with the operations before it. The history of a failed storm is saved to a file. */
 export async function publish (report: StormReport): Promise<void> {
   const { name, history, faults, failed, stormMs, recoveryMs, boundMs, violations, maxStalenessMs, staleAccepts, troubles } = report
   const storm = history.filter(({ final }) => final !== true)

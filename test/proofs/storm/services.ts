@@ -16,7 +16,7 @@ export interface Services {
   postgres: PostgresServer
 }
 
-/** A Redis and a PostgreSQL for storms, started. */
+/** Starts a Redis and a PostgreSQL for storms. */
 export async function startServices (t: Test): Promise<Services> {
   const [redis, postgres] = await Promise.all([createRedisServer(t), createPostgresServer(t)])
   await Promise.all([redis.start(), postgres.start()])
@@ -26,13 +26,13 @@ export async function startServices (t: Test): Promise<Services> {
 
 export interface Population { immortals: number, mortals: number, isolation: Isolation }
 
-/** A new database, with users, of whom the first are immortal. */
+/** Creates the users of a storm in an empty database. The first ones are never deleted. */
 export async function createUsers (connectionString: string, { immortals, mortals, isolation }: Population): Promise<StormUser[]> {
   const app = Fastify()
   await app.register(authPlugin, { database: { connectionString }, autoMigrate: true, hasher: fastHasher, rateLimit: false, accountLimit: false })
   await app.ready()
   const users: StormUser[] = []
-  // One after another: so many hashes at once would be refused.
+  // One after another, because so many concurrent hashes would be refused.
   for (let index = 0; index < immortals + mortals; index++) {
     const password = `number ${index} has password 0`
     const { id, username } = await app.tokenAuth.createUser({ username: `user${index}`, password })
@@ -43,7 +43,7 @@ export async function createUsers (connectionString: string, { immortals, mortal
   return users
 }
 
-/** An empty database of the given name; its address. */
+/** Creates an empty database with the given name, and resolves to its URL. */
 export async function createDatabase ({ url }: PostgresServer, name: string): Promise<string> {
   await execute(url, () => [`drop database if exists ${name}`, `create database ${name}`])
   const address = new URL(url)

@@ -7,16 +7,16 @@ import type { StormSettings } from './storm.js'
 
 const FAULTS = 12
 const KINDS = 8
-// A slow machine has its time; a storm that is cut off fails for the faults that it did not have.
+// Long enough for a slow machine. A storm that is stopped fails because of the missing faults.
 const COMMON = { mostMs: 450_000, hasLongFaults: false }
-// A longer form, with seeds of its own and every mode at every isolation, is `npm run test:faults`.
+// `npm run test:faults` runs a longer form, with a new seed and every mode at every isolation level.
 const STORMS: StormSettings[] = [
   { mode: 'strict', isolation: 'read committed', seed: 1, least: { operations: 1500, faults: FAULTS, kinds: KINDS }, ...COMMON },
   { mode: 'bounded', isolation: 'repeatable read', seed: 2, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON },
   { mode: 'near', isolation: 'serializable', seed: 3, least: { operations: 700, faults: FAULTS, kinds: KINDS }, ...COMMON }
 ]
 
-t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) => {
+t.test('no storm of faults violates a guarantee', { skip: noPostgres }, async (t) => {
   const services = await startServices(t)
   for (const settings of STORMS) {
     const { mode, isolation, seed } = settings
@@ -25,7 +25,7 @@ t.test('no storm of faults breaks a promise', { skip: noPostgres }, async (t) =>
       await publish(report)
       t.same(failuresOf(report), [])
       const { name, faults, failed } = report
-      t.ok(faults.length >= FAULTS && kindsOf(faults).size >= KINDS, `${name}: it was a storm`)
+      t.ok(faults.length >= FAULTS && kindsOf(faults).size >= KINDS, `${name}: there were enough faults`)
       t.ok(failed.length <= faults.length / 10, `${name}: ${failed.length} faults could not begin`)
     })
   }

@@ -20,20 +20,20 @@ import type { Services } from './services.js'
 
 const CLIENTS = 24
 const IMMORTALS = 10
-/** So many are there at a time; those in reserve come when one was deleted. */
+/** The number of deletable users at a time; users in reserve replace deleted ones. */
 const MORTALS = 3
 const RESERVE = 100
 const MAX_PER_USER = 6
-/** One server is right, one far ahead and one far behind. */
+/** The clock of one server is right, one is far ahead and one far behind. */
 const CLOCKS_MS = [0, 600_000, -600_000]
-/** To the server that is ahead most tokens seem to be over, and to the one behind they never are. */
+/** By the clock that is ahead most tokens seem to be expired, and by the one behind they never are. */
 const LIFE_MS = 660_000
 
 export interface StormSettings {
   mode: Mode
   isolation: Isolation
   seed: number
-  /** A storm is over when it has had so many operations and faults, and faults of so many kinds; or after so long, whatever it has had. */
+  /** A storm ends after this many operations, faults and kinds of faults, or after `mostMs`. */
   least: { operations: number, faults: number, kinds: number }
   mostMs: number
   /** Whether some faults last for seconds. */
@@ -42,7 +42,7 @@ export interface StormSettings {
   onProgress?: (percent: number) => void
 }
 
-/** Runs a storm, heals everything, looks whether all that was answered lasts, and checks the history. */
+/** Runs a storm, ends all faults, verifies that all answers still hold, and checks the history. */
 export async function runStorm (t: Test, services: Services, settings: StormSettings): Promise<StormReport> {
   const { mode, isolation, seed } = settings
   const { redis, postgres } = services

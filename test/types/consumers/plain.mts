@@ -5,7 +5,7 @@ import { exploreInterleavings } from 'fastify-token-auth/testing'
 
 const url: string | undefined = process.env['REDIS_URL']
 
-// Every option whose default is null takes null.
+// Every option whose default is null accepts null.
 const options: AuthPluginOptions = {
   database: { connectionString: 'postgres://localhost/app' },
   redis: url === undefined ? null : { url },
