@@ -33,6 +33,7 @@ export interface AdminApp {
 
 type Values = Place & Mapping & { 'cache-namespace'?: string }
 
+const MISSING_TABLE = '42P01'
 const DEFAULT_NAMESPACE = OPTIONS['cache.namespace'].fallback as string
 
 /** A command does not compete with other requests, so it need not fail on a slow machine. */
@@ -81,8 +82,13 @@ function refuseMissed (running: (CacheKeys | null)[], url: string | null): void 
 async function listCaches (io: Io, values: Values): Promise<(CacheKeys | null)[]> {
   const { createTables } = await import('../sql/tables.js')
   const { listRunningCaches } = await import('../sql/caches.js')
+  const { codeOf } = await import('../sql/errors.js')
   // Tables that are missing are reported by the work itself.
-  return await withDatabase(io.env, values, async ({ db }) => await listRunningCaches(db, createTables(toTableMap(values))).catch(() => []))
+  const none = (error: unknown) => {
+    if (codeOf(error) === MISSING_TABLE) return []
+    throw error
+  }
+  return await withDatabase(io.env, values, async ({ db }) => await listRunningCaches(db, createTables(toTableMap(values))).catch(none))
 }
 
 async function createFinder (values: Mapping): Promise<(db: Kysely<any>, username: string) => Promise<UserId>> {

@@ -42,10 +42,13 @@ function parseKeys (text: string): CacheKeys | null {
   return { keyPrefix: text.slice(0, Math.max(0, at)), namespace: text.slice(at + 1) }
 }
 
-/** The caches of the servers that run, or ran until some minutes ago; `null` is one in a process. */
+/**
+ * The caches of the servers that may run: every one in Redis, since a server that cannot reach the database still reads its cache, and `null` for
+ * one in a process that was registered within twice the interval.
+ */
 export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
   const { rows } = await sql<{ keys: string }>`select distinct namespace as keys from ${caches}
-    where seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
+    where namespace <> '' or seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
   return rows.map(({ keys }) => parseKeys(keys))
 }
 

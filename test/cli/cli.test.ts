@@ -260,6 +260,9 @@ test('commands create users, set passwords and end sessions', async (t) => {
     const url = await freshDatabase(t)
     const env = { DATABASE_URL: url, REDIS_URL: redisUrl() }
     const [one, two] = [uniqueNamespace(), uniqueNamespace()]
+    await cli(['migrate', '--up'], { env })
+    await cli(['create-user', 'gil'], { env, stdin: PASSWORD })
+    for (const flags of [[], ['--cache-namespace', one]]) t.match(await cli(['revoke-user', 'gil', ...flags], { env }), { code: 0, out: 'Ended 0 sessions of gil\n' }, 'no server runs')
     const servers = await Promise.all([
       createApp(t, testOptions(url, { cache: { namespace: one } })),
       createApp(t, testOptions(url, { cache: { namespace: one }, redis: { url: redisUrl(), keyPrefix: two, commandTimeout: 5000 } })),
@@ -280,6 +283,8 @@ test('commands create users, set passwords and end sessions', async (t) => {
     const { code, err } = await cli(['revoke-user', username], { env })
     t.equal(code, 1)
     t.match(err, /servers that cache tokens in their own process cannot be notified/)
+    await query('alter table auth_tokens_caches rename column seen_at to gone', url)
+    t.match(await cli(['revoke-user', username], { env }), { code: 1, err: /seen_at/ }, 'not to know the servers is an error')
   })
 
   await t.test('prune deletes long-ended tokens in batches', async (t) => {

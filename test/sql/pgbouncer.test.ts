@@ -10,7 +10,7 @@ t.test('behind PgBouncer in transaction mode', { skip: noPgBouncer }, async (t) 
   const url = await startPgBouncer(t, direct)
   const { server, lines, warnings } = logTo()
   // With the plugin's default time limits, which PgBouncer refuses.
-  const app = await createApp(t, testOptions(url, { database: { connectionString: url, connectionTimeoutMillis: 30_000 }, redis: null }), { server })
+  const app = await createApp(t, testOptions(url, { database: { connectionString: url, connectionTimeoutMillis: 30_000 } }), { server })
 
   await t.test('the server starts without the refused parameters, and warns which limits are missing', async (t) => {
     t.equal(lines.filter(({ msg }) => /refuses time limits as start-up parameters/.test(msg)).length, 1)
