@@ -31,7 +31,7 @@ export interface Command {
   run (io: Io, args: string[]): Promise<number>
 }
 
-const HELP = { help: { type: 'boolean', about: 'print this help' } } as const
+const HELP = { help: { type: 'boolean', short: 'h', about: 'print this help' } } as const
 
 export function defineCommand<const Given extends Flags> (definition: Definition<Given>): Command {
   const help = describe(definition)

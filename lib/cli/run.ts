@@ -47,8 +47,8 @@ export async function run (args: string[], io: Io): Promise<number> {
 async function dispatch ([name, ...rest]: string[], io: Io): Promise<number> {
   const command = COMMANDS.find((candidate) => candidate.name === name)
   if (command !== undefined) return await command.run(io, rest)
-  if (name === '--help' || name === 'help') return show(io, HELP)
-  if (name === '--version') return show(io, `${version}\n`)
+  if (['--help', '-h', 'help'].includes(name!)) return show(io, HELP)
+  if (['--version', '-v'].includes(name!)) return show(io, `${version}\n`)
   throw new INVALID_OPTION(`${name === undefined ? 'No command' : `Unknown command ${JSON.stringify(name)}`}; commands are: ${COMMANDS.map(({ name }) => name).join(', ')} (and --help, --version)`)
 }
 

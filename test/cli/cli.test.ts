@@ -29,7 +29,9 @@ test('--help lists commands and variables, and every command has its own', async
 
 test('--version prints the version of the package', async (t) => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
-  t.same(await cli(['--version']), { code: 0, out: `${version}\n`, err: '' })
+  for (const flag of ['--version', '-v']) t.same(await cli([flag]), { code: 0, out: `${version}\n`, err: '' }, flag)
+  t.same(await cli(['-h']), await cli(['--help']))
+  t.same(await cli(['serve', '-h']), await cli(['serve', '--help']))
 })
 
 test('a command with invalid arguments exits with code 2 and a line that names the problem', async (t) => {
