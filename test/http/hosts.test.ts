@@ -146,3 +146,30 @@ t.test('an empty body is accepted as no body, whatever its content type', async 
     t.match(reply.json(), { statusCode: 415, code: /^FST_ERR_CTP_/ }, type)
   }
 })
+
+t.test('the plugin stands among helmet, cors, jwt, rate-limit, Swagger UI and Zod in one application', async (t) => {
+  const load = async (name: string) => (await import(name)).default
+  const [helmet, cors, jwt, ui] = await Promise.all(['@fastify/helmet', '@fastify/cors', '@fastify/jwt', '@fastify/swagger-ui'].map(load))
+  const origin = 'https://shop.example'
+  const app = await start(t, async (app) => {
+    app.setValidatorCompiler(fastifyZod.validatorCompiler)
+    app.setSerializerCompiler(fastifyZod.serializerCompiler)
+    await app.register(helmet)
+    await app.register(cors, { origin, methods: ['GET', 'POST', 'DELETE'], exposedHeaders: ['Retry-After', 'WWW-Authenticate'] })
+    await app.register(rateLimit, { max: 1000 })
+    await app.register(swagger, { openapi: { info: { title: 'host', version: '1' } }, transform: fastifyZod.jsonSchemaTransform })
+    await app.register(ui, { routePrefix: '/docs' })
+    await app.register(jwt, { secret: 'a secret of the test' })
+  }, { options: { decorators: { user: 'account' } } })
+  const { username } = await createUser(app)
+  const reply = await app.inject({ method: 'POST', url: '/auth/login', headers: { origin }, payload: { username, password: PASSWORD } })
+  t.match(reply, { statusCode: 200, headers: { 'access-control-allow-origin': origin, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } })
+  const headers = { authorization: `Bearer ${reply.json().token}` }
+  const preflight = await app.inject({ method: 'OPTIONS', url: '/auth/sessions/x', headers: { origin, 'access-control-request-method': 'DELETE', 'access-control-request-headers': 'authorization' } })
+  t.match(preflight, { statusCode: 204, headers: { 'access-control-allow-methods': 'GET, POST, DELETE' } })
+  const refused = await app.inject({ url: '/auth/me', headers: { origin } })
+  t.match(refused, { statusCode: 401, headers: { 'access-control-expose-headers': 'Retry-After, WWW-Authenticate', 'www-authenticate': /^Bearer/ } })
+  t.match((await app.inject('/docs/json')).json().paths, { '/auth/login': { post: {} } })
+  t.equal((await app.inject({ method: 'POST', url: '/auth/logout', headers })).statusCode, 204)
+  t.equal((await app.inject({ url: '/own', headers })).statusCode, 401)
+})
