@@ -9,6 +9,7 @@ import { authPlugin, createPGlitePool, migrations } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { readTableMap } from '../../lib/options/read.js'
 import { migrateDown, migrateUp, migrationStatus, printMigrations } from '../../lib/sql/migrations/index.js'
+import { openMigrator } from '../../lib/sql/migrations/kysely-migrator.js'
 import { createApp, createUser, login, testOptions } from '../helpers/app.js'
 import { createDatabase, query } from '../helpers/services.js'
 import { countingPool } from '../helpers/pools.js'
@@ -167,6 +168,11 @@ t.test('the foreign key has the type of the host\'s id, whether set or read from
     const [columns] = await describe(db)
     t.match(columns?.find((column) => (column as { column_name: string }).column_name === 'user_id'), { data_type: sqlType })
   }
+})
+
+t.test('the Migrator is taken from its own entry where the root of kysely has none, as in 0.29', async (t) => {
+  // The installed 0.28 has no such entry. `npm run test:runtimes` migrates with 0.29.
+  await t.rejects(openMigrator({} as never, {}), { code: 'ERR_PACKAGE_PATH_NOT_EXPORTED' })
 })
 
 t.test('each schema selected by search_path is migrated separately', async (t) => {

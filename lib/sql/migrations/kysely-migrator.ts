@@ -22,18 +22,16 @@ interface MigratorProps {
 
 type MigratorClass = new (props: MigratorProps) => Migrator
 
-/** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. */
-export async function openMigrator (props: MigratorProps): Promise<Migrator> {
-  const { Migrator } = await importMigrator()
+type Root = { Migrator?: MigratorClass }
+
+/** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. `root` is the module `kysely`. */
+export async function openMigrator (props: MigratorProps, root?: Root): Promise<Migrator> {
+  const { Migrator } = await importMigrator(root ?? await import('kysely') as unknown as Root)
   return new Migrator(props)
 }
 
 // Kysely 0.28 exports it from the root, 0.29 from an entry of its own that 0.28 does not have.
-async function importMigrator (): Promise<{ Migrator: MigratorClass }> {
-  try {
-    // @ts-ignore: it is resolved at run time.
-    return await import('kysely/migration')
-  } catch {
-    return await import('kysely') as unknown as { Migrator: MigratorClass }
-  }
+async function importMigrator ({ Migrator }: Root): Promise<{ Migrator: MigratorClass }> {
+  // @ts-ignore: it is resolved at run time.
+  return Migrator === undefined ? await import('kysely/migration') : { Migrator }
 }
