@@ -32,6 +32,7 @@ export async function openMigrator (props: MigratorProps, root?: Root): Promise<
 
 // Kysely 0.28 exports it from the root, 0.29 from an entry of its own that 0.28 does not have.
 async function importMigrator ({ Migrator }: Root): Promise<{ Migrator: MigratorClass }> {
+  if (Migrator !== undefined) return { Migrator }
   // @ts-ignore: it is resolved at run time.
-  return Migrator === undefined ? await import('kysely/migration') : { Migrator }
+  return import('kysely/migration')
 }
