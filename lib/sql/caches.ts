@@ -30,25 +30,27 @@ const INTERVAL_MS = 600_000
 /** Where a server's cache is. */
 export interface CacheKeys { keyPrefix: string, namespace: string }
 
-/** As it is stored: of a cache in the process nothing. A namespace has no space. */
-export function formatKeys (keys: CacheKeys | null): string {
-  if (keys === null) return ''
+/** As it is stored: of a cache in the process a space and the process's id. A namespace has no space. */
+export function formatKeys (keys: CacheKeys | null, processId: string): string {
+  if (keys === null) return ` ${processId}`
   return keys.keyPrefix === '' ? keys.namespace : `${keys.keyPrefix} ${keys.namespace}`
 }
 
+const isInProcess = (text: string) => text.lastIndexOf(' ') === 0
+
 function parseKeys (text: string): CacheKeys | null {
-  if (text === '') return null
+  if (isInProcess(text)) return null
   const at = text.lastIndexOf(' ')
   return { keyPrefix: text.slice(0, Math.max(0, at)), namespace: text.slice(at + 1) }
 }
 
 /**
  * The caches of the servers that may run: every one in Redis, since a server that cannot reach the database still reads its cache, and `null` for
- * one in a process that was registered within twice the interval.
+ * one in a process that was registered within twice the interval and has not been closed.
  */
 export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
   const { rows } = await sql<{ keys: string }>`select distinct namespace as keys from ${caches}
-    where namespace <> '' or seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
+    where namespace !~ '^ [^ ]*$' or seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
   return rows.map(({ keys }) => parseKeys(keys))
 }
 
@@ -91,6 +93,8 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
     async close () {
       isClosed = true
       clearTimeout(timer)
+      // The cache ends with the process. If this fails, commands take the process for running until the row is too old.
+      if (isInProcess(keys)) await run((db) => sql`delete from ${caches} where namespace = ${keys}`.execute(db)).catch(() => {})
     }
   }
 }

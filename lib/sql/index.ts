@@ -25,7 +25,7 @@ const monotonicNow = () => performance.now()
 
 /** Opens everything that is stored in PostgreSQL. No I/O until `start`. */
 export function openSql (settings: Settings, logger: Logger) {
-  const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate, isCommand } = settings
+  const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate, isCommand, randomBytes } = settings
   const { db, poolSize, close } = openDatabase(settings.database, logger)
   const tables = createTables(map)
   const primary = createPrimary(db)
@@ -50,7 +50,7 @@ export function openSql (settings: Settings, logger: Logger) {
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
     /** `keys`: where this server's cache is. */
     async start (keys: CacheKeys | null) {
-      registry = isCommand ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(keys), ttlMs: cache.ttlMs, clock, logger })
+      registry = isCommand ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(keys, randomBytes(16).toString('hex')), ttlMs: cache.ttlMs, clock, logger })
       await startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal })
     },
     async close () {

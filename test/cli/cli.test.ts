@@ -281,10 +281,12 @@ test('commands create users, set passwords and end sessions', async (t) => {
     }
     t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
 
-    await createApp(t, testOptions(url, { redis: null }))
+    const alone = await createApp(t, testOptions(url, { redis: null }))
     const { code, err } = await cli(['revoke-user', username], { env })
     t.equal(code, 1)
     t.match(err, /servers that cache tokens in their own process cannot be notified/)
+    await alone.close()
+    t.match(await cli(['revoke-user', username], { env }), { code: 0, err: '' }, 'the cache of a closed server is gone')
     await query('alter table auth_tokens_caches rename column seen_at to gone', url)
     t.match(await cli(['revoke-user', username], { env }), { code: 1, err: /seen_at/ }, 'not to know the servers is an error')
   })
