@@ -19,6 +19,11 @@ export interface TokenGrant {
   user: AuthenticatedUser
 }
 
+export interface RevokeProgress {
+  /** Sessions ended so far. */
+  revoked: number
+}
+
 export interface PruneProgress {
   deleted: number
   done: boolean
@@ -39,6 +44,8 @@ export interface Health {
 export interface TokenAuth {
   /** @throws `FST_TOKEN_AUTH_USERNAME_TAKEN`, `FST_TOKEN_AUTH_PASSWORD_*` */
   createUser (user: { username: string, password: string | null, fields?: Record<string, unknown> }): Promise<AuthenticatedUser>
+  /** The user with this name, active or not; `null` if there is none, or more than one. It is not limited: do not answer a client's guesses with it. */
+  findUser (username: string): Promise<AuthenticatedUser | null>
   /** Sets a password without the current one, and ends every session. @throws `FST_TOKEN_AUTH_USER_NOT_FOUND`, `FST_TOKEN_AUTH_PASSWORD_*` */
   setPassword (userId: UserId, password: string): Promise<void>
   /** Deactivates (and ends every session) or activates. @throws `FST_TOKEN_AUTH_UNSUPPORTED` without an `active` column. */
@@ -49,8 +56,12 @@ export interface TokenAuth {
   issueToken (userId: UserId, options?: IssueTokenOptions): Promise<TokenGrant>
   /** Ends one token, such as one found in a public repository; `false` if it is not a token of this server. */
   revokeToken (token: string): Promise<boolean>
+  /** Ends one session of any user by its id, as `listSessions` shows it; `false` if there is no such session. */
+  revokeSession (sessionId: string): Promise<boolean>
   /** Ends every session of a user; resolves to their number. */
   revokeUser (userId: UserId): Promise<number>
+  /** Ends every session of every user, such as after a leak or the restore of a backup; resolves to their number. A session that begins during the call may go on. */
+  revokeAll (options?: { onProgress?: (progress: RevokeProgress) => void }): Promise<number>
   listSessions (userId: UserId): Promise<Session[]>
   /** Call it after a change of a selected column: requests that start later see the change (with `cache.near`, on other servers, within its `ttl`). `false`: the cache has not acknowledged it yet; the server goes on by itself, and requests see the change within `cache.ttl`. */
   refreshUser (userId: UserId): Promise<boolean>

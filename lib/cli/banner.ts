@@ -40,11 +40,13 @@ export interface BannerFacts {
   database: string
   cache: string
   demo: DemoUser | null
+  /** How to get a password if no demo user was created because there are users. */
+  hint: string | null
   needsCaptcha: boolean
 }
 
 /** The lines that `serve` prints when it listens. */
-export function toBanner ({ address, database, cache, demo, needsCaptcha }: BannerFacts): string[] {
+export function toBanner ({ address, database, cache, demo, hint, needsCaptcha }: BannerFacts): string[] {
   const url = toUrl(address)
   return [
     `Listening on ${url}`,
@@ -52,6 +54,7 @@ export function toBanner ({ address, database, cache, demo, needsCaptcha }: Bann
     `  cache     ${cache}`,
     `  API docs  ${url}/docs`,
     ...(demo === null ? [] : ['', `Created a user for trying the API (shown only once): ${demo.username}, password ${demo.password}`]),
+    ...(hint === null ? [] : ['', hint]),
     ...(demo === null || needsCaptcha ? [] : ['', ...toCurlLines(url, demo)]),
     ...(needsCaptcha ? ['', 'RECAPTCHA_KEY is set: a login needs the captchaToken of the reCAPTCHA widget'] : []),
     '',

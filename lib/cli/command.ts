@@ -4,13 +4,16 @@ import type { Io } from './io.js'
 
 export interface Flag {
   type: 'boolean' | 'string'
+  /** Whether the flag may be repeated; its values are then a list. */
+  multiple?: true
   /** The value's name in the help: `<port>`. */
   value?: string
   about: string
 }
 
 export type Flags = Readonly<Record<string, Flag>>
-export type FlagValues<Given extends Flags> = { [Name in keyof Given]?: Given[Name]['type'] extends 'boolean' ? boolean : string }
+export type FlagValues<Given extends Flags> = { [Name in keyof Given]?: FlagValue<Given[Name]> }
+type FlagValue<Given extends Flag> = Given['type'] extends 'boolean' ? boolean : Given extends { multiple: true } ? string[] : string
 
 export interface Definition<Given extends Flags> {
   name: string

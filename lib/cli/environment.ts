@@ -30,8 +30,9 @@ export function readRedisUrl (env: Environment): string | null {
   return read(env, 'REDIS_URL', url('redis', 'rediss')) ?? null
 }
 
-// An empty variable is refused as well: a deployment with an empty DATABASE_URL must not start on an embedded database.
+// An empty variable is refused: a deployment with an empty DATABASE_URL must not start on an embedded database.
 function read<Result> (env: Environment, name: string, rule: Rule<Result>): Result | undefined {
+  if (env[name] === '') throw new INVALID_OPTION(`${name} is set but empty. Set a value, or unset the variable to get the default`)
   return env[name] === undefined ? undefined : rule(env[name], name)
 }
 

@@ -7,9 +7,9 @@ import { migrate } from './migrate.js'
 import { version } from './packages.js'
 import { prune } from './prune.js'
 import { serve } from './serve.js'
-import { createUser, revokeUser, setPassword } from './users.js'
+import { createUser, revokeAll, revokeUser, setPassword } from './users.js'
 
-const COMMANDS = [serve, migrate, createUser, setPassword, revokeUser, prune]
+const COMMANDS = [serve, migrate, createUser, setPassword, revokeUser, revokeAll, prune]
 
 const HELP = `Usage: fastify-token-auth <command> [options]
 

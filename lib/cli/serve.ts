@@ -100,14 +100,16 @@ async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trust
   })
 }
 
-async function toLines (app: FastifyInstance, { redisUrl, recaptchaKey }: Settings, { label, isEmbedded }: CliDatabase, demo: DemoUser | null): Promise<string[]> {
+async function toLines (app: FastifyInstance, { redisUrl, recaptchaKey, wantsDemo }: Settings, { label, isEmbedded }: CliDatabase, demo: DemoUser | null): Promise<string[]> {
   const { cache } = await app.tokenAuth.health()
+  const hint = `There are users already. To set the password of one, ${isEmbedded ? 'stop this server and ' : ''}run: npx fastify-token-auth set-password <username>`
   const own = isEmbedded ? 'in this process' : 'in this process, for one process only: set REDIS_URL to run several'
   return toBanner({
     address: app.server.address() as AddressInfo,
     database: label,
     cache: redisUrl === null ? own : `${labelOfRedis(redisUrl)}, ${cache}`,
     demo,
+    hint: wantsDemo && demo === null ? hint : null,
     needsCaptcha: recaptchaKey !== null
   })
 }

@@ -1,6 +1,7 @@
 import type { Pseudonym } from '../crypto/pseudonym.js'
 import { RATE_LIMITED } from '../errors.js'
-import type { AttemptRules, FailureCounters, TokenStore } from '../ports.js'
+import type { TokenStore } from '../ports.js'
+import type { AttemptRules, FailureCounters } from '../throttle/failure-counters.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import type { CaptchaCheck } from './captcha.js'
 

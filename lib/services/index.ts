@@ -6,7 +6,8 @@ import type { Settings } from '../options/read.js'
 import { bcrypt } from '../passwords/bcrypt.js'
 import { createPasswordChecker } from '../passwords/checker.js'
 import { createPasswordPolicy } from '../passwords/policy.js'
-import type { FailureCounters, Logger, TokenStore } from '../ports.js'
+import type { Logger, TokenStore } from '../ports.js'
+import type { FailureCounters } from '../throttle/failure-counters.js'
 import type { Database } from '../sql/index.js'
 import { addressKey } from '../tools/client-address.js'
 import { createAccountLimit, NO_ACCOUNT_LIMIT } from './account-limit.js'
@@ -18,6 +19,7 @@ import { createLoginService } from './login.js'
 import { createPasswordService } from './passwords.js'
 import { createRehasher } from './rehash.js'
 import { createPropagate } from './revocation.js'
+import { createRevokeAll } from './revoke-all.js'
 import { createSessionService } from './sessions.js'
 import { createTokenAuth } from './token-auth.js'
 import { createTokenFactory } from './tokens.js'
@@ -49,6 +51,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
   const sessions = createSessionService({ tokens, revocations, lookupFresh, holdsTombstone, propagate, emit })
   const passwords = createPasswordService({ users, sessions: sessionStore, revocations, checker, accountLimit, policy, tokenFactory, propagate, emit })
   const userService = createUserService({ users, tokens, sessions: sessionStore, revocations, dropEntries, checker, policy, tokenFactory, propagate, canonicalize, retentionMs: token.retentionMs })
+  const revokeAll = createRevokeAll({ tokens, revokeUser: sessions.revokeUser })
   const health = async () => ({ database: await database.ping().then(() => 'up' as const, () => 'down' as const), cache: await cache.health() })
 
   return {
@@ -57,7 +60,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
     login: createLoginService({ users, sessions: sessionStore, checker, accountLimit, rehasher, tokenFactory, propagate, emit, pseudonym, canonicalize }),
     passwords,
     sessions,
-    tokenAuth: createTokenAuth({ users: userService, passwords, sessions, format, health }),
+    tokenAuth: createTokenAuth({ users: userService, passwords, sessions, revokeAll, format, health }),
     /** Makes the dummy hash before the first login needs it. */
     prepare: checker.prepare,
     async close () {

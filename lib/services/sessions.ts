@@ -17,12 +17,14 @@ export interface SessionService {
   end (userId: UserId, sessionId: string, requestId: string): Promise<void>
   /** Ends all sessions of a user; resolves to their number. */
   revokeUser (userId: UserId): Promise<number>
+  /** Ends one session; `false` if there is none. */
+  revokeSession (sessionId: string): Promise<boolean>
   /** Ends one token; `false` if there is none. */
   revokeToken (digest: Digest): Promise<boolean>
 }
 
 export interface SessionServiceSettings {
-  tokens: Pick<TokenStore, 'list'>
+  tokens: Pick<TokenStore, 'list' | 'ownerOf'>
   revocations: Pick<RevocationStore, 'token' | 'session' | 'user' | 'endedTogether'>
   /** Looks the live token up in SQL. */
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
@@ -84,6 +86,13 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
       await propagate.revoked({ ...revoked, reason: 'session_deleted' }, { sessionId, requestId })
     },
     revokeUser: (userId) => revokeUser(userId, 'revoked'),
+    async revokeSession (sessionId) {
+      const userId = UUID.test(sessionId) ? await tokens.ownerOf(sessionId) : null
+      if (userId === null) return false
+      const revoked = await revocations.session(userId, sessionId, 'revoked')
+      await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId })
+      return revoked.found
+    },
     async revokeToken (digest) {
       const revoked = await revocations.token(digest, 'revoked')
       await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId: revoked.sessionId })

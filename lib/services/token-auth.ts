@@ -12,11 +12,12 @@ export interface TokenAuthParts extends Pick<TokenAuth, 'health'> {
   users: UserService
   passwords: Pick<PasswordService, 'set'>
   sessions: SessionService
+  revokeAll: TokenAuth['revokeAll']
   format: Pick<TokenFormat, 'isWellFormed'>
 }
 
 /** `fastify.tokenAuth`: the services with the defaults and checks of a public API. */
-export function createTokenAuth ({ users, passwords, sessions, format, health }: TokenAuthParts): TokenAuth {
+export function createTokenAuth ({ users, passwords, sessions, revokeAll, format, health }: TokenAuthParts): TokenAuth {
   return {
     ...users,
     async issueToken (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) {
@@ -28,6 +29,8 @@ export function createTokenAuth ({ users, passwords, sessions, format, health }:
     setPassword: passwords.set,
     revokeToken: async (text) => format.isWellFormed(text) && await sessions.revokeToken(digestOf(text)),
     revokeUser: sessions.revokeUser,
+    revokeSession: sessions.revokeSession,
+    revokeAll,
     listSessions: sessions.list,
     health,
     openapi

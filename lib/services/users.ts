@@ -9,7 +9,7 @@ import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
 import type { NewToken, TokenFactory } from './tokens.js'
 
-export interface UserService extends Pick<TokenAuth, 'createUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
+export interface UserService extends Pick<TokenAuth, 'createUser' | 'findUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
   issueToken (userId: UserId, token: NewToken): Promise<TokenGrant>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
@@ -18,7 +18,7 @@ export interface UserService extends Pick<TokenAuth, 'createUser' | 'setActive' 
 const USERNAME = /^(?=\s*\S)[^\0\uD800-\uDFFF\uFFFD]{1,254}$/u
 
 export interface UserServiceSettings {
-  users: Pick<UserStore, 'create'>
+  users: Pick<UserStore, 'create' | 'find'>
   tokens: Pick<TokenStore, 'prune'>
   sessions: Pick<SessionStore, 'issue'>
   revocations: Pick<RevocationStore, 'setActive' | 'deleteUser' | 'refresh'>
@@ -42,6 +42,8 @@ export function createUserService (settings: UserServiceSettings): UserService {
       if (password !== null) await policy.check(password, { username })
       return await users.create({ username, passwordHash: password === null ? null : await checker.hash(password), fields })
     },
+    // The database refuses a null character in a text, and no user has such a name.
+    findUser: async (username) => USERNAME.test(username) ? await users.find(canonicalize(username)) : null,
     async setActive (userId, active) {
       const revoked = await revocations.setActive(userId, active)
       if (!revoked.found) throw new USER_NOT_FOUND()

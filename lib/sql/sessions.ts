@@ -89,11 +89,12 @@ async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId,
   return rows[0]!
 }
 
-// The new token never displaces itself, even if its transaction started before one that committed first.
+// The new token never displaces itself, even if its transaction started before one that committed first. Tokens with a label are API tokens:
+// they are not counted, because logins would end them without anybody noticing.
 async function trim (db: Kysely<any>, tables: Tables, userId: UserId, newId: string, maxPerUser: number): Promise<Digest[]> {
   const { tokens } = tables
   const rows = await revokeSelected(db, tables, sql`select id from ${tokens} where revoked_at is null and id in (
-    select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now()
+    select id from ${tokens} where user_id = ${userId} and revoked_at is null and expires_at > now() and label is null
     order by id = ${newId} desc, created_at desc, id desc offset ${sql.lit(maxPerUser)})`, 'too_many')
   return rows.map(toDigest)
 }

@@ -4,7 +4,7 @@ import { CompiledQuery, sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { FoundToken, TokenStore } from '../ports.js'
 import type { RevokeReason } from '../../types/events.js'
-import type { Session } from '../../types/user.js'
+import type { Session, UserId } from '../../types/user.js'
 import { ago, epochMs, staleSince, toBytes, toDigest } from './codec.js'
 import type { Sql } from './gateway.js'
 import { noRows } from './refusals.js'
@@ -45,6 +45,16 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
         expires_at as "expiresAt", host(ip) as ip, user_agent as "userAgent", label, scopes
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
       return rows
+    },
+    async ownerOf (sessionId) {
+      const { rows } = await read((db) => sql<{ userId: UserId | null }>`select user_id as "userId" from ${tokens} where id = ${sessionId}`.execute(db))
+      return rows[0]?.userId ?? null
+    },
+    async listOwners (after, limit) {
+      const { rows } = await read((db) => sql<{ userId: UserId }>`select distinct user_id as "userId" from ${tokens}
+        where ${after === null ? sql`user_id is not null` : sql`user_id > ${after}`} and expires_at > now() and (revoked_at is null or stale_at > ${since})
+        order by user_id limit ${sql.lit(limit)}`.execute(db))
+      return rows.map(({ userId }) => userId)
     },
     // Expired tokens are in no cache: entries end with their token.
     async listStale (after, limit) {

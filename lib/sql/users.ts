@@ -6,16 +6,19 @@ import type { CallOptions, Sql } from './gateway.js'
 import type { Tables } from './tables.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
-  // Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
-  // of the active one with its name.
   async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
     const { rows: [first, second] } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
       from ${tables.usersView} u where ${condition} order by (is_active is true) desc limit 2`.execute(db).catch(noRows), options)
-    return first === undefined || (second !== undefined && Boolean(first.active) === Boolean(second.active)) ? null : first
+    return isAmbiguous(first, second) ? null : first!
   }
 
   return {
     findByUsername: (username) => findOne(sql`username = ${username}`, { bound: 'logins' }),
+    async find (username) {
+      const { rows: [first, second] } = await read((db) => sql<Record<string, unknown>>`select ${tables.viewColumns}, is_active as active
+        from ${tables.usersView} u where username = ${username} order by (is_active is true) desc limit 2`.execute(db).catch(noRows))
+      return isAmbiguous(first, second) ? null : tables.toUser(first!)
+    },
     findById: (userId) => findOne(sql`id = ${userId}`),
     async rehash (userId, from, to) {
       const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
@@ -30,4 +33,12 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
       return tables.toUser(rows[0]!)
     }
   }
+}
+
+interface Flagged { active?: unknown }
+
+// Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
+// of the active one with its name.
+function isAmbiguous (first: Flagged | undefined, second: Flagged | undefined): boolean {
+  return first === undefined || (second !== undefined && Boolean(first.active) === Boolean(second.active))
 }

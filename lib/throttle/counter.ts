@@ -1,4 +1,4 @@
-import type { AttemptRules } from '../ports.js'
+import type { AttemptRules } from './failure-counters.js'
 
 /** The state of one key. */
 export interface Counter {

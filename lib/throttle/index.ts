@@ -1,4 +1,5 @@
-import type { FailureCounters, Logger } from '../ports.js'
+import type { Logger } from '../ports.js'
+import type { FailureCounters } from './failure-counters.js'
 import type { Settings } from '../options/read.js'
 import type { RedisClient } from '../redis/client.js'
 import { createCounters } from './counters.js'

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { FailureCounters } from '../ports.js'
+import type { FailureCounters } from './failure-counters.js'
 import type { Now } from '../../types/options.js'
 import { begin, countOf, createCounter, expire, fail, giveBack, succeed } from './counter.js'
 import type { Counter } from './counter.js'

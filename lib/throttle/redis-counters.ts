@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Attempt, AttemptRules, FailureCounters } from '../ports.js'
+import type { Attempt, AttemptRules, FailureCounters } from './failure-counters.js'
 import { LEASE_MS, MOST_UNDER_WAY } from './counter.js'
 
 /** The methods that the counters use of an ioredis client. */

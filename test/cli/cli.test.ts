@@ -19,7 +19,7 @@ test('--help lists commands and variables, and every command has its own', async
   t.equal(code, 0)
   for (const word of ['DATABASE_URL', 'REDIS_URL', 'PORT', 'HOST', 'TOKEN_EXPIRY_IN_SECONDS', 'RECAPTCHA_KEY', 'TRUST_PROXY']) t.match(out, word)
   t.same(await cli(['help']), { code: 0, out, err: '' })
-  for (const command of ['serve', 'migrate', 'create-user', 'set-password', 'revoke-user', 'prune']) {
+  for (const command of ['serve', 'migrate', 'create-user', 'set-password', 'revoke-user', 'revoke-all', 'prune']) {
     t.match(out, `  ${command} `)
     const help = await cli([command, '--help'])
     t.equal(help.code, 0)
@@ -65,6 +65,7 @@ test('a command with invalid arguments exits with code 2 and a line that names t
   await refused(['prune', '--batch-size', 'many'], /--batch-size must be an integer from 1 to 100000, got "many"/)
   await refused(['prune', '--retention', '1m'], /--retention must be a duration of at least 3600 s/)
   await refused(['create-user'], /create-user takes one argument, the username, got 0/)
+  for (const set of ['Ann', '=Ann', '']) await refused(['create-user', 'ann', '--set', set], /--set must be <column>=<value>, such as --set display_name=Ann/)
 })
 
 test('a password as an argument is rejected, and not repeated', async (t) => {
@@ -84,18 +85,18 @@ test('a bad environment variable is rejected by name, without its secrets', asyn
     t.notMatch(err, 'hunter2')
   }
   await refused('PORT', 'abc', /PORT must be an integer from 0 to 65535, got "abc"/)
-  await refused('PORT', '', /PORT must be an integer from 0 to 65535, got ""/)
+  for (const name of ['PORT', 'HOST', 'RECAPTCHA_KEY', 'DATABASE_URL', 'REDIS_URL', 'TRUST_PROXY']) {
+    await refused(name, '', new RegExp(`${name} is set but empty. Set a value, or unset the variable to get the default`))
+  }
   await refused('PORT', '-1', /PORT must be/)
   await refused('HOST', 'http://localhost', /HOST must be a host name or an address, got "http:/)
   await refused('TOKEN_EXPIRY_IN_SECONDS', '59', /TOKEN_EXPIRY_IN_SECONDS must be an integer from 60/)
   await refused('TOKEN_EXPIRY_IN_SECONDS', '1e3', /TOKEN_EXPIRY_IN_SECONDS must be/)
-  await refused('RECAPTCHA_KEY', '', /RECAPTCHA_KEY must be the secret key/)
   await refused('RECAPTCHA_KEY', 'hunter2 hunter2', /RECAPTCHA_KEY must be the secret key/)
-  await refused('DATABASE_URL', '', /DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\//)
-  await refused('DATABASE_URL', 'mysql://u:hunter2@h/d', /DATABASE_URL must be/)
+  await refused('DATABASE_URL', 'mysql://u:hunter2@h/d', /DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\//)
   await refused('DATABASE_URL', 'postgres://u:hunter2@h:port/d', /percent-encoded/)
   await refused('REDIS_URL', 'http://hunter2@h', /REDIS_URL must be a URL that begins with redis:\/\/ or rediss:\/\//)
-  for (const value of ['', 'yes', 'loopback', '10.0.0.0/33', '10.0.0.0/', '1.2.3', '::1/129', '10.0.0.0/8/8', '10.0.0.1,']) {
+  for (const value of ['yes', 'loopback', '10.0.0.0/33', '10.0.0.0/', '1.2.3', '::1/129', '10.0.0.0/8/8', '10.0.0.1,']) {
     await refused('TRUST_PROXY', value, /TRUST_PROXY must be false, true, or addresses and networks/)
   }
 })
@@ -205,6 +206,9 @@ test('commands create users, set passwords and end sessions', async (t) => {
     t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: `${PASSWORD}\r\nsecond line\n` }), { code: 0, out: /^Created ann, id [0-9a-f-]{36}\n$/, err: '' })
     t.ok(await login(app, 'ann'))
     t.match(await cli(['create-user', 'ann'], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: 'fastify-token-auth: The username is taken\n' })
+    t.match(await cli(['create-user', 'amy', '--set', 'active=false', '--set', 'last_login=2026-01-02 03:04+00'], { env: SERVERS, stdin: PASSWORD }), { code: 0, err: '' })
+    t.same(await query('select active, last_login from users where username = \'amy\'', databaseUrl), [{ active: false, last_login: new Date('2026-01-02T03:04Z') }])
+    t.match(await cli(['create-user', 'bob', '--set', 'nick=b=b'], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: /column "nick"/ })
     t.match(await cli(['create-user', 'bob'], { env: SERVERS, stdin: 'short' }), { code: 1, err: /at least 8 characters/ })
     t.match(await cli(['create-user', ''], { env: SERVERS, stdin: PASSWORD }), { code: 1, err: /A username must have 1 to 254 characters/ })
     t.match(await cli(['create-user', 'bob'], { env: SERVERS }), { code: 1, err: /No password given/ })
@@ -271,13 +275,13 @@ test('commands create users, set passwords and end sessions', async (t) => {
       createApp(t, testOptions(url, { cache: { namespace: two } }))
     ])
     const { username } = await createUser(servers[0]!, 'fay')
-    const commands = [['revoke-user', username, ''], ['set-password', username, NEW_PASSWORD]] as const
-    for (const [command, name, stdin] of commands) {
+    const commands = [[['revoke-user', username], ''], [['revoke-all'], ''], [['set-password', username], NEW_PASSWORD]] as const
+    for (const [command, stdin] of commands) {
       const token = await login(servers[0]!, username)
       const statuses = async () => await Promise.all(servers.map(async (server) => (await caller(server)('GET', '/protected', { token })).statusCode))
       for (let times = 0; times < 2; times++) t.same(await statuses(), [200, 200, 200])
-      t.match(await cli([command, name], { env, stdin }), { code: 0, err: '' })
-      t.same(await statuses(), [401, 401, 401], command)
+      t.match(await cli([...command], { env, stdin }), { code: 0, err: '' })
+      t.same(await statuses(), [401, 401, 401], command.join(' '))
     }
     t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
 

@@ -9,6 +9,8 @@ const TOOLS = [...WORDS, 'lib/tools', 'lib/crypto', 'lib/options/rules.ts']
 const DATA = ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache']
 /** An `index.ts` composes its part from the options and from other parts, which it gets as arguments. */
 const DOOR = ['lib/options/read.ts']
+/** What the services count failures with. */
+const COUNTERS = ['lib/throttle/failure-counters.ts']
 
 interface House { may: string[], asTypes?: string[], vendors?: string[] }
 
@@ -30,8 +32,8 @@ const HOUSES: Record<string, House> = {
   'lib/cache': { may: [...TOOLS, 'lib/redis'], vendors: DATA },
   'lib/throttle/index.ts': { may: [...TOOLS, 'lib/throttle'], asTypes: [...DOOR, 'lib/redis'], vendors: DATA },
   'lib/throttle': { may: [...TOOLS, 'lib/redis'], vendors: DATA },
-  'lib/services/index.ts': { may: [...TOOLS, 'lib/services', 'lib/passwords'], asTypes: [...DOOR, 'lib/cache/index.ts', 'lib/sql/index.ts'], vendors: ['node:*'] },
-  'lib/services': { may: [...TOOLS, 'lib/schemas'], asTypes: ['lib/passwords'], vendors: ['node:*'] },
+  'lib/services/index.ts': { may: [...TOOLS, 'lib/services', 'lib/passwords'], asTypes: [...DOOR, 'lib/cache/index.ts', 'lib/sql/index.ts', ...COUNTERS], vendors: ['node:*'] },
+  'lib/services': { may: [...TOOLS, 'lib/schemas'], asTypes: ['lib/passwords', ...COUNTERS], vendors: ['node:*'] },
   'lib/schemas': { may: WORDS, vendors: ['@sinclair/typebox'] },
   'lib/hooks': { may: [...TOOLS, 'lib/schemas'], vendors: ['node:*', 'fastify', '@fastify/rate-limit', 'ajv'] },
   'lib/routes': { may: [...TOOLS, 'lib/schemas', 'lib/hooks'], asTypes: ['lib/services'], vendors: ['node:*', 'fastify', '@sinclair/typebox'] },
