@@ -1,5 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 import type { Now } from '../../types/options.js'
+import { whenOrphaned } from './parent.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -10,7 +11,7 @@ export interface Io {
   stdout: Writable
   stderr: Writable
   monotonicNow: Now
-  /** Calls the listener at SIGINT and SIGTERM. The returned function removes it. */
+  /** Calls the listener at SIGINT and SIGTERM, and when the npm that started the process has ended. The returned function removes it. */
   onSignal (listener: () => void): () => void
   /** Ends the process at once. */
   exit (code: number): void
@@ -33,7 +34,11 @@ export function processIo (): Io {
     monotonicNow: () => performance.now(),
     onSignal (listener) {
       for (const signal of SIGNALS) process.on(signal, listener)
-      return () => { for (const signal of SIGNALS) process.off(signal, listener) }
+      const forgetParent = env['npm_command'] === undefined ? () => {} : whenOrphaned(listener)
+      return () => {
+        forgetParent()
+        for (const signal of SIGNALS) process.off(signal, listener)
+      }
     },
     exit: (code) => process.exit(code)
   }

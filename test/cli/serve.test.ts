@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
 import { createDemoUser } from '../../lib/cli/banner.js'
@@ -12,7 +12,8 @@ import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
 import { createApp, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, post, spawnCli, spawnSource, start, untilPrinted } from '../helpers/cli.js'
+import { cli, post, spawnCli, spawnNode, spawnSource, start, untilPrinted } from '../helpers/cli.js'
+import { TYPESCRIPT } from '../helpers/processes.js'
 import { createDatabase, freshDatabase, query, redisUrl } from '../helpers/services.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
@@ -161,6 +162,16 @@ test('serve closes an idle connection at shutdown, and exits with code 0', async
   await once(standing, 'connect')
   server.child.kill('SIGTERM')
   t.match(await server.result, { code: 0, err: '' })
+})
+
+test('serve stops when the npm that started it is killed', async (t) => {
+  const args = [...TYPESCRIPT, resolve('lib/cli/main.ts'), 'serve', '--port', '0', '--no-demo']
+  // Stands for npm, which starts a shell that starts the command.
+  const script = `require('node:child_process').spawn(process.execPath, ${JSON.stringify(args)}, { stdio: 'inherit' })`
+  const npm = spawnNode(t, ['-e', script], { ...SERVERS, npm_command: 'run-script' })
+  await untilPrinted(npm, LAST_LINE)
+  npm.child.kill('SIGKILL')
+  t.match(await npm.result, { err: '' }, 'its output ends, which the server has inherited')
 })
 
 test('serve reports in one line that it cannot listen', async (t) => {
