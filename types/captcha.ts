@@ -11,6 +11,8 @@ export interface Captcha {
   readonly afterFailures?: number
   /** `'refuse'` (the default): 503 during an outage. `'allow'`: accounts with fewer failures than `afterFailures` log in without a captcha. */
   readonly onUnavailable?: 'refuse' | 'allow'
+  /** Whether an answer may be used more than once. Only for tests: with a test key every visitor has the same answer. `false` by default. */
+  readonly isReusable?: boolean
 }
 
 /** A provider, or its function `verify` alone. */

@@ -12,10 +12,10 @@ export interface HcaptchaOptions extends CommonCaptchaOptions {
 }
 
 // https://docs.hcaptcha.com/#integration-testing-test-keys
-const PUBLISHED = ['0x0000000000000000000000000000000000000000']
+const TEST_KEYS = ['0x0000000000000000000000000000000000000000']
 
 const OPTIONS = {
-  secret: entry(undefined, secretKey('the secret of the account', PUBLISHED)),
+  secret: entry(undefined, secretKey('the secret of the account', TEST_KEYS)),
   siteKey: entry(null, nullable(text('a site key', /^[\w-]{1,100}$/))),
   ...commonEntries({ url: 'https://api.hcaptcha.com/siteverify', maxAge: '2m' })
 }
@@ -27,5 +27,5 @@ const OPTIONS = {
  */
 export function hcaptcha (options: HcaptchaOptions): Captcha {
   const settings = readCaptchaOptions(OPTIONS, options, 'hcaptcha({ secret })')
-  return createSiteverify({ name: 'hCaptcha', ...settings, action: null, minScore: null })
+  return createSiteverify({ name: 'hCaptcha', testKeys: TEST_KEYS, ...settings, action: null, minScore: null })
 }

@@ -34,9 +34,9 @@ const hosts = list(text('a host name', /^[\w.-]{1,253}$/), { min: 1 })
  */
 export function readCaptcha (option: CaptchaOption): Required<Captcha> {
   const captcha: Captcha = typeof option === 'function' ? { verify: option } : option
-  const { when, afterFailures, onUnavailable } = captcha
+  const { when, afterFailures, onUnavailable, isReusable = false } = captcha
   const policy = readTable<CaptchaPolicy>(POLICY, { when, afterFailures, onUnavailable }, { prefix: 'captcha.' })
-  return Object.freeze({ ...policy, verify: (answer, context) => captcha.verify(answer, context) })
+  return Object.freeze({ ...policy, isReusable, verify: (answer, context) => captcha.verify(answer, context) })
 }
 
 /** The entries that every provider's table has. */

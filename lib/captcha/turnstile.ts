@@ -12,10 +12,10 @@ export interface TurnstileOptions extends CommonCaptchaOptions {
 }
 
 // https://developers.cloudflare.com/turnstile/troubleshooting/testing/
-const PUBLISHED = ['1', '2', '3'].map((digit) => `${digit}x${'0'.repeat(31)}AA`)
+const TEST_KEYS = ['1', '2', '3'].map((digit) => `${digit}x${'0'.repeat(31)}AA`)
 
 const OPTIONS = {
-  secret: entry(undefined, secretKey('the secret key of the widget', PUBLISHED)),
+  secret: entry(undefined, secretKey('the secret key of the widget', TEST_KEYS)),
   action: entry(null, nullable(text('an action such as "login", of letters, digits, _ and -', /^[\w-]{1,32}$/))),
   ...commonEntries({ url: 'https://challenges.cloudflare.com/turnstile/v0/siteverify', maxAge: '5m' })
 }
@@ -27,5 +27,5 @@ const OPTIONS = {
  */
 export function turnstile (options: TurnstileOptions): Captcha {
   const settings = readCaptchaOptions(OPTIONS, options, 'turnstile({ secret })')
-  return createSiteverify({ name: 'Turnstile', ...settings, minScore: null })
+  return createSiteverify({ name: 'Turnstile', testKeys: TEST_KEYS, ...settings, minScore: null })
 }

@@ -50,7 +50,7 @@ const CODE = /^[\w .:/-]{1,64}$/
  */
 export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }: CaptchaCheckSettings): CaptchaCheck {
   if (captcha === null) return { isWanted: () => false, check: async () => 'waived' }
-  const { when, afterFailures, onUnavailable } = captcha
+  const { when, afterFailures, onUnavailable, isReusable } = captcha
   const ask = createQuestion(captcha, settings)
 
   return {
@@ -58,7 +58,7 @@ export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }
     async check (answer = '', { ip, failures }) {
       if (answer === '') throw new CAPTCHA_REQUIRED()
       // Before the provider is called: of two requests with the same answer, on whichever servers, one succeeds.
-      if (!await useOnce(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
+      if (!isReusable && !await useOnce(await pseudonym('captcha', answer), CLAIM_MS)) throw refused('replayed', answer)
       const outcome = await ask(answer, ip)
       if (outcome.failure === 'down' && onUnavailable === 'allow' && failures < afterFailures) return 'waived'
       if (outcome.failure !== null) throw unavailable(outcome.error)

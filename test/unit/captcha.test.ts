@@ -506,6 +506,23 @@ test('the public test secrets of providers are rejected in production', async (t
   }
 })
 
+test('with a public test secret an answer may be repeated, and its page, action and age are not checked', async (t) => {
+  const who = { ip: null, failures: 0 }
+  const { url } = await provider(t, { success: true, hostname: 'testkey.google.com', challenge_ts: '2020-01-01T00:00:00Z' })
+  const captchas = [
+    recaptcha({ secret: '6LeIxAcTAAAAAGG-vFI1TnRWxMZNFuojJ4WifJWe', version: 3, hostnames: ['example.com'], url }),
+    hcaptcha({ secret: '0x0000000000000000000000000000000000000000', url }),
+    turnstile({ secret: '1x0000000000000000000000000000000AA', action: 'login', url })
+  ]
+  for (const captcha of captchas) {
+    const { guard } = guarded(captcha)
+    for (let times = 0; times < 2; times++) t.equal(await guard.check('10000000-aaaa-bbbb-cccc-000000000001', who), 'solved')
+  }
+  const refusing = await provider(t, { success: false, 'error-codes': ['timeout-or-duplicate'] })
+  const { guard } = guarded(turnstile({ secret: '3x0000000000000000000000000000000AA', url: refusing.url }))
+  await t.rejects(guard.check('once', who), { code: 'FST_TOKEN_AUTH_CAPTCHA_REFUSED', detail: 'timeout-or-duplicate' })
+})
+
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 interface Line { level: string, fields: object, message: string }
