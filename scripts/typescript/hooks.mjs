@@ -12,6 +12,8 @@ const SETTINGS = { target: 'ES2022', module: 'ESNext', verbatimModuleSyntax: tru
 const JS = /\.js(?=[?#]|$)/
 const MOCKING = /\/@tapjs\/mock\/dist\/esm\/import\.mjs$/
 const NOTHING = 'data:text/javascript,'
+/** Packages of hundreds of modules that also exist as CommonJS: there their modules do not pass through these hooks one by one. */
+const LARGE = /^(kysely|@sinclair\/typebox)(\/|$)/
 
 mkdirSync(CACHE, { recursive: true })
 let isThread = false
@@ -23,7 +25,12 @@ export function initialize ({ isMainThread }) {
 /** TypeScript names the files that it imports by what they become. A worker thread mocks nothing: what tap loads for that is most of its start. */
 export async function resolve (specifier, context, nextResolve) {
   if (isThread && MOCKING.test(specifier)) return { url: NOTHING, format: 'module', shortCircuit: true }
+  if (LARGE.test(specifier)) return await nextResolve(specifier, { ...context, conditions: asRequired(context.conditions) })
   return await nextResolve(isSource(specifier, context.parentURL) ? specifier.replace(JS, '.ts') : specifier, context)
+}
+
+function asRequired (conditions) {
+  return conditions.map((condition) => condition === 'import' ? 'require' : condition)
 }
 
 function isSource (specifier, parent) {
