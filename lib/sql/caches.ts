@@ -2,8 +2,11 @@ import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import type { Logger } from '../ports.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
+import { nowMs } from './codec.js'
 import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
+import { jsonRow, parseRows } from './values.js'
+import type { JsonRow } from './values.js'
 
 export interface CacheRegistry {
   /** Registers how long this server's cache keeps tokens, now and every ten minutes. Rejects if the first try fails; retries soon after. */
@@ -49,7 +52,7 @@ function parseKeys (text: string): CacheKeys | null {
  * one in a process that was registered within twice the interval and has not been closed.
  */
 export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
-  const { rows } = await sql<{ keys: string }>`select distinct namespace as keys from ${caches}
+  const { rows } = await sql<{ keys: string }>`select distinct namespace::text as keys from ${caches}
     where namespace !~ '^ [^ ]*$' or seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
   return rows.map(({ keys }) => parseKeys(keys))
 }
@@ -75,17 +78,17 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
   async function write (): Promise<void> {
     writeAgainAfter(retryMs)
     const asked = clock.ask()
-    const { rows: [row] } = await upsert()
-    clock.learn(row!.now, asked)
+    const { rows } = await upsert()
+    for (const { now } of parseRows<{ now: number }>(rows)) clock.learn(now, asked)
     writeAgainAfter(intervalMs)
   }
 
   function upsert () {
-    return run((db) => sql<{ now: number }>`with forgotten as (
+    return run((db) => sql<JsonRow>`with forgotten as (
         delete from ${caches} where seen_at < now() - interval '2 days' - ttl_ms * interval '1 millisecond'
       ) insert into ${caches} as known (namespace, ttl_ms, seen_at) values (${keys}, ${ttlMs}, now())
       on conflict (namespace, ttl_ms) do update set seen_at = greatest(known.seen_at, excluded.seen_at)
-      returning ceil(extract(epoch from now()) * 1000)::float8 as now`.execute(db))
+      returning ${jsonRow({ now: nowMs })}`.execute(db))
   }
 
   return {

@@ -26,7 +26,7 @@ const EXPECTED: Partial<Record<Name, Expected>> = {
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
  */
 export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<void> {
-  const columns = await check<Column>(db, sql`select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typcategory as category
+  const columns = await check<Column>(db, sql`select a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type, t.typcategory::text as category
     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
     where a.attrelid = to_regclass(${quoteTable(users)}) and a.attnum > 0 and not a.attisdropped`, 'users')
   // With users.activeWhen the flag column is not used.

@@ -8,8 +8,11 @@ export function toBytes (digest: Digest): Buffer {
   return Buffer.from(digest, 'base64url')
 }
 
-export function toDigest ({ digest }: { digest: Uint8Array }): Digest {
-  return Buffer.from(digest).toString('base64url')
+/** A digest as a field of a row. */
+export const digestHex = sql<string>`encode(digest, 'hex')`
+
+export function toDigest ({ digest }: { digest: string }): Digest {
+  return Buffer.from(digest, 'hex').toString('base64url')
 }
 
 /** The time `ms` milliseconds before now, by the database's clock. */
@@ -18,8 +21,11 @@ export function ago (ms: number): RawBuilder<Date> {
 }
 
 export function epochMs (instant: RawBuilder<unknown>): RawBuilder<number> {
-  return sql`floor(extract(epoch from ${instant}) * 1000)::float8`
+  return sql`floor(extract(epoch from ${instant}) * 1000)::int8`
 }
+
+/** The database's clock, rounded up. */
+export const nowMs = sql<number>`ceil(extract(epoch from now()) * 1000)::int8`
 
 /** A server registers its cache more often than that. */
 const FORGET_CACHES = sql`interval '1 day'`

@@ -45,12 +45,11 @@ export class PreparedClient extends pg.Client {
 
   // If the name was rejected, neither the name nor the statement had an effect.
   #queryNamed (base: string, [text, values]: any[]): any {
-    const { generation } = this.#names
     const name = this.#names.of(base)
     if (name === undefined) return super.query(text, values)
     return super.query({ name, text, values }).catch((error) => {
-      if (!this.#names.areVoidedBy(error, generation)) throw error
-      return this.#queryNamed(base, [text, values])
+      if (!this.#names.areVoidedBy(error)) throw error
+      return super.query(text, values)
     })
   }
 

@@ -30,6 +30,6 @@ export function createPrimary (db: Kysely<any>): Primary {
 
 /** @throws `FST_TOKEN_AUTH_STANDBY_DATABASE`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE` */
 export async function assertPrimary (db: Kysely<any>): Promise<void> {
-  const [row] = await reach(db, sql<{ isStandby: boolean }>`select pg_catalog.pg_is_in_recovery() as "isStandby"`).catch((error) => { throw asStartError(error) })
-  if (row!.isStandby) throw new STANDBY_DATABASE()
+  const [row] = await reach(db, sql<{ isStandby: string }>`select pg_catalog.pg_is_in_recovery()::text as "isStandby"`).catch((error) => { throw asStartError(error) })
+  if (row!.isStandby === 'true') throw new STANDBY_DATABASE()
 }

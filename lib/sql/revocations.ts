@@ -5,11 +5,13 @@ import type { RevocationStore, RevocationSubject, Revoked } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { UserId } from '../../types/user.js'
-import { ago, staleSince, toBytes, toDigest } from './codec.js'
+import { ago, digestHex, staleSince, toBytes, toDigest } from './codec.js'
 import type { CallOptions, Sql } from './gateway.js'
 import { refuseChange } from './refusals.js'
 import { DATE_AGAIN_MS } from '../tools/stale-window.js'
 import type { Tables } from './tables.js'
+import { jsonRow, parseRows, typed, valueOf } from './values.js'
+import type { JsonRow, TypedValue } from './values.js'
 
 const NOTHING: Revoked = { found: false, userId: null, count: 0, digests: [] }
 
@@ -21,12 +23,16 @@ const MARGIN_MS = 1000
 
 interface EndedRow {
   id: string
-  user_id: UserId | null
-  digest: Buffer
-  revoke_reason: RevokeReason
+  userId: TypedValue
+  digest: string
+  reason: RevokeReason
   ended: boolean
   recent: boolean
 }
+
+interface DigestRow { digest: string }
+interface OwnedRow extends DigestRow { userId: TypedValue }
+interface RevokedRow extends DigestRow { id: string }
 
 /**
  * All ways to end tokens. Tokens that were ended earlier, and that a cache may still contradict, are returned again: a repeated
@@ -37,15 +43,22 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
   const since = staleSince(tables, cacheTtlMs)
 
   async function endOne (condition: RawBuilder<unknown>, reason: RevokeReason, options: CallOptions): Promise<EndedRow | undefined> {
-    const { rows } = await run((db) => sql<EndedRow>`with held as (
+    const fields = jsonRow({
+      id: sql`id`,
+      userId: typed(sql`user_id`),
+      digest: digestHex,
+      reason: sql`coalesce(revoke_reason, ${reason})`,
+      ended: sql`revoked_at is null`,
+      recent: sql`coalesce(revoked_at > ${ago(REPEAT_MS)}, true)`
+    })
+    const { rows } = await run((db) => sql<JsonRow>`with held as (
         select id, user_id, digest, revoked_at, revoke_reason, stale_at from ${tokens}
         where ${condition} and (revoked_at is not null or expires_at > now()) for no key update
       ), instant as (select clock_timestamp() as at from held), ended as (
         update ${tokens} t set revoked_at = coalesce(t.revoked_at, instant.at), revoke_reason = coalesce(t.revoke_reason, ${reason}), stale_at = instant.at
         from held, instant where t.id = held.id and (held.revoked_at is null or ${isDatedAgain(sql`held`)})
-      ) select id, user_id, digest, coalesce(revoke_reason, ${reason}) as revoke_reason, revoked_at is null as ended,
-        coalesce(revoked_at > ${ago(REPEAT_MS)}, true) as recent from held`.execute(db), options)
-    return rows[0]
+      ) select ${fields} from held`.execute(db), options)
+    return parseRows<EndedRow>(rows)[0]
   }
 
   // The list is read last. If another call ended a token at the same time, revokeAll has waited for its commit and
@@ -62,19 +75,19 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
 
   // Waits for rows that a transaction under way holds; those that it ended are then found by their new time. Rows of a user
   // who is being deleted lose their user_id in between.
-  async function datedAgain<Row> (condition: RawBuilder<unknown>, columns: RawBuilder<unknown>, options?: CallOptions): Promise<Row[]> {
-    const { rows } = await run((db) => sql<Row>`with held as (
+  async function datedAgain (condition: RawBuilder<unknown>, options?: CallOptions): Promise<OwnedRow[]> {
+    const { rows } = await run((db) => sql<JsonRow>`with held as (
         select * from ${tokens} t where ${condition} order by id for no key update
       ), dated as (
         update ${tokens} t set stale_at = clock_timestamp() from held where t.id = held.id and held.revoked_at is not null and ${isDatedAgain(sql`held`)}
-      ) select ${columns} from held where revoked_at is not null`.execute(db), options)
-    return rows
+      ) select ${jsonRow({ userId: typed(sql`user_id`), digest: digestHex })} from held where revoked_at is not null`.execute(db), options)
+    return parseRows<OwnedRow>(rows)
   }
 
   return {
     async token (digest, reason) {
       const row = await endOne(sql`digest = ${toBytes(digest)}`, reason, { bound: 'lookups', ends: { digest } })
-      return { ...toRevoked(row), reason: row?.revoke_reason ?? null, sessionId: row?.id ?? null }
+      return { ...toRevoked(row), reason: row?.reason ?? null, sessionId: row?.id ?? null }
     },
     async session (userId, sessionId, reason) {
       return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason, { ends: { userId } }))
@@ -82,12 +95,12 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
     async endedTogether (digest) {
       const together = sql`(user_id, revoked_at) = (select user_id, revoked_at from ${tokens}
         where digest = ${toBytes(digest)} and revoke_reason = 'logout_all' and revoked_at > ${ago(REPEAT_MS)})`
-      const rows = await datedAgain<{ user_id: UserId, digest: Buffer }>(together, sql`user_id, digest`, { bound: 'lookups' })
-      return rows[0] === undefined ? null : { userId: rows[0].user_id, digests: rows.map(toDigest) }
+      const rows = await datedAgain(together, { bound: 'lookups' })
+      return rows[0] === undefined ? null : { userId: valueOf(rows[0].userId) as UserId, digests: rows.map(toDigest) }
     },
     async findEnded (subject, sinceMs) {
       const recent = sql`((revoked_at is null and expires_at > now()) or stale_at > ${ago(sinceMs + MARGIN_MS)})`
-      return (await datedAgain<{ digest: Buffer }>(sql`${subjectCondition(subject)} and ${recent}`, sql`digest`)).map(toDigest)
+      return (await datedAgain(sql`${subjectCondition(subject)} and ${recent}`)).map(toDigest)
     },
     user: (userId, reason) => transaction((db) => endUser(db, userId, reason), { ends: { userId } }),
     setPassword: (userId, hash) => transaction(async (db) =>
@@ -114,11 +127,11 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
       return { ...ended, found: false, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
     }, { ends: { userId } }),
     async refresh (userId) {
-      const { rows } = await run((db) => sql<{ digest: Buffer }>`update ${tokens} set stale_at = clock_timestamp()
+      const { rows } = await run((db) => sql<JsonRow>`update ${tokens} set stale_at = clock_timestamp()
         where id = any(array(select id from ${tokens} where user_id = ${userId} and expires_at > now()
           and (revoked_at is null or stale_at > ${since}) order by id for no key update))
-        returning digest`.execute(db))
-      return rows.map(toDigest)
+        returning ${jsonRow({ digest: digestHex })}`.execute(db))
+      return parseRows<DigestRow>(rows).map(toDigest)
     }
   }
 }
@@ -134,30 +147,30 @@ function subjectCondition (subject: RevocationSubject): RawBuilder<unknown> {
 
 function toRevoked (row: EndedRow | undefined): Revoked {
   if (row === undefined) return NOTHING
-  return { found: true, userId: row.user_id, count: row.ended ? 1 : 0, digests: row.recent ? [toDigest(row)] : [] }
+  return { found: true, userId: valueOf(row.userId) as UserId | null, count: row.ended ? 1 : 0, digests: row.recent ? [toDigest(row)] : [] }
 }
 
 /**
  * Revokes the tokens whose ids are selected. Locks all rows before it reads the clock once: a long wait for a lock
  * must not make the revocation seem older than its commit, and tokens that ended together have the same time.
  */
-export async function revokeSelected (db: Kysely<any>, { tokens }: Tables, ids: RawBuilder<unknown>, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
-  const { rows } = await sql<{ id: string, digest: Buffer }>`with held as materialized (select array(${ids} for no key update) as ids),
+export async function revokeSelected (db: Kysely<any>, { tokens }: Tables, ids: RawBuilder<unknown>, reason: RevokeReason): Promise<RevokedRow[]> {
+  const { rows } = await sql<JsonRow>`with held as materialized (select array(${ids} for no key update) as ids),
     instant as materialized (select clock_timestamp() as at, ids from held)
     update ${tokens} set revoked_at = instant.at, stale_at = instant.at, revoke_reason = ${reason}
-    from instant where id = any(instant.ids) returning id, digest`.execute(db)
-  return rows
+    from instant where id = any(instant.ids) returning ${jsonRow({ id: sql`id`, digest: digestHex })}`.execute(db)
+  return parseRows<RevokedRow>(rows)
 }
 
 /** Revokes a user's live tokens. */
-export async function revokeAll (db: Kysely<any>, tables: Tables, userId: UserId, reason: RevokeReason): Promise<{ id: string, digest: Buffer }[]> {
+export async function revokeAll (db: Kysely<any>, tables: Tables, userId: UserId, reason: RevokeReason): Promise<RevokedRow[]> {
   return await revokeSelected(db, tables, sql`select id from ${tables.tokens}
     where user_id = ${userId} and revoked_at is null and expires_at > now() order by id`, reason)
 }
 
 /** Digests of tokens that any call has ended recently enough for a cache to still contradict it. */
 export async function recentlyEnded (db: Kysely<any>, { tokens }: Tables, condition: RawBuilder<unknown>, since: RawBuilder<unknown>): Promise<Digest[]> {
-  const { rows } = await sql<{ digest: Buffer }>`select digest from ${tokens}
+  const { rows } = await sql<JsonRow>`select ${jsonRow({ digest: digestHex })} from ${tokens}
     where ${condition} and revoked_at is not null and stale_at > ${since}`.execute(db)
-  return rows.map(toDigest)
+  return parseRows<DigestRow>(rows).map(toDigest)
 }

@@ -4,11 +4,13 @@ import { INVALID_TOKEN } from '../errors.js'
 import type { IssuedToken, SessionStore, TokenRequest } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { AuthenticatedUser, UserId } from '../../types/user.js'
-import { staleSince, toBytes, toDigest } from './codec.js'
+import { epochMs, staleSince, toBytes, toDigest } from './codec.js'
 import { recentlyEnded, revokeAll, revokeSelected } from './revocations.js'
 import { refuseChange } from './refusals.js'
 import type { Sql } from './gateway.js'
-import type { Tables } from './tables.js'
+import type { Tables, UserRow } from './tables.js'
+import { jsonRow, parseRows } from './values.js'
+import type { JsonRow } from './values.js'
 
 /**
  * All transactions that issue a token. They lock the user's row first, with the verified hash as a condition:
@@ -21,7 +23,7 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
   async function issueTo (db: Kysely<any>, user: AuthenticatedUser, token: TokenRequest): Promise<IssuedToken> {
     const row = await insertToken(db, tables, user.id, token)
     const digests = await trim(db, tables, user.id, row.id, maxPerUser)
-    return { sessionId: row.id, user, createdAt: row.created_at, expiresAt: row.expires_at, displaced: { count: digests.length, digests } }
+    return { sessionId: row.id, user, createdAt: new Date(row.createdAt), expiresAt: new Date(row.expiresAt), displaced: { count: digests.length, digests } }
   }
 
   return {
@@ -47,26 +49,31 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
   }
 }
 
+/** For the transaction, so that a time of the last login without a zone, or its date, is in UTC whatever the zone of the role. */
+const IN_UTC = sql` from (select set_config('TimeZone', 'UTC', true)) zone`
+
 /** Statements that lock an active user's row and return the user, or no row. */
 function createClaim (tables: Tables) {
-  const { users, userColumns, isActive, column } = tables
+  const { users, tableUser, isActive, column } = tables
+  const result = jsonRow({ user: tableUser })
   const { lastLogin } = tables.map.users.columns
 
-  async function one (db: Kysely<any>, statement: RawBuilder<Record<string, unknown>>): Promise<AuthenticatedUser | null> {
+  async function one (db: Kysely<any>, statement: RawBuilder<JsonRow>): Promise<AuthenticatedUser | null> {
     const { rows } = await statement.execute(db)
-    return rows[0] === undefined ? null : tables.toUser(rows[0])
+    const [row] = parseRows<{ user: UserRow }>(rows)
+    return row === undefined ? null : tables.toUser(row.user)
   }
 
-  const update = (set: RawBuilder<unknown>, userId: UserId, hash: string) =>
-    sql<Record<string, unknown>>`update ${users} set ${set} where ${column('id')} = ${userId}
-      and ${column('passwordHash')} = ${hash} and ${isActive} returning ${userColumns}`
+  const update = (set: RawBuilder<unknown>, userId: UserId, hash: string, from = sql``) =>
+    sql<JsonRow>`update ${users} set ${set}${from} where ${column('id')} = ${userId}
+      and ${column('passwordHash')} = ${hash} and ${isActive} returning ${result}`
   const lock = (condition: RawBuilder<unknown>) =>
-    sql<Record<string, unknown>>`select ${userColumns} from ${users} where ${condition} and ${isActive} for no key update`
+    sql<JsonRow>`select ${result} from ${users} where ${condition} and ${isActive} for no key update`
 
   return {
     withHash: (db: Kysely<any>, userId: UserId, hash: string) => one(db, lastLogin === null
       ? lock(sql`${column('id')} = ${userId} and ${column('passwordHash')} = ${hash}`)
-      : update(sql`${column('lastLogin')} = now()`, userId, hash)),
+      : update(sql`${column('lastLogin')} = now()`, userId, hash, IN_UTC)),
     withNewHash: (db: Kysely<any>, userId: UserId, hash: string, newHash: string) =>
       one(db, update(sql`${column('passwordHash')} = ${newHash}`, userId, hash)).catch(refuseChange),
     locked: (db: Kysely<any>, userId: UserId) => one(db, lock(sql`${column('id')} = ${userId}`))
@@ -75,18 +82,18 @@ function createClaim (tables: Tables) {
 
 // The new token keeps these: a token with scopes must not get an unlimited one by changing the password.
 async function limitsOf (db: Kysely<any>, { tokens }: Tables, sessionId: string): Promise<Pick<TokenRequest, 'label' | 'scopes'>> {
-  const { rows } = await sql<Pick<TokenRequest, 'label' | 'scopes'>>`select label, scopes from ${tokens} where id = ${sessionId}`.execute(db)
-  return rows[0]!
+  const { rows } = await sql<JsonRow>`select ${jsonRow({ label: sql`label`, scopes: sql`scopes` })} from ${tokens} where id = ${sessionId}`.execute(db)
+  return parseRows<Pick<TokenRequest, 'label' | 'scopes'>>(rows)[0]!
 }
 
-interface NewRow { id: string, created_at: Date, expires_at: Date }
+interface NewRow { id: string, createdAt: number, expiresAt: number }
 
 async function insertToken (db: Kysely<any>, { tokens }: Tables, userId: UserId, token: TokenRequest): Promise<NewRow> {
-  const { rows } = await sql<NewRow>`insert into ${tokens} (digest, user_id, expires_at, ip, user_agent, label, scopes)
+  const { rows } = await sql<JsonRow>`insert into ${tokens} (digest, user_id, expires_at, ip, user_agent, label, scopes)
     values (${toBytes(token.digest)}, ${userId}, now() + ${token.ttlMs}::float8 * interval '1 millisecond',
       ${token.ip}::inet, ${token.userAgent}, ${token.label}, ${token.scopes}::text[])
-    returning id, created_at, expires_at`.execute(db)
-  return rows[0]!
+    returning ${jsonRow({ id: sql`id`, createdAt: epochMs(sql`created_at`), expiresAt: epochMs(sql`expires_at`) })}`.execute(db)
+  return parseRows<NewRow>(rows)[0]!
 }
 
 // The new token never displaces itself, even if its transaction started before one that committed first. Tokens with a label are API tokens:

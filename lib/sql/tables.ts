@@ -2,6 +2,8 @@ import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { AuthenticatedUser } from '../../types/user.js'
 import type { TableMap } from '../options/table-map.js'
+import { record, typed, valueOf } from './values.js'
+import type { TypedValue } from './values.js'
 
 /** SQL fragments over a table map. Identifiers are quoted; none ever comes from a request. */
 export interface Tables {
@@ -14,13 +16,13 @@ export interface Tables {
   caches: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>
-  /** The columns of a user, from that view. */
-  viewColumns: RawBuilder<unknown>
+  /** A user, from that view as `u`. */
+  viewUser: RawBuilder<unknown>
   /** The same from the table itself, for RETURNING. */
-  userColumns: RawBuilder<unknown>
+  tableUser: RawBuilder<unknown>
   isActive: RawBuilder<boolean>
   column (name: keyof TableMap['users']['columns']): RawBuilder<unknown>
-  toUser (row: Record<string, unknown>): AuthenticatedUser
+  toUser (row: UserRow): AuthenticatedUser
 }
 
 export function createTables (map: TableMap): Tables {
@@ -28,7 +30,7 @@ export function createTables (map: TableMap): Tables {
   const column = (name: keyof typeof columns) => sql.id(columns[name] as string)
   const isActive = activeCondition(map)
   const fields = select.map((name, index) => sql`, ${sql.id(name)} as ${sql.id(`f${index}`)}`)
-  const userColumns = sql`${column('id')} as id, ${column('username')} as username${sql.join(fields, sql``)}`
+  const viewColumns = sql`${column('id')} as id, ${column('username')} as username${sql.join(fields, sql``)}`
   const users = tableId(map.users)
   return {
     map,
@@ -36,12 +38,12 @@ export function createTables (map: TableMap): Tables {
     tokens: tableId(map.tokens),
     serverKey: serverKeyId(map.tokens),
     caches: cachesId(map.tokens),
-    userColumns,
-    viewColumns: sql.join([sql`u.id`, sql`u.username`, ...select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)]),
-    usersView: sql`(select ${userColumns}, ${column('passwordHash')}::text as password_hash, ${isActive} as is_active from ${users})`,
+    viewUser: userRecord(sql`u.id`, sql`u.username`, select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)),
+    tableUser: userRecord(column('id'), column('username'), select.map((name) => sql.id(name))),
+    usersView: sql`(select ${viewColumns}, ${column('passwordHash')}::text as password_hash, ${isActive} as is_active from ${users})`,
     isActive,
     column,
-    toUser: (row) => plain({ id: row['id'], username: row['username'], ...named(select, row) })
+    toUser: ({ id, username, ...row }) => ({ id: valueOf(id), username, ...named(select, row) }) as AuthenticatedUser
   }
 }
 
@@ -64,11 +66,17 @@ function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuil
   return sql<boolean>`true`
 }
 
-function named (select: readonly string[], row: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(select.map((name, index) => [name, row[`f${index}`]]))
+/** A user as JSON. The selected columns have numbers for names, because they could have any name. */
+export interface UserRow extends Record<`f${number}`, TypedValue> {
+  id: TypedValue
+  username: string
 }
 
-// As in JSON, so that a user from SQL equals the same user from the cache.
-function plain (user: Record<string, unknown>): AuthenticatedUser {
-  return JSON.parse(JSON.stringify(user, (_key, value) => typeof value === 'bigint' ? value.toString() : value))
+function userRecord (id: RawBuilder<unknown>, username: RawBuilder<unknown>, selected: readonly RawBuilder<unknown>[]): RawBuilder<unknown> {
+  const fields = Object.fromEntries(selected.map((column, index) => [`f${index}`, typed(column)]))
+  return record({ id: typed(id), username: sql`${username}::text`, ...fields })
+}
+
+function named (select: readonly string[], row: Record<`f${number}`, TypedValue>): Record<string, unknown> {
+  return Object.fromEntries(select.map((name, index) => [name, valueOf(row[`f${index}`]!)]))
 }

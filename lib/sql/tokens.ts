@@ -5,13 +5,16 @@ import type { RawBuilder } from 'kysely'
 import type { FoundToken, TokenStore } from '../ports.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { Session, UserId } from '../../types/user.js'
-import { ago, epochMs, staleSince, toBytes, toDigest } from './codec.js'
+import { ago, digestHex, epochMs, nowMs, staleSince, toBytes, toDigest } from './codec.js'
 import type { Sql } from './gateway.js'
 import { noRows } from './refusals.js'
-import type { Tables } from './tables.js'
+import type { Tables, UserRow } from './tables.js'
+import { jsonRow, parseRows, typed, valueOf } from './values.js'
+import type { JsonRow, TypedValue } from './values.js'
 
 interface TokenRow {
   sid: string
+  user: UserRow
   iat: number
   exp: number
   idle: number | null
@@ -19,7 +22,8 @@ interface TokenRow {
   scopes: string[] | null
 }
 
-interface StaleRow { digest: Buffer, revoked: boolean, position: string }
+interface StaleRow { digest: string, revoked: boolean, position: string }
+type SessionRow = Omit<Session, 'createdAt' | 'lastUsedAt' | 'expiresAt'> & { createdAt: number, lastUsedAt: number, expiresAt: number }
 
 const KNOWN_MS = 30 * 86_400_000
 /** Revocation reasons that do not count against the session's address; the others are used against intruders. */
@@ -29,38 +33,46 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
   const { tokens } = tables
   const since = staleSince(tables, cacheTtlMs)
   const isLive = sql`t.revoked_at is null and t.expires_at > now()${idleTtlMs === null ? sql`` : sql` and ${idleAt(idleTtlMs)} > now()`}`
-  const findText = named(sql`select t.id as sid, t.scopes, ${tables.viewColumns}, ${epochMs(sql`t.created_at`)} as iat, ${epochMs(sql`t.expires_at`)} as exp,
-    ${idleTtlMs === null ? sql`null` : epochMs(idleAt(idleTtlMs))} as idle,
-    ceil(extract(epoch from now()) * 1000)::float8 as now
+  const found = jsonRow({
+    sid: sql`t.id`,
+    scopes: sql`t.scopes`,
+    user: tables.viewUser,
+    iat: epochMs(sql`t.created_at`),
+    exp: epochMs(sql`t.expires_at`),
+    idle: idleTtlMs === null ? sql`null::int8` : epochMs(idleAt(idleTtlMs)),
+    now: nowMs
+  })
+  const findText = named(sql`select ${found}
     from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
     where t.digest = ${null} and ${isLive} and u.is_active`.compile(db).sql)
 
   return {
     async find (digest) {
-      const { rows } = await read((db) => db.executeQuery<TokenRow>(CompiledQuery.raw(findText, [toBytes(digest)])), { bound: 'lookups' })
-      return rows[0] === undefined ? null : toFound(rows[0], tables)
+      const { rows } = await read((db) => db.executeQuery<JsonRow>(CompiledQuery.raw(findText, [toBytes(digest)])), { bound: 'lookups' })
+      const [row] = parseRows<TokenRow>(rows)
+      return row === undefined ? null : toFound(row, tables)
     },
     async list (userId) {
-      const { rows } = await read((db) => sql<Session>`select id, created_at as "createdAt", last_used_at as "lastUsedAt",
-        expires_at as "expiresAt", host(ip) as ip, user_agent as "userAgent", label, scopes
+      const { rows } = await read((db) => sql<JsonRow>`select ${SESSION}
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
-      return rows
+      return parseRows<SessionRow>(rows).map(toSession)
     },
     async ownerOf (sessionId) {
-      const { rows } = await read((db) => sql<{ userId: UserId | null }>`select user_id as "userId" from ${tokens} where id = ${sessionId}`.execute(db))
-      return rows[0]?.userId ?? null
+      const { rows } = await read((db) => sql<JsonRow>`select ${OWNER} from ${tokens} where id = ${sessionId}`.execute(db))
+      return toOwners(rows)[0] ?? null
     },
     async listOwners (after, limit) {
-      const { rows } = await read((db) => sql<{ userId: UserId }>`select distinct user_id as "userId" from ${tokens}
+      const { rows } = await read((db) => sql<JsonRow>`select ${OWNER} from (select distinct user_id from ${tokens}
         where ${after === null ? sql`user_id is not null` : sql`user_id > ${after}`} and expires_at > now() and (revoked_at is null or stale_at > ${since})
-        order by user_id limit ${sql.lit(limit)}`.execute(db))
-      return rows.map(({ userId }) => userId)
+        order by user_id limit ${sql.lit(limit)}) owners`.execute(db))
+      return toOwners(rows) as UserId[]
     },
     // Expired tokens are in no cache: entries end with their token.
     async listStale (after, limit) {
-      const { rows } = await read((db) => sql<StaleRow>`select digest, revoked_at is not null as revoked, ${position} as position
+      const { rows: texts } = await read((db) => sql<JsonRow>`select ${jsonRow({ digest: digestHex, revoked: sql`revoked_at is not null`, position })}
         from ${tokens} where stale_at > ${since} and expires_at > now() and ${after === null ? sql`true` : isAfter(after)}
         order by stale_at desc, id desc limit ${sql.lit(limit)}`.execute(db))
+      const rows = parseRows<StaleRow>(texts)
       const digestsOf = (isRevoked: boolean) => rows.filter(({ revoked }) => revoked === isRevoked).map(toDigest)
       return { revoked: digestsOf(true), refreshed: digestsOf(false), next: rows.length < limit ? null : rows[limit - 1]!.position }
     },
@@ -76,11 +88,11 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
     async isKnownAddress (username, ip) {
       const network = networkOf(ip)
       if (network === null) return false
-      const { rows } = await read((db) => sql<{ isKnown: boolean }>`select exists (
+      const { rows } = await read((db) => sql<{ isKnown: string }>`select (exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
         where u.username = ${username} and t.ip between network(${network}::inet) and host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
-        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))) as "isKnown"`.execute(db).catch(noRows), { bound: 'logins' })
-      return rows[0]?.isKnown ?? false
+        and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))))::text as "isKnown"`.execute(db).catch(noRows), { bound: 'logins' })
+      return rows[0]?.isKnown === 'true'
     },
     async prune (retentionMs, limit) {
       const over = ago(retentionMs)
@@ -98,7 +110,7 @@ function toFound (row: TokenRow, tables: Tables): FoundToken {
   return {
     record: {
       sessionId: row.sid,
-      user: tables.toUser(row as unknown as Record<string, unknown>),
+      user: tables.toUser(row.user),
       issuedAtMs: row.iat,
       expiresAtMs: row.exp,
       idleAtMs: row.idle,
@@ -106,6 +118,27 @@ function toFound (row: TokenRow, tables: Tables): FoundToken {
     },
     asOfMs: row.now
   }
+}
+
+const SESSION = jsonRow({
+  id: sql`id`,
+  createdAt: epochMs(sql`created_at`),
+  lastUsedAt: epochMs(sql`last_used_at`),
+  expiresAt: epochMs(sql`expires_at`),
+  ip: sql`host(ip)`,
+  userAgent: sql`user_agent`,
+  label: sql`label`,
+  scopes: sql`scopes`
+})
+
+function toSession ({ createdAt, lastUsedAt, expiresAt, ...row }: SessionRow): Session {
+  return { ...row, createdAt: new Date(createdAt), lastUsedAt: new Date(lastUsedAt), expiresAt: new Date(expiresAt) }
+}
+
+const OWNER = jsonRow({ userId: typed(sql`user_id`) })
+
+function toOwners (rows: readonly JsonRow[]): (UserId | null)[] {
+  return parseRows<{ userId: TypedValue }>(rows).map(({ userId }) => valueOf(userId) as UserId | null)
 }
 
 // Explicit, because the cast of a timestamp to text depends on settings of the session.

@@ -3,21 +3,27 @@ import type { RawBuilder } from 'kysely'
 import type { Credentials, UserStore } from '../ports.js'
 import { noRows, refuseUser } from './refusals.js'
 import type { CallOptions, Sql } from './gateway.js'
-import type { Tables } from './tables.js'
+import type { Tables, UserRow } from './tables.js'
+import { jsonRow, parseRows, typed, valueOf } from './values.js'
+import type { JsonRow, TypedValue } from './values.js'
+import type { UserId } from '../../types/user.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
   async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
-    const { rows: [first, second] } = await read((db) => sql<Credentials>`select id, username, password_hash as "passwordHash", is_active as active
+    const fields = jsonRow({ id: typed(sql`id`), username: sql`username::text`, passwordHash: sql`password_hash`, active: sql`is_active` })
+    const { rows } = await read((db) => sql<JsonRow>`select ${fields}
       from ${tables.usersView} u where ${condition} order by (is_active is true) desc limit 2`.execute(db).catch(noRows), options)
-    return isAmbiguous(first, second) ? null : first!
+    const found = onlyOne(parseRows<CredentialsRow>(rows))
+    return found === null ? null : { ...found, id: valueOf(found.id) as UserId }
   }
 
   return {
     findByUsername: (username) => findOne(sql`username = ${username}`, { bound: 'logins' }),
     async find (username) {
-      const { rows: [first, second] } = await read((db) => sql<Record<string, unknown>>`select ${tables.viewColumns}, is_active as active
+      const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ user: tables.viewUser, active: sql`is_active` })}
         from ${tables.usersView} u where username = ${username} order by (is_active is true) desc limit 2`.execute(db).catch(noRows))
-      return isAmbiguous(first, second) ? null : tables.toUser(first!)
+      const found = onlyOne(parseRows<{ user: UserRow, active: boolean | null }>(rows))
+      return found === null ? null : tables.toUser(found.user)
     },
     findById: (userId) => findOne(sql`id = ${userId}`),
     async rehash (userId, from, to) {
@@ -27,18 +33,19 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
     },
     async create ({ username, passwordHash, fields }) {
       const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
-      const { rows } = await run((db) => sql<Record<string, unknown>>`insert into ${tables.users} (${sql.join(names)})
+      const { rows } = await run((db) => sql<JsonRow>`insert into ${tables.users} (${sql.join(names)})
         values (${sql.join([username, passwordHash, ...Object.values(fields)])})
-        returning ${tables.userColumns}`.execute(db).catch((error) => refuseUser(db, tables, error)))
-      return tables.toUser(rows[0]!)
+        returning ${jsonRow({ user: tables.tableUser })}`.execute(db).catch((error) => refuseUser(db, tables, error)))
+      return tables.toUser(parseRows<{ user: UserRow }>(rows)[0]!.user)
     }
   }
 }
 
-interface Flagged { active?: unknown }
+type CredentialsRow = Omit<Credentials, 'id'> & { id: TypedValue }
 
 // Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
 // of the active one with its name.
-function isAmbiguous (first: Flagged | undefined, second: Flagged | undefined): boolean {
-  return first === undefined || (second !== undefined && Boolean(first.active) === Boolean(second.active))
+function onlyOne<Row extends { active: boolean | null }> ([first, second]: readonly Row[]): Row | null {
+  if (first === undefined) return null
+  return second !== undefined && Boolean(first.active) === Boolean(second.active) ? null : first
 }

@@ -108,16 +108,16 @@ async function namesOn ({ pool }: World): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
-t.test('a named statement whose plan a changed column type has invalidated is prepared again under another name', async (t) => {
+t.test('a named statement stays valid when the type of a column changes', async (t) => {
   const world = await createWorld(t)
   const { app, codes } = world
-  for (const [round, type] of ['varchar', 'text'].entries()) {
-    await prepareOnEach(world)
+  const name = await prepareOnEach(world)
+  for (const type of ['varchar', 'text']) {
     await query(`alter table users alter username type ${type}`, database.url)
     codes.length = 0
     t.same(await readAll(app), all(200))
-    t.same([...new Set(codes)], ['0A000'])
-    t.match((await namesOn(world)).find((name) => name.endsWith(`_${round + 1}`)), /^fta_[0-9a-f]{16}_\d$/)
+    t.same(codes, [], 'its result is always one text')
+    t.same(await namesOn(world), [name])
   }
 })
 

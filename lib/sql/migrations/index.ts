@@ -44,8 +44,8 @@ async function currentSchema (db: Kysely<any>): Promise<string> {
 /** Whether an earlier release of the application has applied the migration. */
 async function hasExecuted (db: Kysely<any>, schema: string, table: string, name: string): Promise<boolean> {
   const id = sql.id(schema, table)
-  const { rows: [found] } = await sql<{ exists: boolean }>`select pg_catalog.to_regclass(${`${quoteName(schema)}.${quoteName(table)}`}) is not null as exists`.execute(db)
-  if (!found!.exists) return false
+  const { rows: [found] } = await sql<{ exists: string }>`select (pg_catalog.to_regclass(${`${quoteName(schema)}.${quoteName(table)}`}) is not null)::text as exists`.execute(db)
+  if (found!.exists !== 'true') return false
   const { rows } = await sql`select 1 from ${id} where name = ${name}`.execute(db)
   return rows.length > 0
 }
