@@ -71,7 +71,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,
     callerOf: createCallerOf(decorators),
-    errorHandler: (error, request, reply) => fastify.errorHandler(error, request, reply),
+    errorHandler: () => fastify.errorHandler,
     manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
     requireDigest: requireDigest(readDigest),
     ipLimit: ipLimit?.hook ?? null

@@ -14,11 +14,15 @@ import { sessionsRoutes } from './sessions.js'
 export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {
   strictBodies(scope)
   scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
+  const registered = settings.errorHandler()
   scope.addHook('onRoute', (route) => {
-    // The application's error handler answers, also one that is set after the plugin is registered.
+    // The application's error handler answers, also one that is set after the plugin is registered. An error that is thrown here goes on to the
+    // one that was set before.
     route.errorHandler = (error, request, reply) => {
       setErrorHeaders(reply, error, settings.challenge)
-      return settings.errorHandler(error, request, reply)
+      const current = settings.errorHandler()
+      if (current === registered) throw error
+      return current(error, request, reply)
     }
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publishParts })
   })

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { errorReplies, Instant, User } from '../schemas/models.js'
 import { documented } from './request.js'
 import type { RouteSettings } from './request.js'
@@ -21,8 +22,8 @@ export function meRoute (scope: FastifyInstance, { authenticate, callerOf }: Rou
     schema: documented('getMe', 'The user and session of the token', {
       response: { 200: Me, ...errorReplies(400, 401, 503) }
     })
-  }, async (request) => {
-    const { user, auth: { sessionId, ...session } } = callerOf(request)
-    return { user, session: { id: sessionId, ...session } }
+  }, async (request): Promise<Static<typeof Me>> => {
+    const { user, auth: { sessionId, createdAt, expiresAt, scopes } } = callerOf(request)
+    return { user, session: { id: sessionId, createdAt: createdAt.toISOString(), expiresAt: expiresAt.toISOString(), scopes: scopes as string[] | null } }
   })
 }

@@ -1,5 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
+import type { Static } from '@sinclair/typebox'
 import { clientAddress } from '../tools/client-address.js'
+import type { Grant } from '../schemas/models.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/cache.js'
 import type { TokenGrant } from '../../types/token-auth.js'
@@ -19,7 +21,7 @@ export interface RouteSettings {
   ipLimit: onRequestHookHandler | null
   callerOf (request: FastifyRequest): Caller
   /** The application's error handler at the time of the call. */
-  errorHandler (error: FastifyError, request: FastifyRequest, reply: FastifyReply): unknown
+  errorHandler (): (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => unknown
   /** The digest of the request's token, live or not. @throws `FST_TOKEN_AUTH_UNAUTHENTICATED`, `FST_TOKEN_AUTH_INVALID_TOKEN` */
   requireDigest (request: FastifyRequest): Digest
   login: LoginService
@@ -51,8 +53,8 @@ export function eventOriginOf (request: FastifyRequest): EventOrigin {
 }
 
 /** The reply with a new token: the fields of its schema, and no more. */
-export function replyOf ({ token, expiresAt, user }: TokenGrant): Pick<TokenGrant, 'token' | 'expiresAt' | 'user'> {
-  return { token, expiresAt, user }
+export function replyOf ({ token, expiresAt, user }: TokenGrant): Static<typeof Grant> {
+  return { token, expiresAt: expiresAt.toISOString(), user }
 }
 
 export interface Caller { user: AuthenticatedUser, auth: AuthSession }

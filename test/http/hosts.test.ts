@@ -80,6 +80,47 @@ t.test('a global @fastify/rate-limit answers 429 on the routes', async (t) => {
   t.same(statuses, [401, 401, 429, 429])
 })
 
+t.test('error handlers of the host that throw run once each, as for its own routes', async (t) => {
+  for (const isBefore of [true, false]) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    const calls: string[] = []
+    const throwing = (name: string) => (error: Error) => {
+      calls.push(name)
+      throw error
+    }
+    app.setErrorHandler(throwing('outer'))
+    await app.register(async (scope) => {
+      if (isBefore) scope.setErrorHandler(throwing('inner'))
+      await scope.register(authPlugin, testOptions(database.url))
+      if (!isBefore) scope.setErrorHandler(throwing('inner'))
+      scope.get('/own', { onRequest: scope.authenticate }, async () => '')
+    })
+    const replies = []
+    for (const url of ['/own', '/auth/me']) {
+      calls.length = 0
+      replies.push((await app.inject(url)).body)
+      t.same(calls, ['inner', 'outer'], `${url}, ${isBefore ? 'set before' : 'set after'}`)
+    }
+    t.equal(replies[1], replies[0])
+  }
+})
+
+t.test('a preSerialization hook of the host sees replies as their schemas describe them', async (t) => {
+  const payloads: unknown[] = []
+  const app = await start(t, (app) => {
+    app.addHook('preSerialization', async (_request, _reply, payload) => {
+      payloads.push(payload)
+      return payload
+    })
+  })
+  const { username } = await createUser(app)
+  const { token } = (await login(app, { username, password: PASSWORD })).json()
+  for (const url of ['/auth/me', '/auth/sessions']) await app.inject({ url, headers: { authorization: `Bearer ${token}` } })
+  t.equal(payloads.length, 3)
+  t.same(payloads, JSON.parse(JSON.stringify(payloads)), 'instants are texts')
+})
+
 t.test('a preSerialization hook of the host wraps the replies', async (t) => {
   const app = await start(t, (app) => { app.addHook('preSerialization', async (_request, _reply, payload) => ({ data: payload })) })
   const { username } = await createUser(app)
