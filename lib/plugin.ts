@@ -4,6 +4,7 @@ import { openCache } from './cache/index.js'
 import { DECORATOR_TAKEN } from './errors.js'
 import { createAuthenticate, isAuthenticate } from './hooks/authenticate.js'
 import { createReadDigest, requireDigest } from './hooks/authorization.js'
+import { describeSecurity } from './hooks/describe-security.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
 import { refuseMisplaced } from './hooks/placement.js'
@@ -58,6 +59,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
   fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
+  if (settings.openapi.hostRoutes && fastify.hasDecorator('swagger')) fastify.addHook('onRoute', describeSecurity)
   fastify.decorate(decorators.authenticate, authenticate)
   fastify.decorate(decorators.tokenAuth, tokenAuth)
   fastify.decorateRequest(decorators.user, null)
@@ -67,6 +69,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   await fastify.register(routes, {
     ...services,
     prefix: settings.prefix,
+    openapi: settings.openapi,
     challenge,
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,

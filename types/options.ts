@@ -142,6 +142,25 @@ export interface PasswordOptions {
 }
 
 /** Only `database` is required. See docs/options.md for the defaults. */
+/** A `transform` of @fastify/swagger. */
+export type OpenApiTransform = (input: {
+  schema: object
+  url: string
+  route: object
+  openapiObject?: { openapi?: string, tags?: { name: string }[], components: { securitySchemes?: object, schemas?: object } }
+  swaggerObject?: { tags?: { name: string }[], securityDefinitions?: object, definitions?: object }
+}) => { schema: object, url: string }
+
+/** How the routes are described in the document of @fastify/swagger. */
+export interface OpenApiOptions {
+  /** Begins the ids of operations and the names of schemas, which must be unique if the plugin is registered twice. */
+  operationIdPrefix?: string
+  tags?: readonly string[]
+  /** Whether routes of the application that `authenticate` protects get `security` in their schema. */
+  hostRoutes?: boolean
+  transform?: OpenApiTransform | null
+}
+
 export interface AuthPluginOptions {
   database: DatabaseOption
   redis?: RedisOption | null
@@ -149,6 +168,7 @@ export interface AuthPluginOptions {
   realm?: string
   schemes?: readonly ('Bearer' | 'Token')[]
   decorators?: DecoratorNames
+  openapi?: OpenApiOptions
   token?: TokenOptions
   cache?: CacheOptions
   revocation?: 'strict' | 'bounded'

@@ -26,16 +26,21 @@ export interface AuthenticateSettings {
 
 type Refusal = AuthEvents['tokenRefused']['reason']
 
-const made = new WeakSet<object>()
+const made = new WeakMap<object, AuthenticateVariant>()
 
-/** Makes a function known as an `authenticate`. */
-export function markGuard (hook: object): void {
-  made.add(hook)
+/** Makes a function known as an `authenticate`, of this variant. */
+export function markGuard (hook: object, variant: AuthenticateVariant): void {
+  made.set(hook, variant)
+}
+
+/** The variant of an `authenticate`; `undefined` for any other hook. */
+export function variantOf (hook: unknown): AuthenticateVariant | undefined {
+  return typeof hook === 'function' ? made.get(hook) : undefined
 }
 
 /** Whether it is an `authenticate`, or a variant of one. */
 export function isAuthenticate (value: unknown): boolean {
-  return typeof value === 'function' && made.has(value)
+  return variantOf(value) !== undefined
 }
 
 /**
@@ -50,7 +55,7 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
       if (done !== undefined) return check(request, reply, done)
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
-    markGuard(authenticate)
+    markGuard(authenticate, options)
     const more = (further: AuthenticateVariant) => variant({ ...options, ...readVariant(further) })
     return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
   }

@@ -13,7 +13,7 @@ import { readVariant } from './variant.js'
  * loaded. A route is never public by accident: without the plugin in the route's scope, each request is answered with 500
  * `FST_TOKEN_AUTH_NOT_REGISTERED`, as with several registrations in one scope.
  */
-export const authenticate: Authenticate = importedVariant((request) => registeredOnce(request).authenticate)
+export const authenticate: Authenticate = importedVariant((request) => registeredOnce(request).authenticate, {})
 
 /**
  * The user of an authenticated request, never `null`. Use it in handlers of routes that `authenticate` protects.
@@ -28,7 +28,7 @@ export function requireUser (request: AnyRequest): AuthenticatedUser {
   return user as AuthenticatedUser
 }
 
-function importedVariant (find: (request: FastifyRequest) => Authenticate): Authenticate {
+function importedVariant (find: (request: FastifyRequest) => Authenticate, options: AuthenticateVariant): Authenticate {
   function authenticate (request: FastifyRequest, reply: FastifyReply, done?: Done): void | Promise<void> {
     if (!isGuardCall(arguments)) return refuseCall(arguments)
     if (done === undefined) return callAsync(find, request, reply)
@@ -40,8 +40,9 @@ function importedVariant (find: (request: FastifyRequest) => Authenticate): Auth
     }
     hook(request, reply, done)
   }
-  markGuard(authenticate)
-  return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: (variant: AuthenticateVariant) => importedVariant(keptVariant(find, readVariant(variant))) }) as Authenticate
+  markGuard(authenticate, options)
+  const more = (variant: AuthenticateVariant) => importedVariant(keptVariant(find, readVariant(variant)), { ...options, ...variant })
+  return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
 }
 
 async function callAsync (find: (request: FastifyRequest) => Authenticate, request: FastifyRequest, reply: FastifyReply): Promise<void> {

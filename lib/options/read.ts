@@ -11,7 +11,7 @@ import type { TableMap } from './table-map.js'
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
 /** Groups of options, with the other values that they accept. */
 const GROUPS: Record<string, unknown[]> = {
-  decorators: [], token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
+  decorators: [], openapi: [], token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
 
 /** A key of the options of a command, whose cache no other process needs to know. */
@@ -38,6 +38,12 @@ export function readOptions (options: AuthPluginOptions) {
     realm: values.realm,
     schemes: values.schemes,
     decorators: decorators(values),
+    openapi: {
+      operationIdPrefix: values['openapi.operationIdPrefix'],
+      tags: values['openapi.tags'],
+      hostRoutes: values['openapi.hostRoutes'],
+      transform: values['openapi.transform']
+    },
     token: {
       ttlMs: values['token.ttl'],
       idleTtlMs: values['token.idleTtl'],

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { AuthHooks } from '../../types/events.js'
-import type { Now, RandomBytes, UsersOptions } from '../../types/options.js'
+import type { Now, OpenApiTransform, RandomBytes, UsersOptions } from '../../types/options.js'
 import type { CaptchaOption } from '../../types/captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '../../types/passwords.js'
 import { networkList } from '../tools/client-address.js'
@@ -34,6 +34,10 @@ export const OPTIONS = {
   'decorators.tokenAuth': entry('tokenAuth', decorator),
   'decorators.user': entry('user', decorator),
   'decorators.auth': entry('auth', decorator),
+  'openapi.operationIdPrefix': entry('', text('at most 40 letters, digits, "_", "-" and "."', /^[\w.-]{0,40}$/)),
+  'openapi.tags': entry(['auth'], list(text('a name of 1 to 100 characters', /^.{1,100}$/u), { min: 1 })),
+  'openapi.hostRoutes': entry(true, boolean()),
+  'openapi.transform': entry(null, nullable(callable<OpenApiTransform>())),
   'token.ttl': entry('30d', duration({ min: 60 * SECOND })),
   'token.idleTtl': entry(null, nullable(duration({ min: 60 * SECOND }))),
   'token.touchInterval': entry('1m', duration({ min: 50, max: 3600 * SECOND })),

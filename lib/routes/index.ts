@@ -1,6 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { setErrorHeaders } from '../hooks/error-headers.js'
-import { publishParts } from '../schemas/openapi.js'
+import { createPublish } from '../schemas/publish.js'
 import { strictBodies } from '../hooks/strict-bodies.js'
 import { changePasswordRoute } from './change-password.js'
 import type { RouteSettings } from './request.js'
@@ -12,6 +12,8 @@ import { sessionsRoutes } from './sessions.js'
 
 /** The plugin's routes, in one scope of their own. */
 export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings) => {
+  const { operationIdPrefix, tags } = settings.openapi
+  const publish = createPublish(settings.openapi)
   strictBodies(scope)
   scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
   const registered = settings.errorHandler()
@@ -24,7 +26,9 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
       if (current === registered) throw error
       return current(error, request, reply)
     }
-    route.config = Object.assign({ ...route.config }, { swaggerTransform: publishParts })
+    route.config = Object.assign({ ...route.config }, { swaggerTransform: publish })
+    const { operationId } = route.schema as { operationId: string }
+    route.schema = Object.assign({ ...route.schema }, { operationId: operationIdPrefix + operationId, tags })
   })
   for (const register of [loginRoute, logoutRoute, logoutAllRoute, changePasswordRoute, meRoute, sessionsRoutes]) register(scope, settings)
 }

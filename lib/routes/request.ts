@@ -2,6 +2,8 @@ import type { FastifyError, FastifyReply, FastifyRequest, FastifySchema, onReque
 import type { Static } from '@sinclair/typebox'
 import { clientAddress } from '../tools/client-address.js'
 import type { Grant } from '../schemas/models.js'
+import { NEEDS_TOKEN } from '../schemas/openapi.js'
+import type { PublishSettings } from '../schemas/publish.js'
 import type { Authenticate } from '../../types/fastify.js'
 import type { Digest } from '../../types/cache.js'
 import type { TokenGrant } from '../../types/token-auth.js'
@@ -14,6 +16,7 @@ import type { SessionService } from '../services/sessions.js'
 /** The routes' services and hooks. A route knows no store. */
 export interface RouteSettings {
   challenge: string
+  openapi: PublishSettings
   captcha: 'never' | 'always' | 'after-failures'
   authenticate: Authenticate
   /** Guards routes that manage the account: a token with scopes needs the scope `auth`. */
@@ -30,8 +33,8 @@ export interface RouteSettings {
 }
 
 /** A route's schema with the fields that @fastify/swagger reads; its types are not needed to compile. */
-export function documented (operationId: string, summary: string, { security = [{ bearerToken: [] as string[] }], ...schema }: FastifySchema & { security?: object[] }): FastifySchema {
-  return { operationId, summary, tags: ['auth'], security, ...schema } as FastifySchema
+export function documented (operationId: string, summary: string, { security = NEEDS_TOKEN, ...schema }: FastifySchema & { security?: object[] }): FastifySchema {
+  return { operationId, summary, security, ...schema } as FastifySchema
 }
 
 const USER_AGENT_LENGTH = 512

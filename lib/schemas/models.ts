@@ -6,14 +6,15 @@ const CLEAN_TEXT = '^[^\\u0000\\uD800-\\uDFFF\\uFFFD]*$'
 
 const STRICT = { additionalProperties: false }
 
-const password = (description: string) => Type.String({ minLength: 1, maxLength: 1024, pattern: CLEAN_TEXT, description })
+// Documentation pages send the examples; without them they make up random text from the pattern.
+const password = (description: string, example: string) => Type.String({ minLength: 1, maxLength: 1024, pattern: CLEAN_TEXT, description, examples: [example] })
 
 const credentials = {
-  username: Type.String({ minLength: 1, maxLength: 254, pattern: CLEAN_TEXT }),
-  password: password('Compared exactly, including spaces')
+  username: Type.String({ minLength: 1, maxLength: 254, pattern: CLEAN_TEXT, examples: ['demo'] }),
+  password: password('Compared exactly, including spaces', 'correct horse battery')
 }
 
-const captchaToken = Type.String({ minLength: 1, maxLength: 8192, pattern: CLEAN_TEXT, description: 'The answer from the captcha widget' })
+const captchaToken = Type.String({ minLength: 1, maxLength: 8192, pattern: CLEAN_TEXT, description: 'The answer from the captcha widget', examples: ['10000000-aaaa-bbbb-cccc-000000000001'] })
 
 /** The body of a login, by when a captcha is needed. */
 export const LOGIN_BODIES = {
@@ -23,8 +24,8 @@ export const LOGIN_BODIES = {
 }
 
 export const ChangePasswordBody = Type.Object({
-  currentPassword: password('The current password'),
-  newPassword: password('The new password')
+  currentPassword: password('The current password', 'correct horse battery'),
+  newPassword: password('The new password', 'staple battery horse')
 }, STRICT)
 
 export const Instant = (description: string) => Type.String({ format: 'date-time', description })
@@ -35,13 +36,13 @@ const Id = Type.Unsafe<string | number>({ type: ['string', 'integer'], descripti
 export const User = Type.Object({
   id: Id,
   username: Type.String()
-}, { additionalProperties: true, description: 'The user, with the additional columns that the host has selected' })
+}, { title: 'TokenAuthUser', additionalProperties: true, description: 'The user, with the additional columns that the host has selected' })
 
 export const Grant = Type.Object({
   token: Type.String({ description: 'Returned only here. Send it as `Authorization: Bearer <token>`' }),
   expiresAt: Instant('When the token expires at the latest'),
   user: User
-}, { description: 'A new session' })
+}, { title: 'TokenAuthGrant', description: 'A new session' })
 
 export const SessionEntry = Type.Object({
   id: Type.String({ format: 'uuid' }),
@@ -53,7 +54,7 @@ export const SessionEntry = Type.Object({
   label: Type.Union([Type.String(), Type.Null()], { description: 'The name of a token that the application has issued' }),
   scopes: Type.Union([Type.Array(Type.String()), Type.Null()], { description: 'null: the token may do everything that its user may' }),
   current: Type.Boolean({ description: 'Whether the request was made with this session' })
-})
+}, { title: 'TokenAuthSession' })
 
 export const NoContent = Type.Null({ description: 'Success, without a body' })
 
@@ -67,7 +68,7 @@ function errorReply (description: string, headers: object): TObject {
     code: Type.String({ description: 'FST_TOKEN_AUTH_*, or Fastify\'s own; see docs/errors.md' }),
     error: Type.String(),
     message: Type.String()
-  }, { description, headers })
+  }, { title: 'TokenAuthError', description, headers })
 }
 
 const ERRORS = {

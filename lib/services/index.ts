@@ -9,6 +9,7 @@ import { createPasswordPolicy } from '../passwords/policy.js'
 import type { Logger, TokenStore } from '../ports.js'
 import type { FailureCounters } from '../throttle/failure-counters.js'
 import type { Database } from '../sql/index.js'
+import { openapi } from '../schemas/openapi.js'
 import { addressKey } from '../tools/client-address.js'
 import { createAccountLimit, NO_ACCOUNT_LIMIT } from './account-limit.js'
 import type { AccountLimit } from './account-limit.js'
@@ -60,7 +61,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
     login: createLoginService({ users, sessions: sessionStore, checker, accountLimit, rehasher, tokenFactory, propagate, emit, pseudonym, canonicalize }),
     passwords,
     sessions,
-    tokenAuth: createTokenAuth({ users: userService, passwords, sessions, revokeAll, format, health }),
+    tokenAuth: createTokenAuth({ users: userService, passwords, sessions, revokeAll, format, health, openapi: () => openapi(settings.openapi.tags) }),
     /** Makes the dummy hash before the first login needs it. */
     prepare: checker.prepare,
     async close () {

@@ -1,14 +1,13 @@
 import { digestOf } from '../crypto/token.js'
 import type { TokenFormat } from '../crypto/token.js'
 import { duration } from '../options/rules.js'
-import { openapi } from '../schemas/openapi.js'
 import { clientAddress } from '../tools/client-address.js'
 import type { TokenAuth } from '../../types/token-auth.js'
 import type { PasswordService } from './passwords.js'
 import type { SessionService } from './sessions.js'
 import type { UserService } from './users.js'
 
-export interface TokenAuthParts extends Pick<TokenAuth, 'health'> {
+export interface TokenAuthParts extends Pick<TokenAuth, 'health' | 'openapi'> {
   users: UserService
   passwords: Pick<PasswordService, 'set'>
   sessions: SessionService
@@ -17,7 +16,7 @@ export interface TokenAuthParts extends Pick<TokenAuth, 'health'> {
 }
 
 /** `fastify.tokenAuth`: the services with the defaults and checks of a public API. */
-export function createTokenAuth ({ users, passwords, sessions, revokeAll, format, health }: TokenAuthParts): TokenAuth {
+export function createTokenAuth ({ users, passwords, sessions, revokeAll, format, health, openapi }: TokenAuthParts): TokenAuth {
   return {
     ...users,
     async issueToken (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) {

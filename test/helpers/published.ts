@@ -1,9 +1,10 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import type { ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 
 interface Reply { content?: Record<string, { schema: object }>, headers?: Record<string, unknown> }
-interface Document { paths: Record<string, Record<string, { tags?: string[], responses: Record<string, Reply> }>> }
+interface Document { components: object, paths: Record<string, Record<string, { tags?: string[], responses: Record<string, Reply> }>> }
 
 const ajv = new Ajv2020({ strict: false })
 formats.default(ajv)
@@ -21,7 +22,18 @@ export function checkPublished (app: FastifyInstance, method: string, url: strin
   checkHeader(published, reply)
   const schema = published.content?.['application/json']?.schema
   if (schema === undefined) return checkEmpty(reply)
-  if (!ajv.validate(schema, reply.json())) throw new Error(`${method} ${url} ${reply.statusCode} is not as published: ${ajv.errorsText()}\n${reply.body}`)
+  const validate = validatorOf(schema, app)
+  if (!validate(reply.json())) throw new Error(`${method} ${url} ${reply.statusCode} is not as published: ${ajv.errorsText(validate.errors)}\n${reply.body}`)
+}
+
+const validators = new WeakMap<object, ValidateFunction>()
+
+/** The schema's validator. Its references are to the components of the document. */
+function validatorOf (schema: object, app: FastifyInstance): ValidateFunction {
+  const { components } = app.swagger() as unknown as Document
+  const validate = validators.get(schema) ?? ajv.compile({ ...schema, components })
+  validators.set(schema, validate)
+  return validate
 }
 
 function findOperation (app: FastifyInstance, method: string, url: string) {

@@ -1,0 +1,67 @@
+import { toOpenApi30 } from './openapi-30.js'
+
+type Json = Record<string, unknown>
+
+export interface Documents {
+  openapiObject?: { openapi?: string, components: { schemas?: object } } | undefined
+  swaggerObject?: { definitions?: object } | undefined
+}
+
+interface Place {
+  schemas: Json
+  /** `#/components/schemas/` */
+  path: string
+  convert (schema: Json): Json
+}
+
+/**
+ * The schema with references in place of the parts that have a title, which are added to the document under that name. A code generator then
+ * makes one type of each, and not one for every route.
+ */
+export function nameSchemas (schema: object, { prefix, ...documents }: Documents & { prefix: string }): object {
+  const place = placeOf(documents)
+  function refer ({ title, ...part }: Json): Json {
+    const name = `${prefix}${String(title)}`
+    const { headers, ...described } = part
+    place.schemas[name] ??= place.convert(described)
+    return { $ref: place.path + name }
+  }
+
+  function walk (part: unknown): unknown {
+    if (Array.isArray(part)) return part.map(walk)
+    if (typeof part !== 'object' || part === null) return part
+    const walked = walkFields(part)
+    return isNamed(walked) ? refer(walked) : walked
+  }
+
+  function walkFields (part: object): Json {
+    return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, walk(value)]))
+  }
+
+  // The description and the headers of a response stay with it.
+  function walkResponse (reply: Json): Json {
+    const { description, headers, ...walked } = walkFields(reply)
+    const content = isNamed(walked) ? refer(walked) : walked
+    return { ...content, description, ...(headers === undefined ? {} : { headers }) }
+  }
+
+  const { response, ...rest } = schema as { response: Record<string, Json> }
+  return { ...walkFields(rest), response: Object.fromEntries(Object.entries(response).map(([status, reply]) => [status, walkResponse(reply)])) }
+}
+
+// A map of properties may have one with this name.
+function isNamed ({ title }: Json): boolean {
+  return typeof title === 'string'
+}
+
+function placeOf ({ openapiObject, swaggerObject = {} }: Documents): Place {
+  if (openapiObject === undefined) return { schemas: schemasOf(swaggerObject, 'definitions'), path: '#/definitions/', convert: (schema) => schema }
+  const is30 = openapiObject.openapi?.startsWith('3.0') === true
+  return { schemas: schemasOf(openapiObject.components, 'schemas'), path: '#/components/schemas/', convert: is30 ? toOpenApi30 : (schema) => schema }
+}
+
+function schemasOf (holder: object, name: string): Json {
+  const group = holder as Record<string, Json>
+  group[name] ??= {}
+  return group[name]
+}
