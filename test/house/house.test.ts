@@ -32,7 +32,7 @@ const HOUSES: Record<string, House> = {
   'lib/cache': { may: [...TOOLS, 'lib/redis'], vendors: DATA },
   'lib/throttle/index.ts': { may: [...TOOLS, 'lib/throttle'], asTypes: [...DOOR, 'lib/redis'], vendors: DATA },
   'lib/throttle': { may: [...TOOLS, 'lib/redis'], vendors: DATA },
-  'lib/services/index.ts': { may: [...TOOLS, 'lib/services', 'lib/passwords'], asTypes: [...DOOR, 'lib/cache/index.ts', 'lib/sql/index.ts', ...COUNTERS], vendors: ['node:*'] },
+  'lib/services/index.ts': { may: [...TOOLS, 'lib/services', 'lib/passwords', 'lib/schemas'], asTypes: [...DOOR, 'lib/cache/index.ts', 'lib/sql/index.ts', ...COUNTERS], vendors: ['node:*'] },
   'lib/services': { may: [...TOOLS, 'lib/schemas'], asTypes: ['lib/passwords', ...COUNTERS], vendors: ['node:*'] },
   'lib/schemas': { may: WORDS, vendors: ['@sinclair/typebox'] },
   'lib/hooks': { may: [...TOOLS, 'lib/schemas'], vendors: ['node:*', 'fastify', '@fastify/rate-limit', 'ajv'] },

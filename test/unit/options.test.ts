@@ -44,6 +44,10 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'decorators.tokenAuth': [['', `${JS_NAME}, got ""`]],
   'decorators.user': [[null, `${JS_NAME}, got null`]],
   'decorators.auth': [['1st', `${JS_NAME}, got "1st"`]],
+  'openapi.operationIdPrefix': [['my staff', 'at most 40 letters, digits, "_", "-" and ".", got "my staff"'], [null, 'at most 40 letters, digits, "_", "-" and ".", got null']],
+  'openapi.tags': [[[], 'a non-empty array, got an array'], ['auth', 'a non-empty array, got "auth"']],
+  'openapi.hostRoutes': [[1, 'true or false, got 1']],
+  'openapi.transform': [[{}, 'a function, got an object']],
   'token.ttl': [
     ['0', `${MINUTE}, got "0"`], [0, `${MINUTE}, got 0`], ['59s', `${MINUTE}, got "59s"`],
     ['soon', `${MINUTE}, got "soon"`], [Number.NaN, `${MINUTE}, got NaN`], [-1, `${MINUTE}, got -1`],

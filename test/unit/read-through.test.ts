@@ -12,9 +12,9 @@ import { staleWindowMs } from '../../lib/tools/stale-window.js'
 import { until } from '../helpers/until.js'
 
 t.test('a cache\'s error loses its command', async (t) => {
-  const reply = (message: string) => Object.assign(new Error(message), { name: 'ReplyError', command: { args: ['secret'] } })
-  t.match(redactCommand(reply('OOM command not allowed')), { message: 'Redis answered OOM', name: 'CacheError' })
-  t.match(redactCommand(reply('whatever')), { message: 'Redis answered an error' })
+  const reply = (message: string, command: object = { name: 'set', args: ['secret'] }) => Object.assign(new Error(message), { name: 'ReplyError', command })
+  t.match(redactCommand(reply('OOM command not allowed')), { message: 'Redis answered OOM to SET', name: 'CacheError' })
+  t.match(redactCommand(reply('whatever', {})), { message: 'Redis answered an error' })
   t.match(redactCommand(new Error('Command timed out')), { message: 'Command timed out' })
   t.notOk('command' in redactCommand(reply('OOM')))
 })
