@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import type { Kysely, RawBuilder } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
 import type { Logger } from '../ports.js'
-import { asStartError, isUnreachable, redactValues } from './errors.js'
+import { asStartError, codeOf, isUnreachable, redactValues } from './errors.js'
 import { quoteTable } from './quote.js'
 import type { Tables } from './tables.js'
 
@@ -39,14 +39,17 @@ export async function checkForeignKey (db: Kysely<any>, { map }: Tables): Promis
   }
 }
 
+/** Codes of a schema, a table or a column that is not there. A migration helps against no other error. */
+const IS_MISSING = new Set(['3F000', '42P01', '42703'])
+
 /** Runs a statement that fails if a table is not as expected. Resolves to its rows. */
 export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<Row[]> {
   try {
     return (await statement.execute(db)).rows as Row[]
   } catch (error) {
     if (isUnreachable(error)) throw asStartError(error)
-    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}. ` +
-      'Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users')
+    const advice = IS_MISSING.has(codeOf(error)) ? '. Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users' : ''
+    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}${advice}`)
   }
 }
 

@@ -6,6 +6,7 @@ import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
+import { checkPolicies } from './check-policies.js'
 import { asStartError, codeOf } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
@@ -83,6 +84,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })
   await registry?.start().catch(refuseForbidden)
   await inTime(checkLimits(db, logger)).catch(() => {})
+  await inTime(checkPolicies(db, tables, logger)).catch(() => {})
 }
 
 // A database that cannot be written now is written later.
