@@ -39,7 +39,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const redis = settings.redis === null ? null : (await import('./redis/client.js')).openCacheClient(settings.redis, fastify)
   const cache = openCache({ settings, redis, database, onError: (operation, error) => emit('cacheError', { operation, error }), logger })
   fastify.addHook('onClose', async () => { await cache.close().finally(database.close) })
-  await database.start(redis === null ? null : { keyPrefix: redis.options.keyPrefix ?? '', namespace: settings.cache.namespace })
+  await database.start(redis === null ? null : { keyPrefix: redis.options.keyPrefix ?? '', namespace: settings.cache.namespace, db: ('db' in redis.options && redis.options.db) || 0 })
   await cache.start()
 
   const counters = openCounters(settings, redis, logger)

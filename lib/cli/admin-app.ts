@@ -58,7 +58,7 @@ export async function withEveryCache<Result> (io: Io, values: Values, work: (app
   const url = readRedisUrl(io.env)
   const running = readDatabaseUrl(io.env) === null ? [] : await listCaches(io, values)
   const targets = url === null ? [] : withGiven(running.filter((keys) => keys !== null), values['cache-namespace'])
-  const [first = {}, ...others] = targets.map(({ keyPrefix, namespace }) => ({ redis: { url: url!, keyPrefix }, cache: { namespace } }))
+  const [first = {}, ...others] = targets.map(({ keyPrefix, namespace, db }) => ({ redis: { url: inDatabase(url!, db), keyPrefix }, cache: { namespace } }))
   const result = await withAdmin(io, values, work, first)
   for (const options of others) await withAdmin(io, values, again, options)
   refuseMissed(running, url)
@@ -66,10 +66,20 @@ export async function withEveryCache<Result> (io: Io, values: Values, work: (app
 }
 
 // Without a running server nobody has to learn of it, but one may be about to start.
-function withGiven (running: CacheKeys[], namespace: string | undefined): CacheKeys[] {
-  const given = namespace === undefined || running.some((keys) => keys.namespace === namespace) ? [] : [{ keyPrefix: '', namespace }]
+function withGiven (running: CacheKeys[], namespace: string | undefined): Target[] {
+  const given = namespace === undefined || running.some((keys) => keys.namespace === namespace) ? [] : [{ keyPrefix: '', namespace, db: null }]
   const all = [...running, ...given]
-  return all.length > 0 ? all : [{ keyPrefix: '', namespace: DEFAULT_NAMESPACE }]
+  return all.length > 0 ? all : [{ keyPrefix: '', namespace: DEFAULT_NAMESPACE, db: null }]
+}
+
+/** `null`: the database of REDIS_URL. */
+type Target = Omit<CacheKeys, 'db'> & { db: number | null }
+
+function inDatabase (url: string, db: number | null): string {
+  if (db === null) return url
+  const place = new URL(url)
+  place.pathname = `/${db}`
+  return place.href
 }
 
 function refuseMissed (running: (CacheKeys | null)[], url: string | null): void {

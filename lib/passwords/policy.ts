@@ -44,12 +44,15 @@ export function createPasswordPolicy (settings: PasswordPolicySettings): Passwor
   const contextWords = settings.contextWords.map(fold)
   const externalRules = createExternalRules(settings)
   return {
-    async check (password, { username, current }) {
+    async check (typed, { username, current }) {
+      refuseHuge(typed, maxLength)
+      // What is hashed: RFC 8265.
+      const password = typed.normalize('NFC')
       refuseForm(password, minLength, maxLength)
       if (hasUsername(password, username)) throw new PASSWORD_HAS_USERNAME()
       const folded = fold(password)
       if (contextWords.some((word) => folded.includes(word))) throw new PASSWORD_HAS_CONTEXT_WORD()
-      if (password === current) throw new PASSWORD_UNCHANGED()
+      if (password === current?.normalize('NFC')) throw new PASSWORD_UNCHANGED()
       if (common && await isCommon(password)) throw new PASSWORD_COMMON()
       for (const refuse of externalRules) await refuse(password, username)
     }
@@ -63,9 +66,12 @@ function createExternalRules ({ check, breached, logger, monotonicNow = () => pe
   ]
 }
 
-// A code point has at most two UTF-16 units, so the code points of a much longer password need not be counted.
+// A code point has at most two UTF-16 units, and at most four code points are composed to one: a much longer text need not be normalized.
+function refuseHuge (typed: string, maxLength: number): void {
+  if (typed.length > 8 * maxLength) throw new PASSWORD_TOO_LONG(maxLength)
+}
+
 function refuseForm (password: string, minLength: number, maxLength: number): void {
-  if (password.length > 2 * maxLength) throw new PASSWORD_TOO_LONG(maxLength)
   if (MALFORMED.test(password)) throw new PASSWORD_MALFORMED()
   const length = [...password].length
   if (length < minLength) throw new PASSWORD_TOO_SHORT(minLength)

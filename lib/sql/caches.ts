@@ -30,13 +30,22 @@ export interface CacheRegistrySettings {
 
 const INTERVAL_MS = 600_000
 
-/** Where a server's cache is. */
-export interface CacheKeys { keyPrefix: string, namespace: string }
+/** Where a server's cache is, in its Redis. */
+export interface CacheKeys {
+  keyPrefix: string
+  namespace: string
+  /** The number of the database. */
+  db: number
+}
 
-/** As it is stored: of a cache in the process a space and the process's id. A namespace has no space. */
+/**
+ * As it is stored: the prefix and the namespace, with the number of a database other than 0 after a tab; of a cache in the process a space and
+ * the process's id. A namespace has no space and no tab.
+ */
 export function formatKeys (keys: CacheKeys | null, processId: string): string {
   if (keys === null) return ` ${processId}`
-  return keys.keyPrefix === '' ? keys.namespace : `${keys.keyPrefix} ${keys.namespace}`
+  const { keyPrefix, namespace, db } = keys
+  return `${keyPrefix === '' ? '' : `${keyPrefix} `}${namespace}${db === 0 ? '' : `\t${db}`}`
 }
 
 const isInProcess = (text: string) => text.lastIndexOf(' ') === 0
@@ -44,7 +53,8 @@ const isInProcess = (text: string) => text.lastIndexOf(' ') === 0
 function parseKeys (text: string): CacheKeys | null {
   if (isInProcess(text)) return null
   const at = text.lastIndexOf(' ')
-  return { keyPrefix: text.slice(0, Math.max(0, at)), namespace: text.slice(at + 1) }
+  const [namespace, db = '0'] = text.slice(at + 1).split('\t') as [string, string?]
+  return { keyPrefix: text.slice(0, Math.max(0, at)), namespace, db: Number(db) }
 }
 
 /**

@@ -272,18 +272,20 @@ test('commands create users, set passwords and end sessions', async (t) => {
     const servers = await Promise.all([
       createApp(t, testOptions(url, { cache: { namespace: one } })),
       createApp(t, testOptions(url, { cache: { namespace: one }, redis: { url: redisUrl(), keyPrefix: two, commandTimeout: 5000 } })),
-      createApp(t, testOptions(url, { cache: { namespace: two } }))
+      createApp(t, testOptions(url, { cache: { namespace: two } })),
+      createApp(t, testOptions(url, { cache: { namespace: one }, redis: { url: redisUrl(), db: 3, keyPrefix: one, commandTimeout: 5000 } })),
+      createApp(t, testOptions(url, { cache: { namespace: one }, redis: { url: redisUrl(), db: 3, commandTimeout: 5000 } }))
     ])
     const { username } = await createUser(servers[0]!, 'fay')
     const commands = [[['revoke-user', username], ''], [['revoke-all'], ''], [['set-password', username], NEW_PASSWORD]] as const
     for (const [command, stdin] of commands) {
       const token = await login(servers[0]!, username)
       const statuses = async () => await Promise.all(servers.map(async (server) => (await caller(server)('GET', '/protected', { token })).statusCode))
-      for (let times = 0; times < 2; times++) t.same(await statuses(), [200, 200, 200])
+      for (let times = 0; times < 2; times++) t.same(await statuses(), [200, 200, 200, 200, 200])
       t.match(await cli([...command], { env, stdin }), { code: 0, err: '' })
-      t.same(await statuses(), [401, 401, 401], command.join(' '))
+      t.same(await statuses(), [401, 401, 401, 401, 401], command.join(' '))
     }
-    t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
+    t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`, `${one} ${one}\t3`, `${one}\t3`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
 
     const alone = await createApp(t, testOptions(url, { redis: null }))
     const { code, err } = await cli(['revoke-user', username], { env })

@@ -47,6 +47,18 @@ test('the length of a password is counted in code points', async (t) => {
   await t.rejects(policy.check('a'.repeat(65), { username: 'someone' }), { statusCode: 400, message: /at most 64 characters/ })
 })
 
+test('a password is judged in the Unicode form in which it is hashed', async (t) => {
+  const { verdict } = policyOf({ maxLength: 64 })
+  t.equal(await verdict('e\u0301'.repeat(7)), 'PASSWORD_TOO_SHORT', '14 code points, which are 7 in form NFC')
+  t.equal(await verdict('e\u0301'.repeat(8)), 'good')
+  t.equal(await verdict('e\u0301'.repeat(64)), 'good')
+  t.equal(await verdict('e\u0301'.repeat(65)), 'PASSWORD_TOO_LONG')
+  t.equal(await verdict('caf\u00e9 latte', 'someone', 'cafe\u0301 latte'), 'PASSWORD_UNCHANGED')
+  const seen: string[] = []
+  await policyOf({ check: (password) => void seen.push(password) ?? null }).verdict('cafe\u0301 latte')
+  t.same(seen, ['caf\u00e9 latte'])
+})
+
 test('a password with NUL, lone surrogates or U+FFFD is refused', async (t) => {
   const { verdict } = policyOf()
   for (const bad of ['\0', '\uD800', '\uDC00', '\uFFFD']) t.equal(await verdict(`teal-${bad}-otter`), 'PASSWORD_MALFORMED', JSON.stringify(bad))
