@@ -69,7 +69,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   await fastify.register(routes, {
     ...services,
     prefix: settings.prefix,
-    openapi: settings.openapi,
+    openapi: { ...settings.openapi, userColumns: await database.readSelectedColumns() },
     challenge,
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,

@@ -14,16 +14,23 @@ interface Place {
   convert (schema: Json): Json
 }
 
+interface NameSettings extends Documents {
+  /** Begins every name. */
+  prefix: string
+  /** More properties of a user. */
+  userColumns: Readonly<Record<string, object>>
+}
+
 /**
  * The schema with references in place of the parts that have a title, which are added to the document under that name. A code generator then
  * makes one type of each, and not one for every route.
  */
-export function nameSchemas (schema: object, { prefix, ...documents }: Documents & { prefix: string }): object {
+export function nameSchemas (schema: object, { prefix, userColumns, ...documents }: NameSettings): object {
   const place = placeOf(documents)
   function refer ({ title, ...part }: Json): Json {
     const name = `${prefix}${String(title)}`
     const { headers, ...described } = part
-    place.schemas[name] ??= place.convert(described)
+    place.schemas[name] ??= place.convert(title === 'TokenAuthUser' ? withColumns(described, userColumns) : described)
     return { $ref: place.path + name }
   }
 
@@ -47,6 +54,10 @@ export function nameSchemas (schema: object, { prefix, ...documents }: Documents
 
   const { response, ...rest } = schema as { response: Record<string, Json> }
   return { ...walkFields(rest), response: Object.fromEntries(Object.entries(response).map(([status, reply]) => [status, walkResponse(reply)])) }
+}
+
+function withColumns ({ properties, required, ...user }: Json, columns: NameSettings['userColumns']): Json {
+  return { ...user, properties: { ...properties as Json, ...columns }, required: [...required as string[], ...Object.keys(columns)] }
 }
 
 // A map of properties may have one with this name.

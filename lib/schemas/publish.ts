@@ -7,6 +7,8 @@ export interface PublishSettings {
   tags: readonly string[]
   /** The host's; it has the last word. */
   transform: OpenApiTransform | null
+  /** JSON schemas of the columns that a user has beside id and username. */
+  userColumns: Readonly<Record<string, object>>
 }
 
 type Input = Parameters<OpenApiTransform>[0]
@@ -16,12 +18,12 @@ type Output = ReturnType<OpenApiTransform>
  * A route's `swaggerTransform`. It adds what the schemas refer to to the host's document, because a document without the security scheme
  * would be invalid. The host's own parts of the same name are kept.
  */
-export function createPublish ({ operationIdPrefix, tags, transform }: PublishSettings): (input: Input) => Output {
+export function createPublish ({ operationIdPrefix, tags, transform, userColumns }: PublishSettings): (input: Input) => Output {
   return (input) => {
     const { schema, url, openapiObject, swaggerObject } = input
     if (openapiObject !== undefined) addParts(openapiObject, tags)
     if (swaggerObject !== undefined) addDefinitions(swaggerObject, tags)
-    const published = { url, schema: nameSchemas(schema, { openapiObject, swaggerObject, prefix: operationIdPrefix }) }
+    const published = { url, schema: nameSchemas(schema, { openapiObject, swaggerObject, prefix: operationIdPrefix, userColumns }) }
     return transform === null ? published : transform({ ...input, ...published })
   }
 }

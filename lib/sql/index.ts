@@ -12,6 +12,7 @@ import { createSql, expired } from './gateway.js'
 import { createOutcomes } from './outcomes.js'
 import { createPrimary } from './primary.js'
 import { createRevocationStore } from './revocations.js'
+import { readSelectedColumns } from './selected-columns.js'
 import { createServerKey } from './server-key.js'
 import { createSessionStore } from './sessions.js'
 import { startDatabase } from './startup.js'
@@ -47,6 +48,8 @@ export function openSql (settings: Settings, logger: Logger) {
     /** Reports calls with an unknown outcome to the watcher. Returns a function that stops it. */
     watchOutcomes: outcomes.watch,
     assertPrimary: () => withDeadline(primary.assert(), { timeoutMs, expired }),
+    /** The selected columns of the users table, after the start. */
+    readSelectedColumns: async () => await readSelectedColumns(gateway, tables),
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
     /** `keys`: where this server's cache is. */
     async start (keys: CacheKeys | null) {

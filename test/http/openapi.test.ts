@@ -53,6 +53,29 @@ t.test('errors, users, sessions and grants are named schemas, in each kind of do
   }
 })
 
+t.test('a user has the selected columns with their types', async (t) => {
+  await query(`create domain big as bigint; create table kinds (id int primary key, username text, password_hash text, active boolean not null,
+    n int not null, ratio float8 not null, big big not null, born date, seen timestamptz not null, tags text[] not null, extra jsonb, name text)`, database.url)
+  const select = ['active', 'n', 'ratio', 'big', 'born', 'seen', 'tags', 'extra', 'name']
+  const options = { users: { table: 'kinds', select, columns: { lastLogin: null } }, token: { table: 'kinds_tokens' } }
+  const { components: { schemas: { TokenAuthUser: { properties, required } } } } = await documentOf(t, options)
+  t.same(required, ['id', 'username', ...required.slice(2)])
+  t.same(required.slice(2).sort(), [...select].sort())
+  t.match(properties, {
+    active: { type: 'boolean' },
+    n: { type: 'integer' },
+    ratio: { type: 'number' },
+    big: { type: 'string' },
+    born: { anyOf: [{ type: 'string', format: 'date' }, { type: 'null' }] },
+    seen: { type: 'string', format: 'date-time' },
+    tags: { type: 'array' },
+    name: { anyOf: [{ type: 'string' }, { type: 'null' }] }
+  })
+  t.same(properties.extra, {})
+  const asleep = await documentOf(t, { ...options, database: { connectionString: 'postgres://127.0.0.1:1/none' }, start: 'degraded' })
+  t.same(asleep.components.schemas.TokenAuthUser.required, ['id', 'username'], 'without the database')
+})
+
 t.test('an OpenAPI 3.0 document has no type null and no list of types', async (t) => {
   const { components: { schemas } } = await documentOf(t, {}, () => {}, { openapi: { openapi: '3.0.3' } })
   t.match(schemas.TokenAuthUser.properties.id, { anyOf: [{ type: 'string' }, { type: 'integer' }] })
