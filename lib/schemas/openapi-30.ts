@@ -2,13 +2,9 @@ type Json = Record<string, unknown>
 
 /** A schema without `null` types and lists of types, which OpenAPI 3.0 does not have. @fastify/swagger converts only what it adds itself. */
 export function toOpenApi30 (schema: Json): Json {
-  const { type, anyOf, examples, ...rest } = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, convert(value)]))
+  const { type, anyOf, ...rest } = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, convert(value)]))
   const choices = Array.isArray(type) ? type.map((one) => ({ type: one })) : anyOf as Json[] | undefined
-  return {
-    ...rest,
-    ...(Array.isArray(examples) ? { example: examples[0] } : {}),
-    ...(choices === undefined ? typed(type) : toChoice(choices))
-  }
+  return { ...rest, ...(choices === undefined ? typed(type) : toChoice(choices)) }
 }
 
 function typed (type: unknown): Json {

@@ -287,6 +287,10 @@ test('commands create users, set passwords and end sessions', async (t) => {
     }
     t.match(await query('select distinct namespace from auth_tokens_caches order by 1', url), [one, two, `${two} ${one}`, `${one} ${one}\t3`, `${one}\t3`].sort().map((keys) => ({ namespace: keys })), 'a command registers no cache of its own')
 
+    await query(`insert into auth_tokens (digest, user_id, expires_at) select sha256(n::text::bytea), id, now() + interval '1 day'
+      from users, generate_series(1, 1000) n where username = '${username}'`, url)
+    t.match(await cli(['revoke-all'], { env }), { code: 0, out: '1000 sessions ended\nEnded 1000 sessions of all users\n', err: '' }, 'with its progress')
+
     const alone = await createApp(t, testOptions(url, { redis: null }))
     const { code, err } = await cli(['revoke-user', username], { env })
     t.equal(code, 1)
