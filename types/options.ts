@@ -20,8 +20,15 @@ export type Duration = string | number
  */
 export type DatabaseOption = Kysely<any> | Pool | PostgresPool | PoolConfig
 
+/** What is used of a client: those of another copy of ioredis, such as version 5, have another type by name. */
+interface AnyRedis {
+  readonly status: string
+  readonly options: object
+  duplicate (...args: any[]): any
+}
+
 /** An ioredis client (it is duplicated with safe settings), its options with an optional `url`, or `true` for `fastify.redis`. */
-export type RedisOption = Redis | Cluster | (RedisOptions & { url?: string | undefined }) | true
+export type RedisOption = Redis | Cluster | AnyRedis | (RedisOptions & { url?: string | undefined }) | true
 
 export interface UsersOptions {
   table?: string

@@ -24,6 +24,14 @@ expectAssignable<AuthPluginOptions['database']>(new Kysely<any>({ dialect: new P
 expectAssignable<AuthPluginOptions>({ database, redis: true })
 expectAssignable<AuthPluginOptions>({ database, redis: new Redis() })
 expectAssignable<AuthPluginOptions>({ database, redis: { url: 'redis://', keyPrefix: 'x' } })
+// A class of another copy of ioredis, with private members of its own.
+declare class OtherRedis {
+  readonly status: 'wait' | 'ready'
+  readonly options: { host?: string }
+  duplicate (override?: { db?: number }): OtherRedis
+  private readonly queue: unknown
+}
+expectAssignable<AuthPluginOptions>({ database, redis: new OtherRedis() })
 
 // Every option at once.
 expectAssignable<AuthPluginOptions>({
