@@ -3,7 +3,7 @@ import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
-import { isPlainObject, readTable, refuse, refuseMissing } from './rules.js'
+import { isPlainObject, readTable, refuse, refuseMisnamed, refuseMissing } from './rules.js'
 import { toTableMap } from './table-map.js'
 import type { TableMap } from './table-map.js'
 
@@ -28,8 +28,8 @@ export function readOptions (options: AuthPluginOptions) {
   refuseUnknown(options, '')
   const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
-  refuseMissing(values.database, 'connectionString', 'database')
-  if (isPlainObject(values.redis)) refuseMissing(values.redis, 'url', 'redis')
+  refuseBadAddress(values.database, 'connectionString', 'database')
+  if (values.redis !== null) refuseBadAddress(values.redis, 'url', 'redis')
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,
@@ -83,6 +83,13 @@ export function readOptions (options: AuthPluginOptions) {
     isCommand: Object.hasOwn(options, COMMAND),
     randomBytes: values.randomBytes
   })
+}
+
+// A client or a pool has another prototype than a configuration.
+function refuseBadAddress (handle: unknown, name: string, path: string): void {
+  if (![null, Object.prototype].includes(Object.getPrototypeOf(Object(handle)))) return
+  refuseMissing(handle as object, name, path)
+  refuseMisnamed(handle as object, name, path)
 }
 
 // `false` switches a limit off. Its settings are then read as if they were missing.

@@ -144,6 +144,15 @@ export function refuseMissing (group: object, name: string, path: string): void 
   if (Object.hasOwn(group, name) && (typeof value !== 'string' || value === '')) refuse(`${path}.${name}`, 'a URL', value)
 }
 
+/** What an address is called elsewhere, or by mistake. */
+const ADDRESS = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
+
+/** Refuses an address under another name, for the same reason. */
+export function refuseMisnamed (group: object, name: string, path: string): void {
+  const misnamed = Object.keys(group).find((key) => key !== name && ADDRESS.test(key))
+  if (misnamed !== undefined) throw new INVALID_OPTION(`Unknown setting "${path}.${misnamed}": the address is ${path}.${name}`)
+}
+
 /** An object with all of these methods. */
 export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
   return handle<Port>(expected, hasMethods(...methods))

@@ -243,6 +243,21 @@ t.test('unsafe client settings', async (t) => {
   })
 })
 
+t.test('an address under another name is rejected: the driver would connect to its default', async (t) => {
+  const names = { database: ['url', 'URI', 'conectionString', 'connection_string', 'connectionUrl', 'dsn'], redis: ['URL', 'connectionString', 'uri', 'socket', 'connection'] }
+  for (const [option, keys] of Object.entries(names)) {
+    for (const key of keys) {
+      const error = await refusal(t, { database: {}, [option]: { [key]: 'redis://:secret@cache' } })
+      t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `Unknown setting "${option}.${key}": the address is ${option}.${option === 'redis' ? 'url' : 'connectionString'}` })
+      t.notMatch(error.message, 'secret')
+    }
+  }
+  const fine = { connectionTimeoutMillis: 1, connectionString: 'postgres://127.0.0.1:1/none' }
+  const host = Fastify()
+  t.teardown(() => host.close())
+  await t.rejects(async () => await host.register(authPlugin, { database: fine, redis: null }), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
+})
+
 t.test('a URL option that is set but empty is rejected, as from an unset variable', async (t) => {
   const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }]
   for (const options of bad) {
