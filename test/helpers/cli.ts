@@ -64,7 +64,7 @@ export async function cli (args: string[], given: Given = {}) {
 
 /** Starts a separate process as a shell would, from the build and without this process's database and Redis. It is killed when the test ends. */
 export function spawnNode (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
-  const { DATABASE_URL, REDIS_URL, ...inherited } = withoutLoaders()
+  const { DATABASE_URL, REDIS_URL, npm_command: _npm, ...inherited } = withoutLoaders()
   const child = spawn(process.execPath, args, { env: { ...inherited, ...env }, cwd })
   t.teardown(() => { child.kill('SIGKILL') })
   const written = { out: '', err: '' }
