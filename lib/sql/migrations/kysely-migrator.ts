@@ -22,6 +22,9 @@ interface MigratorProps {
 
 type MigratorClass = new (props: MigratorProps) => Migrator
 
+// Not written in the import itself: compilers and bundlers would look for it beside kysely 0.28.
+const ENTRY: string = 'kysely/migration'
+
 type Root = { Migrator?: MigratorClass }
 
 /** Kysely's Migrator takes an advisory lock, so that several processes can migrate at once. `root` is the module `kysely`. */
@@ -33,6 +36,5 @@ export async function openMigrator (props: MigratorProps, root?: Root): Promise<
 // Kysely 0.28 exports it from the root, 0.29 from an entry of its own that 0.28 does not have.
 async function importMigrator ({ Migrator }: Root): Promise<{ Migrator: MigratorClass }> {
   if (Migrator !== undefined) return { Migrator }
-  // @ts-ignore: it is resolved at run time.
-  return import('kysely/migration')
+  return await import(ENTRY)
 }
