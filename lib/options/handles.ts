@@ -23,6 +23,11 @@ export function isClient (value: unknown): value is Redis | Cluster {
   return hasClientMethods(value) && typeof (value as Partial<Redis>).status === 'string'
 }
 
+/** The settings of a connection, whatever their prototype is: libraries for configuration files have one of their own. */
+export function isConfiguration (value: unknown): value is object {
+  return isPlainObject(value) && !isKysely(value) && !isPool(value) && !isClient(value)
+}
+
 /** A handle of another kind, and what to pass in its place. */
 type Mistake = [is: (value: any) => boolean, got: string]
 

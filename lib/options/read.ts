@@ -1,6 +1,7 @@
 import type { AuthPluginOptions } from '../../types/options.js'
 import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
+import { isConfiguration } from './handles.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
 import { isPlainObject, readTable, refuse, refuseMisnamed, refuseMissing } from './rules.js'
@@ -29,7 +30,7 @@ export function readOptions (options: AuthPluginOptions) {
   const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
   refuseBadAddress(values.database, 'connectionString', 'database')
-  if (values.redis !== null) refuseBadAddress(values.redis, 'url', 'redis')
+  refuseBadAddress(values.redis, 'url', 'redis')
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,
@@ -85,11 +86,10 @@ export function readOptions (options: AuthPluginOptions) {
   })
 }
 
-// A client or a pool has another prototype than a configuration.
 function refuseBadAddress (handle: unknown, name: string, path: string): void {
-  if (![null, Object.prototype].includes(Object.getPrototypeOf(Object(handle)))) return
-  refuseMissing(handle as object, name, path)
-  refuseMisnamed(handle as object, name, path)
+  if (!isConfiguration(handle)) return
+  refuseMissing(handle, name, path)
+  refuseMisnamed(handle, name, path)
 }
 
 // `false` switches a limit off. Its settings are then read as if they were missing.

@@ -259,7 +259,9 @@ t.test('an address under another name is rejected: the driver would connect to i
 })
 
 t.test('a URL option that is set but empty is rejected, as from an unset variable', async (t) => {
-  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }]
+  class Config {}
+  const own = (values: object) => Object.assign(new Config(), values)
+  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: own({ url: '' }) }, { database: own({ connectionString: '' }) }]
   for (const options of bad) {
     const host = Fastify()
     t.teardown(() => host.close())
