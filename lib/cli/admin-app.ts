@@ -1,6 +1,5 @@
 import type fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import type { Kysely } from 'kysely'
 import { COMMAND_FAILED, USER_NOT_FOUND } from '../errors.js'
 import { COMMAND } from '../options/read.js'
 import { OPTIONS } from '../options/table.js'
@@ -42,10 +41,11 @@ const LONG_TIMEOUTS = { hashing: { maxWait: '60s' }, lookup: { maxWait: '60s', t
 /** Runs the work with the plugin on a Fastify instance that does not listen. Its only cache is the process's own. */
 export async function withAdmin<Result> (io: Io, values: Values, work: (app: AdminApp) => Promise<Result>, options: Partial<AuthPluginOptions> = {}): Promise<Result> {
   const mapped = toOptions(values)
-  const findUserId = await createFinder(values)
+  // Named by its flag here; the plugin would name the option.
+  toTableMap(values)
   return await withDatabase(io.env, values, async ({ db }) => {
     const app = await createApp({ ...LONG_TIMEOUTS, ...mapped, database: db, rateLimit: false, ...options, token: { ...mapped.token, ...options.token }, [COMMAND]: true } as AuthPluginOptions)
-    return await work({ tokenAuth: app.tokenAuth, findUserId: (username) => findUserId(db, username) }).finally(() => app.close())
+    return await work({ tokenAuth: app.tokenAuth, findUserId: (username) => findUserId(app.tokenAuth, username) }).finally(() => app.close())
   })
 }
 
@@ -101,16 +101,10 @@ async function listCaches (io: Io, values: Values): Promise<(CacheKeys | null)[]
   return await withDatabase(io.env, values, async ({ db }) => await listRunningCaches(db, createTables(toTableMap(values))).catch(none))
 }
 
-async function createFinder (values: Mapping): Promise<(db: Kysely<any>, username: string) => Promise<UserId>> {
-  const map = toTableMap(values)
-  const { createSql } = await import('../sql/gateway.js')
-  const { createTables } = await import('../sql/tables.js')
-  const { createUserStore } = await import('../sql/users.js')
-  return async (db, username) => {
-    const user = await createUserStore(createSql(db), createTables(map)).findByUsername(username)
-    if (user === null) throw new USER_NOT_FOUND()
-    return user.id
-  }
+async function findUserId (tokenAuth: TokenAuth, username: string): Promise<UserId> {
+  const user = await tokenAuth.findUser(username)
+  if (user === null) throw new USER_NOT_FOUND()
+  return user.id
 }
 
 async function createApp (options: AuthPluginOptions): Promise<FastifyInstance> {

@@ -42,8 +42,7 @@ export function createUserService (settings: UserServiceSettings): UserService {
       if (password !== null) await policy.check(password, { username })
       return await users.create({ username, passwordHash: password === null ? null : await checker.hash(password), fields })
     },
-    // The database refuses a null character in a text, and no user has such a name.
-    findUser: async (username) => USERNAME.test(username) ? await users.find(canonicalize(username)) : null,
+    findUser: (username) => users.find(canonicalize(username)),
     async setActive (userId, active) {
       const revoked = await revocations.setActive(userId, active)
       if (!revoked.found) throw new USER_NOT_FOUND()

@@ -9,23 +9,24 @@ import type { JsonRow, TypedValue } from './values.js'
 import type { UserId } from '../../types/user.js'
 
 export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
-  async function findOne (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
-    const fields = jsonRow({ id: typed(sql`id`), username: sql`username::text`, passwordHash: sql`password_hash`, active: sql`is_active` })
-    const { rows } = await read((db) => sql<JsonRow>`select ${fields}
+  async function findOne<Row> (fields: Record<string, RawBuilder<unknown>>, condition: RawBuilder<unknown>, options?: CallOptions): Promise<Row | null> {
+    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ ...fields, active: sql`is_active` })}
       from ${tables.usersView} u where ${condition} order by (is_active is true) desc limit 2`.execute(db).catch(noRows), options)
-    const found = onlyOne(parseRows<CredentialsRow>(rows))
+    return onlyOne(parseRows<Row & { active: boolean | null }>(rows))
+  }
+
+  async function findCredentials (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
+    const found = await findOne<CredentialsRow>({ id: typed(sql`id`), username: sql`username::text`, passwordHash: sql`password_hash` }, condition, options)
     return found === null ? null : { ...found, id: valueOf(found.id) as UserId }
   }
 
   return {
-    findByUsername: (username) => findOne(sql`username = ${username}`, { bound: 'logins' }),
+    findByUsername: (username) => findCredentials(sql`username = ${username}`, { bound: 'logins' }),
     async find (username) {
-      const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ user: tables.viewUser, active: sql`is_active` })}
-        from ${tables.usersView} u where username = ${username} order by (is_active is true) desc limit 2`.execute(db).catch(noRows))
-      const found = onlyOne(parseRows<{ user: UserRow, active: boolean | null }>(rows))
+      const found = await findOne<{ user: UserRow }>({ user: tables.viewUser }, sql`username = ${username}`)
       return found === null ? null : tables.toUser(found.user)
     },
-    findById: (userId) => findOne(sql`id = ${userId}`),
+    findById: (userId) => findCredentials(sql`id = ${userId}`),
     async rehash (userId, from, to) {
       const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
         where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db))
