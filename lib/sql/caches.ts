@@ -62,9 +62,9 @@ function parseKeys (text: string): CacheKeys | null {
  * one in a process that was registered within twice the interval and has not been closed.
  */
 export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
-  const { rows } = await sql<{ keys: string }>`select distinct namespace::text as keys from ${caches}
-    where namespace !~ '^ [^ ]*$' or seen_at > now() - ${2 * INTERVAL_MS} * interval '1 millisecond' order by 1`.execute(db)
-  return rows.map(({ keys }) => parseKeys(keys))
+  const { rows } = await sql<JsonRow>`select ${jsonRow({ keys: sql`namespace`, isRecent: sql`max(seen_at) > now() - ${2 * INTERVAL_MS} * interval '1 millisecond'` })}
+    from ${caches} group by namespace order by namespace`.execute(db)
+  return parseRows<{ keys: string, isRecent: boolean }>(rows).filter(({ keys, isRecent }) => isRecent || !isInProcess(keys)).map(({ keys }) => parseKeys(keys))
 }
 
 /**
@@ -89,7 +89,7 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
     writeAgainAfter(retryMs)
     const asked = clock.ask()
     const { rows } = await upsert()
-    for (const { now } of parseRows<{ now: number }>(rows)) clock.learn(now, asked)
+    clock.learn(parseRows<{ now: number }>(rows)[0]!.now, asked)
     writeAgainAfter(intervalMs)
   }
 
