@@ -39,7 +39,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const redis = settings.redis === null ? null : (await import('./redis/client.js')).openCacheClient(settings.redis, fastify)
   const cache = openCache({ settings, redis, database, onError: (operation, error) => emit('cacheError', { operation, error }), logger })
   fastify.addHook('onClose', async () => { await cache.close().finally(database.close) })
-  await database.start(redis === null ? null : { keyPrefix: redis.options.keyPrefix ?? '', namespace: settings.cache.namespace, db: ('db' in redis.options && redis.options.db) || 0 })
+  await database.start(cache.keys)
   await cache.start()
 
   const counters = openCounters(settings, redis, logger)
@@ -59,7 +59,8 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
   fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
-  if (settings.openapi.hostRoutes && fastify.hasDecorator('swagger')) fastify.addHook('onRoute', describeSecurity)
+  const isDocumented = fastify.hasDecorator('swagger')
+  if (settings.openapi.hostRoutes && isDocumented) fastify.addHook('onRoute', describeSecurity)
   fastify.decorate(decorators.authenticate, authenticate)
   fastify.decorate(decorators.tokenAuth, tokenAuth)
   fastify.decorateRequest(decorators.user, null)
@@ -69,7 +70,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   await fastify.register(routes, {
     ...services,
     prefix: settings.prefix,
-    openapi: { ...settings.openapi, userColumns: await database.readSelectedColumns() },
+    openapi: { ...settings.openapi, userColumns: isDocumented ? await database.readSelectedColumns() : {} },
     challenge,
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,

@@ -4,6 +4,7 @@ import { createSeal, UNSEALED } from '../crypto/seal.js'
 import { UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
 import type { Settings } from '../options/read.js'
+import { placeOf } from '../redis/place.js'
 import type { RedisClient } from '../redis/client.js'
 import type { Database } from '../sql/index.js'
 import type { TokenCache } from '../../types/cache.js'
@@ -65,6 +66,8 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
 
   return {
     ...near?.inFrontOf(readThrough) ?? readThrough,
+    /** Where the keys of this cache are; `null`: in this process. */
+    keys: redis === null ? null : { ...placeOf(redis), namespace },
     writeTombstones: consistency.writeTombstones,
     dropEntries: consistency.dropEntries,
     holdsTombstone: cache.holdsTombstone,

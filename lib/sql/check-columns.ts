@@ -2,12 +2,14 @@ import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
 import { check } from './startup-checks.js'
+import { selectColumns } from './columns.js'
+import type { Column } from './columns.js'
 import { quoteTable } from './quote.js'
 import type { TableMap } from '../options/table-map.js'
 import type { Tables } from './tables.js'
+import { parseRows } from './values.js'
 
 type Name = keyof TableMap['users']['columns']
-interface Column { name: string, type: string, category: string }
 interface Expected { category: string, words: string, instead: string }
 
 const TEXT = { category: 'S', words: 'text, varchar or another string type', instead: '' }
@@ -26,9 +28,7 @@ const EXPECTED: Partial<Record<Name, Expected>> = {
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
  */
 export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<void> {
-  const columns = await check<Column>(db, sql`select a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type, t.typcategory::text as category
-    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
-    where a.attrelid = to_regclass(${quoteTable(users)}) and a.attnum > 0 and not a.attisdropped`, 'users')
+  const columns = parseRows<Column>(await check(db, selectColumns(users), 'users'))
   // With users.activeWhen the flag column is not used.
   const used = users.activeWhen === null ? users.columns : { ...users.columns, active: null }
   for (const [option, expected] of Object.entries(EXPECTED)) {

@@ -1,12 +1,11 @@
-import { sql } from 'kysely'
+import { selectColumns } from './columns.js'
+import type { Column } from './columns.js'
 import type { Sql } from './gateway.js'
-import { quoteTable } from './quote.js'
 import type { Tables } from './tables.js'
+import { parseRows } from './values.js'
 
 /** JSON schemas of the selected columns, by name, for the documentation of the routes. */
 export type SelectedColumns = Readonly<Record<string, object>>
-
-interface Column { name: string, type: string, isNullable: string }
 
 /** As the values are read: see `typed`. */
 const SCHEMAS: Record<string, object> = {
@@ -24,11 +23,9 @@ const SCHEMAS: Record<string, object> = {
 /** Resolves to nothing if the database cannot be read now: the columns are then documented without types. */
 export async function readSelectedColumns ({ read }: Sql, { map: { users } }: Tables): Promise<SelectedColumns> {
   if (users.select.length === 0) return {}
-  const { rows } = await read((db) => sql<Column>`select a.attname::text as name, (not a.attnotnull)::text as "isNullable",
-      coalesce(base.typname, t.typname)::text as type
-    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid left join pg_catalog.pg_type base on base.oid = t.typbasetype
-    where a.attrelid = pg_catalog.to_regclass(${quoteTable(users)}) and a.attname = any(${[...users.select]}::text[])`.execute(db)).catch(() => ({ rows: [] }))
-  return Object.fromEntries(rows.map(({ name, type, isNullable }) => [name, orNull(schemaOf(type), isNullable === 'true')]))
+  const { rows } = await read((db) => selectColumns(users).execute(db)).catch(() => ({ rows: [] }))
+  const selected = parseRows<Column>(rows).filter(({ name }) => users.select.includes(name))
+  return Object.fromEntries(selected.map(({ name, baseType, isNullable }) => [name, orNull(schemaOf(baseType), isNullable)]))
 }
 
 // The name of an array's type begins with an underscore. All other values are texts.
