@@ -148,7 +148,6 @@ export interface PasswordOptions {
   check?: PasswordRule | null
 }
 
-/** Only `database` is required. See docs/options.md for the defaults. */
 /** A `transform` of @fastify/swagger. */
 export type OpenApiTransform = (input: {
   schema: object
@@ -168,6 +167,7 @@ export interface OpenApiOptions {
   transform?: OpenApiTransform | null
 }
 
+/** Only `database` is required. See docs/options.md for the defaults. */
 export interface AuthPluginOptions {
   database: DatabaseOption
   redis?: RedisOption | null

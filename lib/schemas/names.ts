@@ -27,9 +27,8 @@ interface NameSettings extends Documents {
  */
 export function nameSchemas (schema: object, { prefix, userColumns, ...documents }: NameSettings): object {
   const place = placeOf(documents)
-  function refer ({ title, ...part }: Json): Json {
+  function refer ({ title, ...described }: Json): Json {
     const name = `${prefix}${String(title)}`
-    const { headers, ...described } = part
     place.schemas[name] ??= place.convert(title === 'TokenAuthUser' ? withColumns(described, userColumns) : described)
     return { $ref: place.path + name }
   }
