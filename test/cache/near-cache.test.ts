@@ -102,7 +102,7 @@ async function cut (redis: Redis, { name }: Server): Promise<void> {
 
 /** The operations that Redis has refused a server. */
 function refused ({ failures }: Pick<Server, 'failures'>): string[] {
-  return failures.filter(({ error }) => error.message.startsWith('Redis answered NOPERM')).map(({ operation }) => operation)
+  return failures.filter(({ error }) => /^Redis answered NOPERM to [A-Z]+$/.test(error.message)).map(({ operation }) => operation)
 }
 
 async function createAclUser (t: Test, redis: Redis, ...rules: string[]): Promise<{ username: string, password: string }> {

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // Usage: node scripts/with-services.mjs node test/package/runtimes.mjs
 // Runs the smoke test and the command with each supported line of Node.js and of kysely. The binaries of Node.js come from npm.
-import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
+import { run } from './run.mjs'
 
 const NODES = process.env.SMOKE_NODES?.split(',') ?? ['20', '22', '24', '26']
 const KYSELYS = ['kysely', 'kysely-0.29']
@@ -15,9 +15,7 @@ const versionOf = (name) => createRequire(import.meta.url)(`${here('../../node_m
 /** The binary of a major version: this process's own, or that of npm's package `node`. */
 function findNode (major) {
   if (process.versions.node.startsWith(`${major}.`)) return process.execPath
-  const { stdout, stderr } = spawnSync('npm', ['exec', '--yes', `--package=node@${major}`, '--', 'node', '-p', 'process.execPath'], { encoding: 'utf8', timeout: 300_000 })
-  if (!stdout.trim()) throw new Error(`Node.js ${major} cannot be installed: ${stderr}`)
-  return stdout.trim()
+  return run('npm', ['exec', '--yes', `--package=node@${major}`, '--', 'node', '-p', 'process.execPath']).trim()
 }
 
 async function withDatabase (work) {
@@ -35,25 +33,19 @@ async function withDatabase (work) {
   }
 }
 
-function run (node, args, env, input) {
-  const { status, stdout, stderr } = spawnSync(node, args, { env, input, encoding: 'utf8', timeout: 120_000 })
-  if (status !== 0) throw new Error(`${args.join(' ')} ended with ${status}\n${stdout}${stderr}`)
-  return stdout
-}
-
 const failed = []
 for (const major of NODES) {
   const node = findNode(major)
   for (const kysely of KYSELYS) {
-    const label = `Node.js ${run(node, ['-p', 'process.versions.node'], process.env).trim()}, kysely ${versionOf(kysely)}`
+    const label = `Node.js ${run(node, ['-p', 'process.versions.node']).trim()}, kysely ${versionOf(kysely)}`
     try {
       await withDatabase((database) => {
         const env = { ...database, KYSELY: kysely }
         const loader = `--import=${here('with-kysely.mjs')}`
-        run(node, [loader, CLI, 'migrate', '--up'], env)
-        run(node, [loader, CLI, 'create-user', 'ann'], env, 'correct horse battery\n')
-        run(node, [loader, here('smoke.mjs')], env)
-        run(node, [loader, CLI, 'revoke-user', 'ann'], { ...env, CACHE_NAMESPACE: env.NAMESPACE })
+        run(node, [loader, CLI, 'migrate', '--up'], { env })
+        run(node, [loader, CLI, 'create-user', 'ann'], { env, input: 'correct horse battery\n' })
+        run(node, [loader, here('smoke.mjs')], { env })
+        run(node, [loader, CLI, 'revoke-user', 'ann'], { env })
       })
       console.log(`ok      ${label}`)
     } catch (error) {
