@@ -1,9 +1,8 @@
 import type { FastifyReply } from 'fastify'
+import type { TokenAuthError } from '../errors.js'
 
 /** An error of the register, with the values of its headers. */
-export interface AnswerError extends Error {
-  statusCode?: number
-  code?: string
+export interface AnswerError extends TokenAuthError {
   retryAfterSeconds?: number
   scope?: string
 }
@@ -19,11 +18,12 @@ export function challengeOf ({ schemes, realm }: { schemes: readonly string[], r
 }
 
 /**
- * Sets the headers of an error, before the application's error handler answers it:
- * a challenge with every 401 (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503.
+ * Sets the headers of an error of the register, before the application's error handler answers it: a challenge with every 401
+ * (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503. What the application throws itself has the headers that it has set.
  */
-export function setErrorHeaders (reply: FastifyReply, error: AnswerError, challenge: string): void {
-  const { statusCode, code = '' } = error
+export function setErrorHeaders (reply: FastifyReply, error: unknown, challenge: string): void {
+  if (!isOwn(error)) return
+  const { statusCode, code } = error
   if (statusCode === 401 || code in CHALLENGES) {
     const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`
     reply.header('www-authenticate', `${challenge}${CHALLENGES[code] ?? ''}${scope}`)
@@ -31,4 +31,9 @@ export function setErrorHeaders (reply: FastifyReply, error: AnswerError, challe
   if (statusCode === 429 || statusCode === 503) {
     reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1)))
   }
+}
+
+// By code, not by class: another copy of the package may have thrown it.
+function isOwn (error: unknown): error is AnswerError {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('FST_TOKEN_AUTH_')
 }

@@ -19,11 +19,11 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
   const registered = settings.errorHandler()
   scope.addHook('onRoute', (route) => {
     // The application's error handler answers, also one that is set after the plugin is registered. An error that is thrown here goes on to the
-    // one that was set before.
+    // one that was set before. A value that is no error would be sent as a success.
     route.errorHandler = (error, request, reply) => {
       setErrorHeaders(reply, error, settings.challenge)
       const current = settings.errorHandler()
-      if (current === registered) throw error
+      if (current === registered && error instanceof Error) throw error
       return current(error, request, reply)
     }
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publish })

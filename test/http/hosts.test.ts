@@ -73,6 +73,57 @@ t.test('errors of the host\'s hooks and of other plugins are passed on unchanged
   }
 })
 
+t.test('what a hook of the host throws is answered as on its own routes, though it is no error', async (t) => {
+  const thrown: unknown[] = [{ statusCode: 503, message: 'maintenance' }, { message: 'none' }, 'maintenance', 42, Symbol('odd'), Object.create(null), null, undefined]
+  const handler = (error: unknown, _request: FastifyRequest, reply: FastifyReply) => reply.code(418).send({ thrown: typeof error })
+  const set: Prepare = (app) => { app.setErrorHandler(handler) }
+  const none = () => {}
+  for (const [before, after, name] of [[none, none, 'no handler'], [set, none, 'a handler before'], [none, set, 'a handler after']] as const) {
+    for (const value of thrown) {
+      let isDown = false
+      const app = await start(t, async (app) => {
+        await before(app)
+        app.addHook('onRequest', async () => { if (isDown) throw value })
+      }, { after })
+      const { id } = await createUser(app)
+      const { token } = await app.tokenAuth.issueToken(id)
+      const headers = { authorization: `Bearer ${token}` }
+      isDown = true
+      const own = await app.inject({ url: '/own', headers })
+      const logout = await app.inject({ method: 'POST', url: '/auth/logout', headers })
+      isDown = false
+      t.ok(own.statusCode >= 400, `${name}, ${String(own.statusCode)}`)
+      t.same([logout.statusCode, logout.body], [own.statusCode, own.body], name)
+      t.equal((await app.inject({ url: '/own', headers })).statusCode, 200, 'the session has not ended')
+    }
+  }
+})
+
+t.test('headers that the host sets on its refusals are kept', async (t) => {
+  const refusals: Record<string, string>[] = [{ status: '401', 'www-authenticate': 'Basic realm="staging"' }, { status: '503', 'retry-after': '300' }]
+  for (const { status, ...headers } of refusals) {
+    const app = await start(t, (app) => {
+      app.addHook('onRequest', async (_request, reply) => {
+        reply.headers(headers)
+        throw Object.assign(new Error('no'), { statusCode: Number(status), code: 'toString', scope: 'a\nb', retryAfterSeconds: 'soon' })
+      })
+    })
+    const reply = await app.inject('/auth/me')
+    t.equal(reply.statusCode, Number(status))
+    t.match(reply.headers, headers)
+  }
+})
+
+t.test('a global @fastify/rate-limit with an answer of its own ends no request with 200', async (t) => {
+  const app = await start(t, async (app) => await app.register(rateLimit, {
+    max: 2, timeWindow: '5 minutes', errorResponseBuilder: (_request, { after }) => ({ statusCode: 429, error: 'Too Many Requests', message: `retry in ${after}` })
+  }))
+  const replies = []
+  for (let times = 0; times < 3; times++) replies.push(await app.inject({ method: 'POST', url: '/auth/logout' }))
+  t.same(replies.map(({ statusCode }) => statusCode), [401, 401, 429])
+  t.match(replies[2]!.headers['retry-after'], '300')
+})
+
 t.test('a global @fastify/rate-limit answers 429 on the routes', async (t) => {
   const app = await start(t, async (app) => await app.register(rateLimit, { max: 2 }))
   const statuses = []
