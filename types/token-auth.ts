@@ -5,8 +5,8 @@ export interface IssueTokenOptions {
   ttl?: Duration
   /** A name for the session list: `'CI deploy key'`. */
   label?: string
-  /** What the token may do; absent: everything its user may. */
-  scopes?: readonly string[]
+  /** What the token may do; absent or `null`: everything its user may. `undefined` is refused. */
+  scopes?: readonly string[] | null
   ip?: string
   userAgent?: string
 }
@@ -39,7 +39,7 @@ export interface Health {
  * `fastify.tokenAuth`. Functions that revoke tokens resolve when no server accepts the tokens any more
  * (with `cache.near`: for longer than `cache.near.ttl`).
  * If the cache does not confirm that, they reject with `FST_TOKEN_AUTH_REVOCATION_PENDING`
- * (the revocation is stored; call again).
+ * (the revocation is stored; call again). All reject with `FST_TOKEN_AUTH_INVALID_OPTION` if an argument has a wrong type or an unknown option.
  */
 export interface TokenAuth {
   /** @throws `FST_TOKEN_AUTH_USERNAME_TAKEN`, `FST_TOKEN_AUTH_PASSWORD_*` */

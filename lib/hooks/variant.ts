@@ -1,9 +1,9 @@
 import { INVALID_OPTION } from '../errors.js'
-import { boolean, list, text } from '../options/rules.js'
+import { boolean, list, scope } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
 import type { AuthenticateVariant } from '../../types/fastify.js'
 
-const names = list(text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/), { min: 1 })
+const names = list(scope, { min: 1 })
 const scopes: Rule<readonly string[] | 'any'> = (value, path) => value === 'any' ? value : names(value, path)
 
 const RULES = {

@@ -97,6 +97,9 @@ export function text (expected: string, pattern: RegExp): Rule<string> {
   return (value, path) => typeof value === 'string' && pattern.test(value) ? value : refuse(path, expected, value)
 }
 
+/** The name of a scope: RFC 6749 3.3. */
+export const scope = text('a scope: printable ASCII without spaces, quotes and backslashes (RFC 6749 3.3)', /^[!#-[\]-~]+$/)
+
 /** An address that secrets are sent to: https, or http on this machine. */
 export function httpsUrl (value: unknown, path: string): string {
   const { protocol, hostname, username, password } = typeof value === 'string' && URL.canParse(value) ? new URL(value) : NO_URL

@@ -1,12 +1,14 @@
 import { REVOCATION_PENDING } from '../errors.js'
 import type { TokenStore } from '../ports.js'
-import type { TokenAuth } from '../../types/token-auth.js'
+import type { RevokeProgress } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
 
 export interface RevokeAllSettings {
   tokens: Pick<TokenStore, 'listOwners'>
   revokeUser (userId: UserId): Promise<number>
 }
+
+export type RevokeAll = (options: { onProgress: (progress: RevokeProgress) => void }) => Promise<number>
 
 /** Users whose sessions are ended at the same time. */
 const PARALLEL = 4
@@ -15,8 +17,8 @@ const PARALLEL = 4
  * Ends the sessions of every user, each as `revokeUser` does. If the cache does not acknowledge one, the others are ended all the same, and
  * the call rejects in the end.
  */
-export function createRevokeAll ({ tokens, revokeUser }: RevokeAllSettings): TokenAuth['revokeAll'] {
-  return async ({ onProgress = () => {} } = {}) => {
+export function createRevokeAll ({ tokens, revokeUser }: RevokeAllSettings): RevokeAll {
+  return async ({ onProgress }) => {
     let revoked = 0
     let pending: Error | null = null
     for await (const userIds of pages(tokens)) {

@@ -1,9 +1,11 @@
 import { digestOf } from '../crypto/token.js'
 import type { TokenFormat } from '../crypto/token.js'
-import { duration } from '../options/rules.js'
+import { boolean } from '../options/rules.js'
 import { clientAddress } from '../tools/client-address.js'
 import type { TokenAuth } from '../../types/token-auth.js'
+import { readNewToken, readNewUser, readPrune, readRevokeAll, string, userId } from './arguments.js'
 import type { PasswordService } from './passwords.js'
+import type { RevokeAll } from './revoke-all.js'
 import type { SessionService } from './sessions.js'
 import type { UserService } from './users.js'
 
@@ -11,26 +13,32 @@ export interface TokenAuthParts extends Pick<TokenAuth, 'health' | 'openapi'> {
   users: UserService
   passwords: Pick<PasswordService, 'set'>
   sessions: SessionService
-  revokeAll: TokenAuth['revokeAll']
+  revokeAll: RevokeAll
   format: Pick<TokenFormat, 'isWellFormed'>
 }
+
+const isActive = boolean()
 
 /** `fastify.tokenAuth`: the services with the defaults and checks of a public API. */
 export function createTokenAuth ({ users, passwords, sessions, revokeAll, format, health, openapi }: TokenAuthParts): TokenAuth {
   return {
-    ...users,
-    async issueToken (userId, { ttl, label = null, scopes = null, ip = null, userAgent = null } = {}) {
-      const life = ttl === undefined ? {} : { ttlMs: duration({ min: 1000 })(ttl, 'ttl') }
+    createUser: async (user) => await users.createUser(readNewUser(user)),
+    findUser: async (username) => await users.findUser(string(username, 'username')),
+    setPassword: async (id, password) => { await passwords.set(userId(id, 'userId'), string(password, 'password')) },
+    setActive: async (id, active) => { await users.setActive(userId(id, 'userId'), isActive(active, 'active')) },
+    deleteUser: async (id) => await users.deleteUser(userId(id, 'userId')),
+    async issueToken (id, options = {}) {
+      const { ttl, ip, ...token } = readNewToken(options)
       // A string that is not an address is left for the database to reject.
-      return await users.issueToken(userId, { label, scopes, ip: clientAddress(ip) ?? ip, userAgent, ...life })
+      return await users.issueToken(userId(id, 'userId'), { ...token, ip: clientAddress(ip) ?? ip, ...ttl === null ? {} : { ttlMs: ttl } })
     },
-    pruneExpired: ({ batchSize = 1000, onProgress = () => {} } = {}) => users.pruneExpired({ batchSize, onProgress }),
-    setPassword: passwords.set,
-    revokeToken: async (text) => format.isWellFormed(text) && await sessions.revokeToken(digestOf(text)),
-    revokeUser: sessions.revokeUser,
-    revokeSession: sessions.revokeSession,
-    revokeAll,
-    listSessions: sessions.list,
+    revokeToken: async (text) => format.isWellFormed(string(text, 'token')) && await sessions.revokeToken(digestOf(text)),
+    revokeSession: async (sessionId) => await sessions.revokeSession(string(sessionId, 'sessionId')),
+    revokeUser: async (id) => await sessions.revokeUser(userId(id, 'userId')),
+    revokeAll: async (options = {}) => await revokeAll(readRevokeAll(options)),
+    listSessions: async (id) => await sessions.list(userId(id, 'userId')),
+    refreshUser: async (id) => await users.refreshUser(userId(id, 'userId')),
+    pruneExpired: async (options = {}) => await users.pruneExpired(readPrune(options)),
     health,
     openapi
   }

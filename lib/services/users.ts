@@ -4,12 +4,13 @@ import type { PasswordPolicy } from '../passwords/policy.js'
 import type { RevocationStore, SessionStore, TokenStore, UserStore } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { PruneProgress, TokenAuth, TokenGrant } from '../../types/token-auth.js'
-import type { UserId } from '../../types/user.js'
+import type { AuthenticatedUser, UserId } from '../../types/user.js'
 import type { Propagate } from './revocation.js'
 import { toGrant } from './tokens.js'
 import type { NewToken, TokenFactory } from './tokens.js'
 
-export interface UserService extends Pick<TokenAuth, 'createUser' | 'findUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
+export interface UserService extends Pick<TokenAuth, 'findUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
+  createUser (user: { username: string, password: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
   issueToken (userId: UserId, token: NewToken): Promise<TokenGrant>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
@@ -36,7 +37,7 @@ export function createUserService (settings: UserServiceSettings): UserService {
   const { users, tokens, sessions, revocations, dropEntries, checker, policy, tokenFactory, propagate, canonicalize, retentionMs } = settings
 
   return {
-    async createUser ({ username: given, password, fields = {} }) {
+    async createUser ({ username: given, password, fields }) {
       const username = canonicalize(given)
       if (!USERNAME.test(username)) throw new INVALID_USERNAME()
       if (password !== null) await policy.check(password, { username })
