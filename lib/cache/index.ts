@@ -13,6 +13,7 @@ import { createCacheAvailability, createFailureReporter, probe } from './availab
 import type { ReportFailure } from './availability.js'
 import { createCacheConsistency } from './consistency.js'
 import { createDoubts } from './doubts.js'
+import { joinProcess } from './in-process.js'
 import { createMemoryCache } from './memory-cache.js'
 import { openNear } from './near.js'
 import { createReadThrough } from './read-through.js'
@@ -55,7 +56,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     cache,
     availability,
     doubts,
-    seal: redis === null ? UNSEALED : createSeal(database.key),
+    seal: redis === null ? UNSEALED : createSeal(database.key, viewOf(settings)),
     find,
     deadline: { timeoutMs, expired: () => new UNAVAILABLE() },
     ttlMs,
@@ -92,8 +93,13 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
   }
 }
 
+// A registration with another condition for active users, other columns or another idle limit would have found something else in SQL.
+function viewOf ({ map: { users: { idType, ...users }, tokens }, token: { idleTtlMs } }: Settings): string {
+  return JSON.stringify([users, tokens, idleTtlMs])
+}
+
 function createCache ({ cache }: Settings, redis: RedisClient | null): TokenCache {
-  if (redis === null) return createMemoryCache({ max: cache.max, now: monotonicNow })
+  if (redis === null) return joinProcess(createMemoryCache({ max: cache.max, now: monotonicNow }))
   return createRedisCache({
     client: redis as unknown as RedisCommands,
     namespace: cache.namespace,

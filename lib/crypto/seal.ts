@@ -25,8 +25,11 @@ const TAG_LENGTH = 43
 /** Differs from the purpose of every pseudonym. */
 const PURPOSE = 'cache entry\0'
 
-/** Seals under the server key. Neither call waits: if the key is missing, it is read in the background. */
-export function createSeal (serverKey: ServerKey): Seal {
+/**
+ * Seals under the server key. Neither call waits: if the key is missing, it is read in the background. `view`: what an entry depends on beside
+ * the database. A server with another one does not accept the entry.
+ */
+export function createSeal (serverKey: ServerKey, view: string): Seal {
   let derived: string | null = null
 
   // A derived key, because the server key has other uses; a string of fixed length, which is cheap to prepend.
@@ -34,7 +37,7 @@ export function createSeal (serverKey: ServerKey): Seal {
     if (derived !== null) return derived
     const shared = serverKey.current()
     if (shared === null) serverKey.load().catch(ignore)
-    else derived = createHmac('sha256', shared).update(PURPOSE).digest('base64url')
+    else derived = createHmac('sha256', shared).update(PURPOSE + view).digest('base64url')
     return derived
   }
 

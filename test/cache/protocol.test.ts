@@ -57,8 +57,13 @@ async function session (bench: Bench): Promise<string> {
 
 /** Seals a text as servers do: a second implementation of the format. */
 async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
-  const { rows: [{ value: key }] } = await countingPool(t, database.url).pool.query('select value from auth_tokens_server_key')
-  const derived = createHmac('sha256', key).update('cache entry\0').digest('base64url')
+  const { rows: [{ value, system, database: oid }] } = await countingPool(t, database.url).pool.query(`select value, system_identifier::text as system, oid::text as database
+    from auth_tokens_server_key, pg_control_system(), pg_database where datname = current_database()`)
+  const key = createHash('sha256').update(value).update(`${system} ${oid}`).digest()
+  const columns = { id: 'id', username: 'username', passwordHash: 'password_hash', active: 'active', lastLogin: 'last_login' }
+  const users = { schema: null, table: 'users', columns, select: [], activeWhen: null, isOwn: true }
+  const view = JSON.stringify([users, { schema: null, table: 'auth_tokens' }, null])
+  const derived = createHmac('sha256', key).update(`cache entry\0${view}`).digest('base64url')
   return { key, seal: (text) => `V${createHash('sha512-256').update(derived).update(text).digest('base64url')}${text}` }
 }
 

@@ -1,4 +1,6 @@
-import { hash } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createCacheAvailability } from '../../lib/cache/availability.js'
@@ -8,6 +10,7 @@ import { createDoubts } from '../../lib/cache/doubts.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
 import { createPseudonyms } from '../../lib/crypto/pseudonym.js'
 import { createSeal } from '../../lib/crypto/seal.js'
+import { createSql } from '../../lib/sql/gateway.js'
 import { createServerKey } from '../../lib/sql/server-key.js'
 import type { TokenRecord } from '../../lib/ports.js'
 import { until } from '../helpers/until.js'
@@ -16,8 +19,11 @@ import { openMigrated } from '../helpers/pools.js'
 const record: TokenRecord = { sessionId: 's', user: { id: 1, username: 'a' }, issuedAtMs: 0, expiresAtMs: Date.now() + 60_000, idleAtMs: null, scopes: null }
 
 async function openDatabase (t: Test) {
-  const { pool, statements, tables, sql } = await openMigrated(t)
+  const { url, pool, statements, tables, sql } = await openMigrated(t)
   return {
+    url,
+    pool,
+    tables,
     open: () => createServerKey(sql, tables),
     statements,
     hide: () => pool.query('alter table auth_tokens_server_key rename to away'),
@@ -39,14 +45,27 @@ t.test('the key is read once, and is available synchronously from then on', asyn
   t.equal(other, one)
   t.equal(secret.current(), one)
   t.equal(await secret.load(), one)
-  t.equal(statements.length, 1)
+  t.equal(statements.length, 2, 'the row and the identity of the database')
+})
+
+t.test('a role that may not read the identity of the cluster has a key all the same', async (t) => {
+  const { url, open, pool, tables } = await openDatabase(t)
+  const before = await open().load()
+  const role = `reader_${randomBytes(4).toString('hex')}`
+  await pool.query(`create role ${role}; grant select on auth_tokens_server_key to ${role}; revoke execute on function pg_control_system from public`)
+  const reader = new pg.Pool({ connectionString: url, options: `-c role=${role}` })
+  const key = await createServerKey(createSql(new Kysely<any>({ dialect: new PostgresDialect({ pool: reader }) })), tables).load()
+  t.equal(key.length, 32)
+  t.notSame(key, before)
+  await reader.end()
+  await pool.query(`drop owned by ${role}; drop role ${role}`)
 })
 
 t.test('a seal', async (t) => {
   const { open, statements, hide, show } = await openDatabase(t)
   const secret = open()
   await secret.load()
-  const seal = createSeal(secret)
+  const seal = createSeal(secret, 'view')
 
   await t.test('is valid for its own text on every server', async (t) => {
     const other = open()
@@ -55,7 +74,7 @@ t.test('a seal', async (t) => {
       const sealed = seal.close(text)!
       t.match(sealed.slice(0, 43), /^[\w-]{43}$/)
       t.equal(sealed.slice(43), text)
-      t.equal(createSeal(other).open(sealed), text)
+      t.equal(createSeal(other, 'view').open(sealed), text)
     }
   })
 
@@ -77,14 +96,14 @@ t.test('a seal', async (t) => {
 
   await t.test('uses a key that no pseudonym reveals', async (t) => {
     const pseudonym = createPseudonyms(secret)
-    const under = async (purpose: string) => `${hash('sha512-256', `${await pseudonym(purpose as 'name', '')}one`, 'base64url')}one`
+    const under = async (purpose: string) => `${hash('sha512-256', `${await pseudonym(purpose as 'name', 'view')}one`, 'base64url')}one`
     t.equal(await under('cache entry'), seal.close('one'))
     for (const purpose of ['account', 'address', 'captcha', 'name']) t.not(await under(purpose), seal.close('one'))
   })
 
   await t.test('is neither created nor accepted without the key, which is read in the background as soon as possible', async (t) => {
     const sealed = seal.close('text')!
-    const late = createSeal(open())
+    const late = createSeal(open(), 'view')
     await hide()
     statements.length = 0
     t.equal(late.open(sealed), null)
@@ -105,7 +124,7 @@ t.test('a cache without the key', async (t) => {
   let asked = 0
   const server = (secret: ReturnType<typeof open>) => {
     const find = async () => { asked++; return { record, asOfMs: Date.now() } }
-    const store = createReadThrough({ cache, availability, doubts: createDoubts(), seal: createSeal(secret), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
+    const store = createReadThrough({ cache, availability, doubts: createDoubts(), seal: createSeal(secret, 'view'), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
     return (digest: string) => new Promise((resolve, reject) => store.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
   }
   const at = (digest: string) => new Promise((resolve) => cache.get(digest, (_error, value) => resolve(value)))

@@ -42,5 +42,5 @@ export async function openMigrated (t: Test) {
   const map = readTableMap({})
   await migrateUp(db, map)
   statements.length = 0
-  return { pool, statements, tables: createTables(map), sql: createSql(db) }
+  return { url, pool, statements, tables: createTables(map), sql: createSql(db) }
 }
