@@ -8,10 +8,11 @@ import type { Tables } from './tables.js'
  * Warns of policies (row level security) that apply to this role: rows that they hide are unknown users, and tokens that cannot be revoked.
  * A failure to find out stops no start.
  */
-export async function checkPolicies (db: Kysely<any>, { map }: Tables, logger: Logger): Promise<void> {
+export async function checkPolicies (db: Kysely<any>, { map, rowSecurity }: Tables, logger: Logger): Promise<void> {
   for (const table of [quoteTable(map.users), quoteTable(map.tokens)]) {
     const { rows: [row] } = await sql<{ isActive: string }>`select row_security_active(pg_catalog.to_regclass(${table}))::text as "isActive"`.execute(db)
     if (row!.isActive !== 'true') continue
+    rowSecurity.isActive = true
     logger.warn({}, `row level security applies to this role on ${table}: users and tokens that a policy hides cannot log in or be revoked; use a role with BYPASSRLS, or a policy that shows it every row; see docs/storage.md#row-level-security`)
   }
 }

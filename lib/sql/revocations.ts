@@ -7,6 +7,7 @@ import type { RevokeReason } from '../../types/events.js'
 import type { UserId } from '../../types/user.js'
 import { ago, digestHex, staleSince, toBytes, toDigest } from './codec.js'
 import type { CallOptions, Sql } from './gateway.js'
+import { refuseHidden } from './hidden-rows.js'
 import { refuseChange } from './refusals.js'
 import { DATE_AGAIN_MS } from '../tools/stale-window.js'
 import type { Tables } from './tables.js'
@@ -38,7 +39,7 @@ interface RevokedRow extends DigestRow { id: string }
  * All ways to end tokens. Tokens that were ended earlier, and that a cache may still contradict, are returned again: a repeated
  * call writes the tombstones that the first one could not.
  */
-export function createRevocationStore ({ run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationStore {
+export function createRevocationStore ({ read, run, transaction }: Sql, tables: Tables, { cacheTtlMs }: { cacheTtlMs: number }): RevocationStore {
   const { tokens, users, column } = tables
   const since = staleSince(tables, cacheTtlMs)
 
@@ -58,13 +59,16 @@ export function createRevocationStore ({ run, transaction }: Sql, tables: Tables
         update ${tokens} t set revoked_at = coalesce(t.revoked_at, instant.at), revoke_reason = coalesce(t.revoke_reason, ${reason}), stale_at = instant.at
         from held, instant where t.id = held.id and (held.revoked_at is null or ${isDatedAgain(sql`held`)})
       ) select ${fields} from held`.execute(db), options)
-    return parseRows<EndedRow>(rows)[0]
+    const [row] = parseRows<EndedRow>(rows)
+    if (row === undefined) await read((db) => refuseHidden(db, tables, condition), { bound: 'lookups' })
+    return row
   }
 
   // The list is read last. If another call ended a token at the same time, revokeAll has waited for its commit and
   // found nothing to end; the other call may never write the tombstone.
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
     const ended = await revokeAll(db, tables, userId, reason)
+    await refuseHidden(db, tables, sql`user_id = ${userId}`)
     return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
   }
 

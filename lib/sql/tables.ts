@@ -21,6 +21,8 @@ export interface Tables {
   /** The same from the table itself, for RETURNING. */
   tableUser: RawBuilder<unknown>
   isActive: RawBuilder<boolean>
+  /** Whether policies apply to this role; known after the start. */
+  rowSecurity: { isActive: boolean }
   column (name: keyof TableMap['users']['columns']): RawBuilder<unknown>
   toUser (row: UserRow): AuthenticatedUser
 }
@@ -42,6 +44,7 @@ export function createTables (map: TableMap): Tables {
     tableUser: userRecord(column('id'), column('username'), select.map((name) => sql.id(name))),
     usersView: sql`(select ${viewColumns}, ${column('passwordHash')}::text as password_hash, ${isActive} as is_active from ${users})`,
     isActive,
+    rowSecurity: { isActive: false },
     column,
     toUser: ({ id, username, ...row }) => ({ id: valueOf(id), username, ...named(select, row) }) as AuthenticatedUser
   }
