@@ -14,6 +14,7 @@ import type { ReportFailure } from './availability.js'
 import { createCacheConsistency } from './consistency.js'
 import { createDoubts } from './doubts.js'
 import { joinProcess } from './in-process.js'
+import { createMark } from './mark.js'
 import { createMemoryCache } from './memory-cache.js'
 import { openNear } from './near.js'
 import { createReadThrough } from './read-through.js'
@@ -49,6 +50,8 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     : openNear({ near: nearSettings, namespace, redis, cache: far, availability, clock: database.clock, onError, logger, monotonicNow })
   if (near !== null) doubts.onBegin(near.clear)
   const cache = near?.cache ?? far
+  // A command is gone before anybody looks.
+  const mark = redis === null || settings.isCommand ? null : createMark({ redis, namespace, serverKey: database.key, onConnection: far.onConnection })
   const { listStale, find } = database.tokens
   const consistency = createCacheConsistency({ cache, cacheTtlMs: ttlMs, availability, doubts, listStale, assertPrimary: database.assertPrimary })
   const unwatch = database.watchOutcomes(consistency.watcher)
@@ -76,6 +79,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     async start () {
       consistency.start()
       near?.start()
+      mark?.start()
       const connected = redis?.connect().then(() => consistency.ready) ?? consistency.ready
       await atMost(START_MS, connected)
     },
@@ -87,6 +91,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     },
     async close () {
       await Promise.all([unwatch(), consistency.close()])
+      mark?.close()
       await near?.close()
       await cache.close()
     }

@@ -27,7 +27,10 @@ export function readDatabaseUrl (env: Environment): string | null {
 }
 
 export function readRedisUrl (env: Environment): string | null {
-  return read(env, 'REDIS_URL', url('redis', 'rediss')) ?? null
+  const given = read(env, 'REDIS_URL', url('redis', 'rediss')) ?? null
+  // Without a host the client would connect to this machine.
+  if (given !== null && new URL(given).hostname === '') throw new INVALID_OPTION('REDIS_URL must name a host, as in redis://localhost:6379')
+  return given
 }
 
 // An empty variable is refused: a deployment with an empty DATABASE_URL must not start on an embedded database.

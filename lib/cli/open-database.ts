@@ -31,7 +31,8 @@ export const DATA_FLAG = {
 
 // The statement that fails reports the error.
 const ignore = () => {}
-const SILENT = { info: ignore, warn: ignore, error: ignore }
+/** For connections whose failures the command reports itself. */
+export const SILENT = { info: ignore, warn: ignore, error: ignore }
 
 /**
  * Runs the work over PostgreSQL if DATABASE_URL is set, otherwise over the embedded database, and closes it. `announce` gets a line before

@@ -1,6 +1,7 @@
 import { INVALID_OPTION } from '../errors.js'
-import { ADMIN_FLAGS, REVOKING_FLAGS, withAdmin, withEveryCache } from './admin-app.js'
+import { ADMIN_FLAGS, withAdmin } from './admin-app.js'
 import type { AdminApp } from './admin-app.js'
+import { REVOKING_FLAGS, withEveryCache } from './every-cache.js'
 import { defineCommand } from './command.js'
 import { print } from './io.js'
 import type { Io } from './io.js'

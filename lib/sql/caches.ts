@@ -57,14 +57,21 @@ function parseKeys (text: string): CacheKeys | null {
   return { keyPrefix: text.slice(0, Math.max(0, at)), namespace, db: Number(db) }
 }
 
+export interface RunningCache {
+  /** `null`: in a process. */
+  keys: CacheKeys | null
+  /** Registered within twice the interval. */
+  isRecent: boolean
+}
+
 /**
- * The caches of the servers that may run: every one in Redis, since a server that cannot reach the database still reads its cache, and `null` for
- * one in a process that was registered within twice the interval and has not been closed.
+ * The caches of the servers that may run: every one in Redis, since a server that cannot reach the database still reads its cache, and one in a
+ * process if it was registered recently and has not been closed.
  */
-export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<(CacheKeys | null)[]> {
+export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<RunningCache[]> {
   const { rows } = await sql<JsonRow>`select ${jsonRow({ keys: sql`namespace`, isRecent: sql`max(seen_at) > now() - ${2 * INTERVAL_MS} * interval '1 millisecond'` })}
     from ${caches} group by namespace order by namespace`.execute(db)
-  return parseRows<{ keys: string, isRecent: boolean }>(rows).filter(({ keys, isRecent }) => isRecent || !isInProcess(keys)).map(({ keys }) => parseKeys(keys))
+  return parseRows<{ keys: string, isRecent: boolean }>(rows).filter(({ keys, isRecent }) => isRecent || !isInProcess(keys)).map(({ keys, isRecent }) => ({ keys: parseKeys(keys), isRecent }))
 }
 
 /**

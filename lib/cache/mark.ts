@@ -1,0 +1,52 @@
+import { createHmac } from 'node:crypto'
+import type { ServerKey } from '../crypto/seal.js'
+import type { RedisClient } from '../redis/client.js'
+import type { ConnectionListener } from '../redis/connection.js'
+
+/** A server writes it this often, and when it connects. */
+export const MARK_INTERVAL_MS = 600_000
+const RETRY_MS = 10_000
+const LIFE_MS = 2 * MARK_INTERVAL_MS
+
+/** A key by which a command recognizes the Redis of the servers that run on its database. */
+const keyOf = (namespace: string) => `${namespace}servers`
+
+async function markOf (serverKey: ServerKey): Promise<string> {
+  return createHmac('sha256', await serverKey.load()).update('mark of the servers').digest('base64url')
+}
+
+export async function hasMark (redis: RedisClient, namespace: string, serverKey: ServerKey): Promise<boolean> {
+  return await redis.get(keyOf(namespace)) === await markOf(serverKey)
+}
+
+export interface MarkSettings {
+  redis: RedisClient
+  namespace: string
+  serverKey: ServerKey
+  /** Calls back at every connection and loss. */
+  onConnection (listener: ConnectionListener): void
+}
+
+export function createMark ({ redis, namespace, serverKey, onConnection }: MarkSettings) {
+  let timer: NodeJS.Timeout | undefined
+  let isClosed = false
+
+  // The availability of the cache reports what is wrong with Redis.
+  function write (): void {
+    writeAfter(RETRY_MS)
+    markOf(serverKey).then((mark) => redis.set(keyOf(namespace), mark, 'PX', LIFE_MS)).then(() => writeAfter(MARK_INTERVAL_MS)).catch(() => {})
+  }
+
+  function writeAfter (ms: number): void {
+    clearTimeout(timer)
+    if (!isClosed) timer = setTimeout(write, ms).unref()
+  }
+
+  return {
+    start () { onConnection((isConnected) => { if (isConnected) write() }) },
+    close () {
+      isClosed = true
+      clearTimeout(timer)
+    }
+  }
+}
