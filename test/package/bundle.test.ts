@@ -1,9 +1,10 @@
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { build } from 'esbuild'
 import type { BuildOptions } from 'esbuild'
 import t from 'tap'
 import type { Test } from 'tap'
+import webpack from 'webpack'
 import { spawnNode } from '../helpers/cli.js'
 import { freshDatabase } from '../helpers/services.js'
 
@@ -22,25 +23,54 @@ start().catch((error) => { console.error(error.code, error.message); process.exi
 `
 const REQUIRE = 'import { createRequire as createRequireOfTheBundle } from "node:module"; const require = createRequireOfTheBundle(import.meta.url);'
 
-/** Runs a server that esbuild has bundled. The directory is within the project, where the packages are found that stay outside. */
-async function runBundled (t: Test, more: BuildOptions, options: object = {}) {
+const REFUSED = /^FST_TOKEN_AUTH_INVALID_OPTION (bcrypt\(\)|password\.common) needs a file that is not in the bundle: exclude the package from it \(esbuild: --external:fastify-token-auth; webpack: externals; ncc: -e fastify-token-auth\)/m
+
+type Bundle = (source: string, bundle: string) => Promise<unknown>
+
+/** Runs a server that a bundler has bundled. The directory is within the project, where the packages are found that stay outside. */
+async function runBundled (t: Test, name: string, bundle: Bundle) {
   const directory = t.testdir({})
-  const [source, bundle] = [join(directory, 'server.mjs'), join(directory, more.format === 'cjs' ? 'bundle.cjs' : 'bundle.mjs')]
+  const [source, file] = [join(directory, 'server.mjs'), join(directory, name)]
   await writeFile(source, SERVER)
-  await build({ entryPoints: [source], outfile: bundle, bundle: true, platform: 'node', logLevel: 'silent', external: ['pg-native'], ...more })
-  return await spawnNode(t, [bundle], { DATABASE_URL: await freshDatabase(t), OPTIONS: JSON.stringify(options) }).result
+  await bundle(source, file)
+  return await spawnNode(t, [file], { DATABASE_URL: await freshDatabase(t), OPTIONS: '{}' }).result
 }
 
-t.test('a bundled server', async (t) => {
-  await t.test('works where the package stays outside', async (t) => {
-    for (const format of ['esm', 'cjs'] as const) t.match(await runBundled(t, { format, packages: 'external' }), { code: 0, out: '200\n' }, format)
-  })
+const esbuild = (more: BuildOptions): Bundle => async (source, outfile) =>
+  await build({ entryPoints: [source], outfile, bundle: true, platform: 'node', logLevel: 'silent', external: ['pg-native'], ...more })
 
-  await t.test('refuses to start where a file of the package is missing, and says what to do', async (t) => {
-    for (const format of ['esm', 'cjs'] as const) {
-      const { code, err } = await runBundled(t, { format, ...(format === 'esm' ? { banner: { js: REQUIRE } } : {}) })
-      t.equal(code, 1, format)
-      t.match(err, /^FST_TOKEN_AUTH_INVALID_OPTION (bcrypt\(\)|password\.common) needs a file that is not in the bundle: exclude the package from it \(esbuild: --external:fastify-token-auth/m)
-    }
+const webpacked = (externals: Record<string, string>): Bundle => async (entry, file) => await new Promise((resolve, reject) => {
+  const output = { path: dirname(file), filename: basename(file) }
+  webpack({ mode: 'development', devtool: false, target: 'node', entry, output, externals, ignoreWarnings: [() => true] }, (error, stats) => {
+    const failure = error ?? stats?.compilation.errors[0]
+    if (failure == null) resolve(stats)
+    else reject(failure)
   })
+})
+
+// ncc has no types.
+const nccBundle: (entry: string, options: object) => Promise<{ code: string, assets: Record<string, { source: string | Buffer }> }> = (await import('@vercel/ncc' as string)).default
+const ncc = (externals: string[]): Bundle => async (source, file) => {
+  const { code, assets } = await nccBundle(source, { cache: false, quiet: true, externals })
+  for (const [name, asset] of Object.entries(assets)) await writeFile(join(dirname(file), name), asset.source)
+  await writeFile(file, code)
+}
+
+const [esm, cjs] = [{ format: 'esm' }, { format: 'cjs' }] as const
+
+t.test('a bundled server works where the package stays outside', async (t) => {
+  for (const [name, bundle] of [
+    ['esbuild.mjs', esbuild({ ...esm, packages: 'external' })], ['esbuild.cjs', esbuild({ ...cjs, packages: 'external' })],
+    ['webpack.cjs', webpacked({ 'fastify-token-auth': 'commonjs fastify-token-auth' })], ['ncc.mjs', ncc(['fastify-token-auth'])]
+  ] as const) t.match(await runBundled(t, name, bundle), { code: 0, out: '200\n' }, name)
+})
+
+t.test('a bundled server refuses to start where a file of the package is missing, and says what to do', async (t) => {
+  for (const [name, bundle] of [
+    ['esbuild.mjs', esbuild({ ...esm, banner: { js: REQUIRE } })], ['esbuild.cjs', esbuild(cjs)], ['webpack.cjs', webpacked({})], ['ncc.mjs', ncc([])]
+  ] as const) {
+    const { code, err } = await runBundled(t, name, bundle)
+    t.equal(code, 1, name)
+    t.match(err, REFUSED, name)
+  }
 })
