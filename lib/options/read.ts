@@ -1,10 +1,10 @@
 import type { AuthPluginOptions } from '../../types/options.js'
 import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
-import { isConfiguration } from './handles.js'
+import { refuseBadAddresses } from './address.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
-import { isPlainObject, readTable, refuse, refuseMisnamed, refuseMissing } from './rules.js'
+import { isPlainObject, readTable, refuse } from './rules.js'
 import { toTableMap } from './table-map.js'
 import type { TableMap } from './table-map.js'
 
@@ -29,8 +29,7 @@ export function readOptions (options: AuthPluginOptions) {
   refuseUnknown(options, '')
   const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
-  refuseBadAddress(values.database, 'connectionString', 'database')
-  refuseBadAddress(values.redis, 'url', 'redis')
+  refuseBadAddresses(values)
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,
@@ -84,12 +83,6 @@ export function readOptions (options: AuthPluginOptions) {
     isCommand: Object.hasOwn(options, COMMAND),
     randomBytes: values.randomBytes
   })
-}
-
-function refuseBadAddress (handle: unknown, name: string, path: string): void {
-  if (!isConfiguration(handle)) return
-  refuseMissing(handle, name, path)
-  refuseMisnamed(handle, name, path)
 }
 
 // `false` switches a limit off. Its settings are then read as if they were missing.

@@ -141,21 +141,6 @@ export function handle<Handle> (expected: string, ...tests: ((value: unknown) =>
   }
 }
 
-/** Refuses a URL that is present but empty, as from an unset variable: the driver would connect to its default, this machine. */
-export function refuseMissing (group: object, name: string, path: string): void {
-  const value = (group as Record<string, unknown>)[name]
-  if (Object.hasOwn(group, name) && (typeof value !== 'string' || value === '')) refuse(`${path}.${name}`, 'a URL', value)
-}
-
-/** What an address is called elsewhere, or by mistake. */
-const ADDRESS = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
-
-/** Refuses an address under another name, for the same reason. */
-export function refuseMisnamed (group: object, name: string, path: string): void {
-  const misnamed = Object.keys(group).find((key) => key !== name && ADDRESS.test(key))
-  if (misnamed !== undefined) throw new INVALID_OPTION(`Unknown setting "${path}.${misnamed}": the address is ${path}.${name}`)
-}
-
 /** An object with all of these methods. */
 export function withMethods<Port> (expected: string, methods: (keyof Port & string)[]): Rule<Port> {
   return handle<Port>(expected, hasMethods(...methods))

@@ -258,14 +258,21 @@ t.test('an address under another name is rejected: the driver would connect to i
   await t.rejects(async () => await host.register(authPlugin, { database: fine, redis: null }), { code: 'FST_TOKEN_AUTH_DATABASE_UNREACHABLE' })
 })
 
-t.test('a URL option that is set but empty is rejected, as from an unset variable', async (t) => {
+t.test('an address that is missing is rejected, as from an unset variable', async (t) => {
   class Config {}
   const own = (values: object) => Object.assign(new Config(), values)
-  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: own({ url: '' }) }, { database: own({ connectionString: '' }) }]
+  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: own({ url: '' }) }, { database: own({ connectionString: '' }) },
+    { redis: { host: undefined, port: 6379 } }, { redis: { host: '' } }, { redis: { path: '' } }, { database: { host: undefined } }, { database: { host: '', port: 5432 } }]
   for (const options of bad) {
     const host = Fastify()
     t.teardown(() => host.close())
-    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /(redis\.url|database\.connectionString) must be a URL, got/ })
+    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /(redis\.url|database\.connectionString|redis\.host|redis\.path|database\.host) must be a (URL|host name|path), got/ })
+  }
+  for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, own({ keyPrefix: 'a' })]) {
+    t.match(await refusal(t, { database: {}, redis }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis names no server: set redis.url, or redis.host' })
+  }
+  for (const [option, at] of [['redis', { hostname: 'secret' }], ['database', { hostName: 'secret', user: 'a' }]] as const) {
+    t.match(await refusal(t, { database: {}, [option]: at }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `": the host is ${option}.host` })
   }
 })
 
