@@ -3,7 +3,6 @@ import type { Kysely, RawBuilder } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { asStartError, codeOf, isUnreachable, redactValues } from './errors.js'
-import { quoteTable } from './quote.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
@@ -19,24 +18,6 @@ export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, 
   await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens')
   await check(db, sql`select value from ${serverKey} where false`, 'server key')
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
-}
-
-/**
- * Checks that the tokens refer to the mapped users table. Those of another one, such as of a second registration, would open the accounts
- * with the same ids.
- * @throws `FST_TOKEN_AUTH_MISSING_TABLES`
- */
-export async function checkForeignKey (db: Kysely<any>, { map }: Tables): Promise<void> {
-  const [users, tokens] = [quoteTable(map.users), quoteTable(map.tokens)]
-  // A view has no foreign keys: it may show the rows of the table that the tokens refer to.
-  const [other] = await check<{ name: string }>(db, sql`select k.confrelid::pg_catalog.regclass::text as name
-    from pg_catalog.pg_constraint k
-    join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey) and a.attname = 'user_id'
-    join pg_catalog.pg_class u on u.oid = pg_catalog.to_regclass(${users}) and u.relkind in ('r', 'p')
-    where k.contype = 'f' and k.conrelid = pg_catalog.to_regclass(${tokens}) and k.confrelid <> u.oid`, 'tokens')
-  if (other !== undefined) {
-    throw new MISSING_TABLES(`The tokens table ${tokens} belongs to the users table ${other.name}, but users.table is ${users}: give each users table a tokens table of its own with the option token.table`)
-  }
 }
 
 /** Codes of a schema, a table or a column that is not there. A migration helps against no other error. */

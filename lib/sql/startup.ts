@@ -6,11 +6,12 @@ import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
+import { checkForeignKey } from './check-foreign-key.js'
 import { checkPolicies } from './check-policies.js'
 import { asStartError, codeOf } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
-import { checkEncoding, checkForeignKey, checkLimits, checkTables } from './startup-checks.js'
+import { checkEncoding, checkLimits, checkTables } from './startup-checks.js'
 import type { Tables } from './tables.js'
 
 export interface StartupSettings {

@@ -174,9 +174,35 @@ t.test('the database at start', async (t) => {
       code: 'FST_TOKEN_AUTH_MISSING_TABLES',
       message: /^The tokens table "auth_tokens" belongs to the users table users, but users\.table is "customers": .*token\.table/
     })
-    const view = Fastify()
-    t.teardown(() => view.close())
-    await view.register(authPlugin, testOptions(url, { users: { table: 'active_users' } }))
+    await createApp(t, testOptions(url, { users: { table: 'active_users' } }))
+  })
+
+  t.test('a tokens table that refers to another column of the users table stops the start', async (t) => {
+    const url = await freshDatabase(t)
+    await query('create table members (id int primary key, legacy_id int not null unique, username text unique, password_hash text)', url)
+    const users = { table: 'members', columns: { active: null, lastLogin: null } }
+    await createApp(t, testOptions(url, { users }))
+    t.match(await refusal(t, testOptions(url, { users: { ...users, columns: { ...users.columns, id: 'legacy_id' } } })), {
+      code: 'FST_TOKEN_AUTH_MISSING_TABLES',
+      message: 'The tokens table "auth_tokens" refers to the column "id" of "members", but users.columns.id is "legacy_id": map that column, or set token.table to a new table'
+    })
+  })
+
+  t.test('a view over other users than those of the tokens table stops the start', async (t) => {
+    const url = await freshDatabase(t)
+    await createApp(t, testOptions(url))
+    await query(`create table people (id uuid primary key, username text, password_hash text, active boolean, last_login timestamptz) partition by hash (id);
+      create table people_0 partition of people for values with (modulus 1, remainder 0);
+      create view customers as select * from people; create view some_customers as select * from customers;
+      create materialized view copied_customers as select * from customers;
+      create function listed () returns setof users language sql as 'select * from users'; create view opaque as select * from listed();
+      create view joined as select u.* from users u left join people p using (id); create table staff () inherits (users)`, url)
+    for (const table of ['customers', 'some_customers', 'copied_customers', 'people']) {
+      t.match(await refusal(t, testOptions(url, { users: { table, idType: 'uuid' } })), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: `belongs to the users table users, but users.table is "${table}"` }, table)
+    }
+    for (const table of ['opaque', 'joined', 'staff']) await createApp(t, testOptions(url, { users: { table, idType: 'uuid' } }))
+    await createApp(t, testOptions(url, { users: { table: 'people', idType: 'uuid' }, token: { table: 'people_tokens' } }))
+    await createApp(t, testOptions(url, { users: { table: 'people_0', idType: 'uuid' }, token: { table: 'people_tokens' } }))
   })
 
   t.test('missing tables stop the start, and the message names the command that creates them', async (t) => {
