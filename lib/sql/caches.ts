@@ -69,7 +69,7 @@ export interface RunningCache {
  * process if it was registered recently and has not been closed.
  */
 export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): Promise<RunningCache[]> {
-  const { rows } = await sql<JsonRow>`select ${jsonRow({ keys: sql`namespace`, isRecent: sql`max(seen_at) > now() - ${2 * INTERVAL_MS} * interval '1 millisecond'` })}
+  const { rows } = await sql<JsonRow>`select ${jsonRow({ keys: sql`namespace`, isRecent: sql`pg_catalog.max(seen_at) > now() - ${2 * INTERVAL_MS} * interval '1 millisecond'` })}
     from ${caches} group by namespace order by namespace`.execute(db)
   return parseRows<{ keys: string, isRecent: boolean }>(rows).filter(({ keys, isRecent }) => isRecent || !isInProcess(keys)).map(({ keys, isRecent }) => ({ keys: parseKeys(keys), isRecent }))
 }

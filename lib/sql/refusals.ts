@@ -37,7 +37,7 @@ async function hasColumn (db: Kysely<any>, { schema, table, constraint }: Violat
   const { rows } = await sql`select from pg_catalog.pg_index i
     join pg_catalog.pg_class c on c.oid = i.indexrelid
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid
-    where i.indrelid = to_regclass(${quoteTable({ schema, table })}) and c.relname = ${constraint} and a.attname = ${column}
+    where i.indrelid = pg_catalog.to_regclass(${quoteTable({ schema, table })}) and c.relname = ${constraint} and a.attname = ${column}
     and (a.attnum = any(i.indkey) or exists (select from pg_catalog.pg_depend d
       where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = i.indexrelid and d.refobjid = i.indrelid and d.refobjsubid = a.attnum))`.execute(db)
   return rows.length > 0

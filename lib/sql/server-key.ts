@@ -19,7 +19,7 @@ const IS_MISSING = new Set(['42501', '42883'])
  */
 export function createServerKey ({ read }: Sql, { serverKey }: Tables): ServerKey {
   const key = lazy(async () => {
-    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ value: sql`encode(value, 'hex')`, database: sql`(select oid::text from pg_catalog.pg_database where datname = current_database())` })}
+    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ value: sql`pg_catalog.encode(value, 'hex')`, database: sql`(select oid::text from pg_catalog.pg_database where datname = current_database())` })}
       from ${serverKey}`.execute(db), { bound: 'logins' })
     const [row] = parseRows<{ value: string, database: string }>(rows)
     if (row === undefined) throw new MISSING_TABLES('The server key table has no row: revert the migration 0003_token_auth_server_key and apply it again')

@@ -50,7 +50,7 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
 }
 
 /** For the transaction, so that a time of the last login without a zone, or its date, is in UTC whatever the zone of the role. */
-const IN_UTC = sql` from (select set_config('TimeZone', 'UTC', true)) zone`
+const IN_UTC = sql` from (select pg_catalog.set_config('TimeZone', 'UTC', true)) zone`
 
 /** Statements that lock an active user's row and return the user, or no row. */
 function createClaim (tables: Tables) {

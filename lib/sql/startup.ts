@@ -8,6 +8,7 @@ import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
 import { checkForeignKey } from './check-foreign-key.js'
 import { checkPolicies } from './check-policies.js'
+import { checkSearchPath } from './check-search-path.js'
 import { asStartError, codeOf } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
@@ -86,6 +87,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
   await registry?.start().catch(refuseForbidden)
   await inTime(checkLimits(db, logger)).catch(() => {})
   await inTime(checkPolicies(db, tables, logger)).catch(() => {})
+  await inTime(checkSearchPath(db, logger)).catch(() => {})
 }
 
 // A database that cannot be written now is written later.

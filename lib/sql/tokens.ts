@@ -80,7 +80,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
     async touch (sessionIds, agesMs) {
       await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
         from (select id from ${tokens} where id = any(${sessionIds}::uuid[]) and revoked_at is null for no key update skip locked) free
-        join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
+        join pg_catalog.unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
         where t.id = free.id`.execute(db))
     },
     // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: otherwise the time would
@@ -90,7 +90,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
       if (network === null) return false
       const { rows } = await read((db) => sql<{ isKnown: string }>`select (exists (
         select 1 from ${tokens} t join ${tables.usersView} u on u.id = t.user_id
-        where u.username = ${username} and t.ip between network(${network}::inet) and host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
+        where u.username = ${username} and t.ip between network(${network}::inet) and pg_catalog.host(broadcast(${network}::inet))::inet and t.created_at > ${ago(KNOWN_MS)}
         and (t.revoked_at is null or t.revoke_reason = any(${HARMLESS}::text[]))))::text as "isKnown"`.execute(db).catch(noRows), { bound: 'logins' })
       return rows[0]?.isKnown === 'true'
     },
@@ -125,7 +125,7 @@ const SESSION = jsonRow({
   createdAt: epochMs(sql`created_at`),
   lastUsedAt: epochMs(sql`last_used_at`),
   expiresAt: epochMs(sql`expires_at`),
-  ip: sql`host(ip)`,
+  ip: sql`pg_catalog.host(ip)`,
   userAgent: sql`user_agent`,
   label: sql`label`,
   scopes: sql`scopes`

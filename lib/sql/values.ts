@@ -17,7 +17,7 @@ const TIMESTAMPTZ = 1184
  * of the role and a pooler's cached statements change nothing.
  */
 export function jsonRow (fields: Fields): RawBuilder<JsonRow> {
-  return sql<JsonRow>`to_json(${record(fields)})::text as row`
+  return sql<JsonRow>`pg_catalog.to_json(${record(fields)})::text as row`
 }
 
 /** Fields within a field. */
@@ -32,7 +32,7 @@ export function record (fields: Fields): RawBuilder<unknown> {
  */
 export function typed (column: RawBuilder<unknown>): RawBuilder<unknown> {
   const type = sql`pg_catalog.pg_typeof(coalesce(${column}, null))`
-  return sql`json_build_array(${type}::oid::int, case when ${type} in ('bigint'::regtype, 'numeric'::regtype) then to_json(${column}::text) else to_json(${column}) end)`
+  return sql`pg_catalog.json_build_array(${type}::oid::int, case when ${type} in ('bigint'::regtype, 'numeric'::regtype) then pg_catalog.to_json(${column}::text) else pg_catalog.to_json(${column}) end)`
 }
 
 export function parseRows<Row> (rows: readonly JsonRow[]): Row[] {
