@@ -24,7 +24,7 @@ export function addressKey (ip: string | null | undefined): string {
 export function networkList (entries: readonly string[]): BlockList {
   const list = new BlockList()
   for (const entry of entries) {
-    const [address = '', prefix] = entry.split('/')
+    const [, address = entry, prefix] = /^([^/]*)\/(.*)$/.exec(entry) ?? []
     const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
     if (prefix === undefined) list.addAddress(address, family)
     else list.addSubnet(address, /^\d+$/.test(prefix) ? Number(prefix) : NaN, family)

@@ -99,6 +99,11 @@ t.test('what a hook of the host throws is answered as on its own routes, though 
   }
 })
 
+t.test('a host that attaches validation errors on every route changes nothing', async (t) => {
+  const app = await start(t, (app) => { app.addHook('onRoute', (route) => { route.attachValidation = true }) })
+  t.match((await login(app, {})).json(), { statusCode: 400, code: 'FST_ERR_VALIDATION' })
+})
+
 t.test('headers that the host sets on its refusals are kept', async (t) => {
   const refusals: Record<string, string>[] = [{ status: '401', 'www-authenticate': 'Basic realm="staging"' }, { status: '503', 'retry-after': '300' }]
   for (const { status, ...headers } of refusals) {

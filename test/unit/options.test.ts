@@ -141,7 +141,7 @@ t.test('options', async (t) => {
 
   t.test('names the wrong entry of a list', async (t) => {
     t.match(await refusal(t, { database: {}, schemes: ['Bearer', 'Basic'] }), { message: "schemes[1] must be 'Bearer' or 'Token', got \"Basic\"" })
-    for (const network of ['office', '10.0.0.0/33', '10.0.0.0/', 8]) {
+    for (const network of ['office', '10.0.0.0/33', '10.0.0.0/', '10.0.0.0/8/24', 8]) {
       t.match(await refusal(t, { database: {}, rateLimit: { allowList: [network] } }), { message: `rateLimit.allowList[0] must be an address or a network such as "10.0.0.0/8", got ${JSON.stringify(network)}` })
     }
     t.match(await refusal(t, { database: {}, users: { select: [''] } }), { message: 'users.select[0] must be a name of 1 to 63 characters, got ""' })
