@@ -114,7 +114,7 @@ function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expires
   decorated[names.auth] = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
 }
 
-// A token with scopes is for the routes that name one: a route that names none refuses it.
+// A token with scopes passes only routes that name scopes, and it must have all of them.
 function missingScope ({ scopes }: TokenRecord, wanted: readonly string[] | 'any'): Error | undefined {
   if (scopes === null || wanted === 'any') return undefined
   if (wanted.length === 0) return new INSUFFICIENT_SCOPE()

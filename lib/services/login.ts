@@ -78,8 +78,8 @@ export function createLoginService (settings: LoginSettings): LoginService {
     }
   }
 
-  // Every failure costs one hash at the current cost, and whether the user is active counts after it:
-  // nothing tells one failure from another (ASVS 5.0 6.3.8).
+  // Without a usable stored hash the checker computes a dummy one, and whether the user is active counts after it: failures look alike
+  // (ASVS 5.0 6.3.8).
   async function verify (username: string, password: string): Promise<Verified | Refusal> {
     const user = await users.findByUsername(username)
     const verdict = await checker.verify(password, user?.passwordHash ?? null)

@@ -35,7 +35,7 @@ export interface FailureCounters {
   fail (key: string, id: string): Promise<void>
   /**
    * Takes a successful attempt back (`null`: it was counted elsewhere), and clears the failures if all attempts have the same
-   * `of`: a login to one account must not reset the limit of another. Attempts under way stay counted, because they may fail.
+   * `owner`: a login to one account must not reset the limit of another. Attempts under way stay counted, because they may fail.
    */
   succeed (key: string, id: string | null, owner?: string): Promise<void>
   /** `true` for the first call with this key within `ttlMs`. */
