@@ -1,6 +1,6 @@
 import createError from '@fastify/error'
 
-/** An error of the register. */
+/** An error of this plugin. */
 export interface TokenAuthError extends Error {
   /** `FST_TOKEN_AUTH_*` */
   code: string

@@ -43,9 +43,10 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   await cache.start()
 
   const counters = openCounters(settings, redis, logger)
-  const { format, lastUsed, tokenAuth, prepare, close, ...services } = createServices({ settings, database, cache, counters, emit, logger })
+  const { format, lastUsed, login, passwords, sessions, tokenAuth, prepare, close } = createServices({ settings, database, cache, counters, emit, logger })
   fastify.addHook('onReady', async () => prepare())
-  // `close` waits for this write. It begins here, because a connection that is kept alive may delay that until the process is killed.
+  // Starts the last write of uses before Fastify waits for kept-alive connections: a supervisor may kill the process during that wait.
+  // `close` waits for the write. Fastify runs these hooks from the last to the first, so services close before the cache and the database.
   fastify.addHook('preClose', async () => { lastUsed.flush() })
   fastify.addHook('onClose', close)
 
@@ -68,7 +69,9 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   addRegistration(fastify, { authenticate, user: decorators.user })
   const { routes } = await import('./routes/index.js')
   await fastify.register(routes, {
-    ...services,
+    login,
+    passwords,
+    sessions,
     prefix: settings.prefix,
     openapi: { ...settings.openapi, userColumns: isDocumented ? await database.readSelectedColumns() : {} },
     challenge,

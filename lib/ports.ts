@@ -29,7 +29,7 @@ export interface FoundToken {
 /** The token, or all tokens of the user, that a call should end. */
 export type RevocationSubject = { digest: Digest } | { userId: UserId }
 
-/** The side of the cache that calls with an unknown outcome are reported to. */
+/** Is notified of calls whose outcome is unknown. The cache implements it. */
 export interface OutcomeWatcher {
   /** The cache is not believed about the subject until the returned function is called. */
   doubt (subject: RevocationSubject): () => void
@@ -39,7 +39,7 @@ export interface OutcomeWatcher {
   overflowed (): void
 }
 
-/** A page of cached entries that are void. */
+/** A page of tokens whose cached entries may be out of date. */
 export interface StalePage {
   /** Revoked tokens. */
   revoked: Digest[]
@@ -154,8 +154,8 @@ export interface RevocationStore {
 export interface UserStore {
   /** The user with this name, active or not. */
   find (username: string): Promise<AuthenticatedUser | null>
-  findByUsername (username: string): Promise<Credentials | null>
-  findById (userId: UserId): Promise<Credentials | null>
+  findCredentials (username: string): Promise<Credentials | null>
+  findCredentialsById (userId: UserId): Promise<Credentials | null>
   /** Replaces the hash by another of the same password; `false` if it has changed in the meantime. Ends no session. */
   rehash (userId: UserId, from: string, to: string): Promise<boolean>
   create (user: { username: string, passwordHash: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>

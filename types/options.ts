@@ -20,7 +20,7 @@ export type Duration = string | number
  */
 export type DatabaseOption = Kysely<any> | Pool | PostgresPool | PoolConfig
 
-/** What is used of a client: those of another copy of ioredis, such as version 5, have another type by name. */
+/** The parts of an ioredis client that are used, so that a client of another copy or version is accepted. */
 interface AnyRedis {
   readonly status: string
   readonly options: object

@@ -33,10 +33,10 @@ export interface CacheConsistencySettings {
 export function createCacheConsistency ({ cache, cacheTtlMs, availability, doubts, listStale, assertPrimary }: CacheConsistencySettings): CacheConsistency {
   const windowMs = staleWindowMs(cacheTtlMs)
   const overflowed = () => catchUp.begin()
-  const common = { availability, doubts, overflowed }
-  const tombstones = createRetriedWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...common })
+  const retrying = { availability, doubts, overflowed }
+  const tombstones = createRetriedWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...retrying })
   // A dropped entry is filled again by the next read.
-  const drops = createRetriedWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...common })
+  const drops = createRetriedWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...retrying })
   const catchUp = createCatchUp({ cache, availability, listStale, assertPrimary, windowMs, onConnection: tombstones.forget })
 
   return {

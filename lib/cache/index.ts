@@ -20,6 +20,7 @@ import { openNear } from './near.js'
 import { createReadThrough } from './read-through.js'
 import { createRedisCache } from './redis-cache.js'
 import type { RedisCommands } from './redis-cache.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 export interface CacheParts {
   settings: Settings
@@ -32,7 +33,6 @@ export interface CacheParts {
 
 export type OpenCache = ReturnType<typeof openCache>
 
-const monotonicNow = () => performance.now()
 /** How long a start waits for Redis. */
 const START_MS = 1000
 

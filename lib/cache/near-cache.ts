@@ -3,13 +3,13 @@ import type { TokenRecord } from '../ports.js'
 import type { InvalidationChannel } from './invalidation-channel.js'
 import type { Digest, TokenCache } from '../../types/cache.js'
 import type { TokenLookup } from './read-through.js'
-import type { Asked, DatabaseClock } from '../tools/database-clock.js'
+import type { Moment, DatabaseClock } from '../tools/database-clock.js'
 
 /** A read under way whose result the near cache may keep. */
 export interface NearRead {
   readonly digest: Digest
   /** When it started, by the clocks of this process. */
-  readonly asked: { readonly wallMs: number, readonly monotonicMs: number }
+  readonly sentAt: { readonly wallMs: number, readonly monotonicMs: number }
 }
 
 /** Live tokens in this process, kept while invalidations are being received. */
@@ -26,12 +26,12 @@ export interface NearCache {
 export interface NearCacheSettings {
   max: number
   ttlMs: number
-  clock: Pick<DatabaseClock, 'now' | 'ask' | 'since'>
+  clock: Pick<DatabaseClock, 'now' | 'moment' | 'since'>
   /** Whether every invalidation would arrive now. When that ends, `clear` must be called. */
   isSubscribed: () => boolean
 }
 
-interface Entry { record: TokenRecord, asked: Asked }
+interface Entry { record: TokenRecord, sentAt: Moment }
 
 /**
  * Live tokens in this process. Entries are counted from the start of the read that found them, so that none
@@ -46,22 +46,22 @@ export function createNearCache ({ max, ttlMs, clock, isSubscribed }: NearCacheS
     get (digest) {
       const entry = entries.get(digest)
       if (entry === undefined) return null
-      const { record, asked } = entry
-      if (clock.since(asked) < ttlMs && clock.now() < Math.min(record.expiresAtMs, record.idleAtMs ?? Infinity)) return record
+      const { record, sentAt } = entry
+      if (clock.since(sentAt) < ttlMs && clock.now() < Math.min(record.expiresAtMs, record.idleAtMs ?? Infinity)) return record
       entries.delete(digest)
       return null
     },
     begin (digest) {
       if (!isSubscribed() || reads.has(digest)) return null
-      const read = { digest, asked: clock.ask() }
+      const read = { digest, sentAt: clock.moment() }
       reads.set(digest, read)
       return read
     },
     settle (read, record) {
-      const { digest, asked } = read
+      const { digest, sentAt } = read
       if (reads.get(digest) !== read) return
       reads.delete(digest)
-      if (record !== null) entries.set(digest, { record, asked })
+      if (record !== null) entries.set(digest, { record, sentAt })
     },
     drop (digests) {
       for (const digest of digests) {

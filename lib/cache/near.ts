@@ -47,7 +47,7 @@ export function openNear (settings: NearSettings): Near {
     report: createFailureReporter({ ...settings, message: 'the near cache\'s channel fails: it is not used, or other servers accept ended tokens until cache.near.ttl is over' })
   })
   availability.onDistrust(near.clear)
-  // The server may have been replaced, which a subscribed connection does not notice: messages go to the new one.
+  // The server may have been replaced, which a subscribed connection does not notice: other servers then publish through the new one.
   onLoss(cache, () => subscriber.stream?.destroy())
   return {
     cache: createInvalidatingCache({ cache, near, channel }),

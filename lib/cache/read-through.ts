@@ -45,9 +45,9 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
   let leases = 0
 
   async function find (digest: Digest): Promise<FoundToken | null> {
-    const asked = clock.ask()
+    const sentAt = clock.moment()
     const found = await settings.find(digest)
-    if (found !== null) clock.learn(found.asOfMs, asked)
+    if (found !== null) clock.sync(found.asOfMs, sentAt)
     return found
   }
 

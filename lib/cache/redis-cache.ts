@@ -59,7 +59,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
     for (const listener of listeners) listener(connected)
   })
 
-  const replaced = () => new Error('Redis was replaced while it was asked')
+  const replaced = () => new Error('Redis was replaced before it answered')
 
   function expired (): Error {
     silence.missed()

@@ -1,6 +1,7 @@
 import type { Readable, Writable } from 'node:stream'
 import type { Now } from '../../types/options.js'
 import { whenOrphaned } from './parent.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -31,7 +32,7 @@ export function processIo (): Io {
     stdin,
     stdout,
     stderr,
-    monotonicNow: () => performance.now(),
+    monotonicNow,
     onSignal (listener) {
       for (const signal of SIGNALS) process.on(signal, listener)
       const forgetParent = env['npm_command'] === undefined ? () => {} : whenOrphaned(listener)

@@ -27,7 +27,7 @@ const PURPOSE = 'cache entry\0'
 
 /**
  * Seals under the server key. Neither call waits: if the key is missing, it is read in the background. `view`: what an entry depends on beside
- * the database. A server with another one does not accept the entry.
+ * the database. A server with another view does not accept the entry.
  */
 export function createSeal (serverKey: ServerKey, view: string): Seal {
   let derived: string | null = null

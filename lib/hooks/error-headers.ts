@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { TokenAuthError } from '../errors.js'
 
-/** An error of the register, with the values of its headers. */
+/** An error of this plugin, with the values of its headers. */
 export interface AnswerError extends TokenAuthError {
   retryAfterSeconds?: number
   scope?: string
@@ -18,7 +18,7 @@ export function challengeOf ({ schemes, realm }: { schemes: readonly string[], r
 }
 
 /**
- * Sets the headers of an error of the register, before the application's error handler answers it: a challenge with every 401
+ * Sets the headers of an error of this plugin, before the application's error handler answers it: a challenge with every 401
  * (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503. What the application throws itself has the headers that it has set.
  */
 export function setErrorHeaders (reply: FastifyReply, error: unknown, challenge: string): void {

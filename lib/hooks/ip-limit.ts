@@ -7,6 +7,7 @@ import { addressKey, clientAddress, networkList } from '../tools/client-address.
 import { atMostEvery, onceAnOutage } from '../tools/quiet-log.js'
 import { withRetryAfter } from '../tools/retry-after.js'
 import { setErrorHeaders } from './error-headers.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 export interface IpLimitSettings {
   max: number
@@ -71,7 +72,7 @@ export async function createIpLimit ({ max, localMax, timeWindowMs, allowList, r
   const isAllowed = createAllowed(allowList)
   const refused = atMostEvery(timeWindowMs, (request: FastifyRequest) => {
     logger.warn({ ip: clientAddress(request.ip), max }, 'an address has more logins than rateLimit.max: they are refused; see docs/options.md#limits')
-  }, () => performance.now())
+  }, monotonicNow)
   let hasWarned = false
 
   // Without trust every client behind the proxy has the proxy's address, and they share one limit. A number of hops trusts nobody.

@@ -16,6 +16,7 @@ import { mayBeTruncated } from './bcrypt.js'
 import { createBuiltInVerifiers } from './django.js'
 import { createInFlight } from './in-flight.js'
 import { createUnknownHashReport, createVerifiers } from './verifiers.js'
+import { monotonicNow as processNow } from '../tools/monotonic.js'
 
 /** `no_password` and `unknown_hash` (damaged, foreign, or above a bound) are refusals that cost as much as `wrong`. */
 export type PasswordVerdict = 'right' | 'wrong' | 'no_password' | 'unknown_hash'
@@ -66,7 +67,7 @@ const FAILURE_REPORT_MS = 60_000
 
 /** All hashing goes through here: it chooses the verifier, bounds how many hashes are computed at once, and makes every refusal cost the same. */
 export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
-  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, monotonicNow = () => performance.now(), findArgon2 = createArgon2Finder() } = settings
+  const { hasher, verifiers, hashing, timeoutMs = TIMEOUT_MS, randomBytes, logger, monotonicNow = processNow, findArgon2 = createArgon2Finder() } = settings
   const concurrency = hashing.concurrency ?? defaultConcurrency(process.env)
   const pace = createPace({ now: monotonicNow })
   const semaphore = createSemaphore({

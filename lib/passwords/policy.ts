@@ -5,6 +5,7 @@ import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
 import { refuseBundle } from '../tools/bundled.js'
 import { isCommon } from './common-passwords.js'
 import { createBreachedRule, createHostRule } from './external-rules.js'
+import { monotonicNow as processNow } from '../tools/monotonic.js'
 
 export interface PasswordPolicy {
   /** @throws `FST_TOKEN_AUTH_PASSWORD_*`, one code for each rule; `FST_TOKEN_AUTH_UNAVAILABLE` if the host's own rule gives no answer */
@@ -59,7 +60,7 @@ export function createPasswordPolicy (settings: PasswordPolicySettings): Passwor
   }
 }
 
-function createExternalRules ({ check, breached, logger, monotonicNow = () => performance.now(), checkTimeoutMs = 3000, breachedTimeoutMs = 6000 }: PasswordPolicySettings) {
+function createExternalRules ({ check, breached, logger, monotonicNow = processNow, checkTimeoutMs = 3000, breachedTimeoutMs = 6000 }: PasswordPolicySettings) {
   return [
     ...check === null ? [] : [createHostRule(check, checkTimeoutMs)],
     ...breached === null ? [] : [createBreachedRule(breached, { timeoutMs: breachedTimeoutMs, logger, monotonicNow })]

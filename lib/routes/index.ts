@@ -18,8 +18,8 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
   scope.addHook('onSend', async (_request, reply) => { reply.header('cache-control', 'no-store') })
   const registered = settings.errorHandler()
   scope.addHook('onRoute', (route) => {
-    // The application's error handler answers, also one that is set after the plugin is registered. An error that is thrown here goes on to the
-    // one that was set before. A value that is no error would be sent as a success.
+    // The handler is read for each request, because the application may set it after the plugin. If it has not, the error is thrown again, and
+    // Fastify calls the handler itself. A value that is no error must not be thrown: Fastify would send it as a success.
     route.errorHandler = (error, request, reply) => {
       setErrorHeaders(reply, error, settings.challenge)
       const current = settings.errorHandler()

@@ -15,14 +15,14 @@ export interface AccountAttempt {
 
 export interface AccountLimit {
   /**
-   * Counts an attempt before its password is verified. One of the pass's calls must follow.
+   * Counts an attempt before its password is verified. One of its functions must follow.
    * @throws `FST_TOKEN_AUTH_RATE_LIMITED`, `FST_TOKEN_AUTH_CAPTCHA_*`
    */
-  enter (attempt: AccountAttempt): Promise<Pass>
+  enter (attempt: AccountAttempt): Promise<CountedAttempt>
 }
 
 /** A counted attempt. */
-export interface Pass {
+export interface CountedAttempt {
   /** The password was right: forgets the account's failures. */
   succeed (): Promise<void>
   /** The attempt stays counted. */
@@ -91,7 +91,7 @@ export function createAccountLimit (settings: AccountLimitSettings): AccountLimi
   }
 
   // An account counter over its limit keeps its failures at a success: they were somebody else's.
-  function toPass (counted: Counted[]): Pass {
+  function toCountedAttempt (counted: Counted[]): CountedAttempt {
     const each = async (settle: (one: Counted) => Promise<void>) => { await Promise.all(counted.map(settle)) }
     return {
       succeed: () => each(({ key, id, owner }) => counters.succeed(key, id, owner)),
@@ -103,12 +103,12 @@ export function createAccountLimit (settings: AccountLimitSettings): AccountLimi
   return {
     async enter (attempt) {
       const counted: Counted[] = []
-      const pass = toPass(counted)
+      const countedAttempt = toCountedAttempt(counted)
       try {
         await count(attempt, counted)
-        return pass
+        return countedAttempt
       } catch (error) {
-        await pass.giveBack()
+        await countedAttempt.giveBack()
         throw error
       }
     }

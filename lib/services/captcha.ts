@@ -90,7 +90,7 @@ function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3
   }
 
   async function askNow (answer: string, ip: string | null, leftMs: number): Promise<Outcome> {
-    if (!breaker.allows()) return { failure: 'down', error: new Error('the captcha provider has failed, and is not asked for a while') }
+    if (!breaker.allows()) return { failure: 'down', error: new Error('the captcha provider has failed, and is not called for a while') }
     try {
       const verdict = await verify(answer, ip, leftMs)
       succeeded()

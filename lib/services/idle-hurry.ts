@@ -1,6 +1,6 @@
 export interface IdleHurry {
   /** Whether this use must be written at once. The caller then writes it. */
-  isDue (sessionId: string, idleAtMs: number | null, at: number): boolean
+  claimUrgentWrite (sessionId: string, idleAtMs: number | null, at: number): boolean
   /** The use was not written after all. */
   forget (sessionId: string): void
 }
@@ -28,7 +28,7 @@ export function createIdleHurry ({ intervalMs, most }: { intervalMs: number, mos
   }
 
   return {
-    isDue (sessionId, idleAtMs, at) {
+    claimUrgentWrite (sessionId, idleAtMs, at) {
       if (idleAtMs === null || idleAtMs - at >= closeMs || isRecent(hurried.get(sessionId), at)) return false
       forgetOld(at)
       hurried.delete(sessionId)

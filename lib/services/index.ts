@@ -25,6 +25,7 @@ import { createSessionService } from './sessions.js'
 import { createTokenAuth } from './token-auth.js'
 import { createTokenFactory } from './tokens.js'
 import { createUserService } from './users.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 export interface ServiceParts {
   settings: Settings
@@ -83,7 +84,7 @@ function openAccountLimit ({ settings: { accountLimit, captcha }, counters, pseu
     rules: accountLimit?.shared ?? UNLIMITED,
     counters,
     pseudonym,
-    captcha: createCaptchaCheck({ captcha, useOnce: counters.useOnce, pseudonym, logger, monotonicNow: () => performance.now() }),
+    captcha: createCaptchaCheck({ captcha, useOnce: counters.useOnce, pseudonym, logger, monotonicNow }),
     isKnownAddress: tokens.isKnownAddress,
     networkOf: addressKey
   })

@@ -93,7 +93,7 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
       const isNew = !uses.has(sessionId)
       if (isNew && uses.size >= 2 * BATCH) return
       uses.set(sessionId, at)
-      const isUrgent = hurry.isDue(sessionId, idleAtMs, at) || (isNew && uses.size === BATCH)
+      const isUrgent = hurry.claimUrgentWrite(sessionId, idleAtMs, at) || (isNew && uses.size === BATCH)
       // While writes fail, the next attempt is soon, and further uses do not bring it forward.
       if (isUrgent && !isFailing) flush()
       else schedule()

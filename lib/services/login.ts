@@ -5,7 +5,7 @@ import type { Credentials, SessionStore, UserStore } from '../ports.js'
 import type { LoginFailure } from '../../types/events.js'
 import type { TokenGrant } from '../../types/token-auth.js'
 import { toCountedName } from './account-limit.js'
-import type { AccountLimit, Pass } from './account-limit.js'
+import type { AccountLimit, CountedAttempt } from './account-limit.js'
 import type { Emit } from './events.js'
 import type { Rehasher } from './rehash.js'
 import type { Propagate } from './revocation.js'
@@ -25,7 +25,7 @@ export interface LoginService {
 }
 
 export interface LoginSettings {
-  users: Pick<UserStore, 'findByUsername'>
+  users: Pick<UserStore, 'findCredentials'>
   sessions: Pick<SessionStore, 'login'>
   checker: Pick<PasswordChecker, 'verify' | 'reserve'>
   accountLimit: AccountLimit
@@ -47,33 +47,33 @@ export function createLoginService (settings: LoginSettings): LoginService {
   const { users, sessions, checker, accountLimit, rehasher, tokenFactory, propagate, emit, pseudonym, canonicalize } = settings
 
   // A flood must cost Redis and PostgreSQL nothing: a login without a chance to be hashed in time ends here.
-  async function attempt (input: LoginInput): Promise<TokenGrant | Refusal> {
+  async function logInQueued (input: LoginInput): Promise<TokenGrant | Refusal> {
     const release = checker.reserve()
-    return await follow(input).finally(release)
+    return await logIn(input).finally(release)
   }
 
   // The steps of docs/routes.md. The first two, the limit by address and the body, are the route's.
-  async function follow ({ username, password, captchaToken, origin }: LoginInput): Promise<TokenGrant | Refusal> {
-    let pass: Pass | null = null
+  async function logIn ({ username, password, captchaToken, origin }: LoginInput): Promise<TokenGrant | Refusal> {
+    let attempt: CountedAttempt | null = null
     try {
       // 3. The limit by account, and 4. the captcha.
-      pass = await accountLimit.enter({ username, ip: origin.ip, captcha: { answer: captchaToken } })
+      attempt = await accountLimit.enter({ username, ip: origin.ip, captcha: { answer: captchaToken } })
       let replaced: Credentials | null = null
       for (let tries = 0; tries < TRIES; tries++) {
         // 5. The password, and 6. whether the user is active.
         const user = await verify(username, password)
-        if ('reason' in user) return await refuse(user, pass)
+        if ('reason' in user) return await refuse(user, attempt)
         // 7. The session, unless the verified hash has been replaced meanwhile.
-        const granted = await begin(user, password, origin)
+        const granted = await startSession(user, password, origin)
         if (granted !== null) {
-          await pass.succeed()
+          await attempt.succeed()
           return granted
         }
         replaced = user
       }
-      return await refuse({ reason: 'wrong_password', user: replaced }, pass)
+      return await refuse({ reason: 'wrong_password', user: replaced }, attempt)
     } catch (error) {
-      await pass?.giveBack()
+      await attempt?.giveBack()
       throw error
     }
   }
@@ -81,14 +81,14 @@ export function createLoginService (settings: LoginSettings): LoginService {
   // Without a usable stored hash the checker computes a dummy one, and whether the user is active counts after it: failures look alike
   // (ASVS 5.0 6.3.8).
   async function verify (username: string, password: string): Promise<Verified | Refusal> {
-    const user = await users.findByUsername(username)
+    const user = await users.findCredentials(username)
     const verdict = await checker.verify(password, user?.passwordHash ?? null)
     if (user === null) return { reason: 'unknown_user', user }
     if (verdict !== 'right') return { reason: verdict === 'wrong' ? 'wrong_password' : verdict, user }
     return user.active ? user as Verified : { reason: 'inactive', user }
   }
 
-  async function begin ({ id, passwordHash }: Verified, password: string, origin: Origin): Promise<TokenGrant | null> {
+  async function startSession ({ id, passwordHash }: Verified, password: string, origin: Origin): Promise<TokenGrant | null> {
     const token = tokenFactory.create(origin)
     const issued = await sessions.login(id, passwordHash, token.request)
     if (issued === null) return null
@@ -97,8 +97,8 @@ export function createLoginService (settings: LoginSettings): LoginService {
     return toGrant(token, issued)
   }
 
-  async function refuse (refusal: Refusal, pass: Pass): Promise<Refusal> {
-    await pass.fail()
+  async function refuse (refusal: Refusal, attempt: CountedAttempt): Promise<Refusal> {
+    await attempt.fail()
     return refusal
   }
 
@@ -110,7 +110,7 @@ export function createLoginService (settings: LoginSettings): LoginService {
   return {
     async login (typed) {
       const input = { ...typed, username: canonicalize(typed.username) }
-      const outcome = await attempt(input).catch(async (error) => {
+      const outcome = await logInQueued(input).catch(async (error) => {
         await report(input, { reason: reasonOf(error), user: null }, error.detail)
         throw error
       })

@@ -30,7 +30,7 @@ export interface PasswordService {
 }
 
 export interface PasswordServiceSettings {
-  users: Pick<UserStore, 'findById'>
+  users: Pick<UserStore, 'findCredentialsById'>
   sessions: Pick<SessionStore, 'changePassword'>
   revocations: Pick<RevocationStore, 'setPassword'>
   checker: Pick<PasswordChecker, 'hash' | 'verify'>
@@ -50,7 +50,7 @@ export function createPasswordService (settings: PasswordServiceSettings): Passw
   const { users, sessions, revocations, checker, accountLimit, policy, tokenFactory, propagate, emit } = settings
 
   async function find (userId: UserId): Promise<Credentials> {
-    const user = await users.findById(userId)
+    const user = await users.findCredentialsById(userId)
     if (user === null) throw new INVALID_TOKEN()
     return user
   }
@@ -59,14 +59,14 @@ export function createPasswordService (settings: PasswordServiceSettings): Passw
   async function replace (input: ChangePasswordInput, token: TokenRequest): Promise<IssuedToken> {
     const user = await find(input.userId)
     // 3. The limit by account.
-    const pass = await accountLimit.enter({ username: user.username, ip: input.origin.ip })
+    const attempt = await accountLimit.enter({ username: user.username, ip: input.origin.ip })
     try {
       const issued = await verifyAndReplace(input, user, token)
-      await pass.succeed()
+      await attempt.succeed()
       return issued
     } catch (error) {
       // Every refusal counts as a failure: even with the right current password a session could otherwise have hashes computed without end.
-      await ((error as { statusCode?: number }).statusCode! < 500 ? pass.fail() : pass.giveBack())
+      await ((error as { statusCode?: number }).statusCode! < 500 ? attempt.fail() : attempt.giveBack())
       throw error
     }
   }
@@ -99,7 +99,7 @@ export function createPasswordService (settings: PasswordServiceSettings): Passw
       return toGrant(token, issued)
     },
     async set (userId, password) {
-      const user = await users.findById(userId)
+      const user = await users.findCredentialsById(userId)
       if (user === null) throw new USER_NOT_FOUND()
       await policy.check(password, { username: user.username })
       const revoked = await revocations.setPassword(userId, await checker.hash(password))

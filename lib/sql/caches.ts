@@ -94,9 +94,9 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
 
   async function write (): Promise<void> {
     writeAgainAfter(retryMs)
-    const asked = clock.ask()
+    const sentAt = clock.moment()
     const { rows } = await upsert()
-    clock.learn(parseRows<{ now: number }>(rows)[0]!.now, asked)
+    clock.sync(parseRows<{ now: number }>(rows)[0]!.now, sentAt)
     writeAgainAfter(intervalMs)
   }
 

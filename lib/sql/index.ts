@@ -19,10 +19,9 @@ import { startDatabase } from './startup.js'
 import { createTables } from './tables.js'
 import { createTokenStore } from './tokens.js'
 import { createUserStore } from './users.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 export type Database = ReturnType<typeof openSql>
-
-const monotonicNow = () => performance.now()
 
 /** Opens everything that is stored in PostgreSQL. No I/O until `start`. */
 export function openSql (settings: Settings, logger: Logger) {

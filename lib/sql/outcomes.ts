@@ -9,7 +9,7 @@ import { DATE_AGAIN_MS } from '../tools/stale-window.js'
 export interface Outcomes {
   /**
    * Settles as the call does, or rejects with `FST_TOKEN_AUTH_UNAVAILABLE` at the deadline. A call that misses it, or whose connection breaks, may
-   * have ended tokens all the same: then the database is asked until that is known, and the watcher doubts the cache meanwhile.
+   * have ended tokens all the same: then the database is queried until that is known, and the watcher doubts the cache meanwhile.
    */
   follow<Result> (subject: RevocationSubject, call: () => Promise<Result>): Promise<Result>
   /** Reports to the watcher. The returned function stops it, and resolves when nothing is under way. */
@@ -48,7 +48,7 @@ export function createOutcomes ({ timeoutMs, findEnded, monotonicNow }: Outcomes
     }, closing.signal)
   }
 
-  // Before the answer: from then on the guarantee relies on a memory whose time counts from the revocation.
+  // Before the answer: after it, a catch-up must find this revocation, and it looks back only so far from `stale_at`.
   async function dateAgain (subject: RevocationSubject, startedAtMs: number): Promise<void> {
     const tookMs = monotonicNow() - startedAtMs
     if (tookMs > DATE_AGAIN_MS) await findEnded(subject, tookMs)

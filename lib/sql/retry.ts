@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isClosed, isLost, isRetryable } from './errors.js'
 import { isGivenUp } from './unusable-clients.js'
+import { monotonicNow as processNow } from '../tools/monotonic.js'
 
 export interface RetrySettings {
   /** No retries after this time: the request has been answered. */
@@ -20,7 +21,7 @@ const MOST_CONFLICTS = 5
 const FIRST_PAUSE_MS = 5
 
 /** Retries statements that certainly had no effect: at once, or after a pause if they collided with another transaction. */
-export function createRetry ({ timeoutMs, connections, pause = sleep, jitter = Math.random, monotonicNow = () => performance.now() }: RetrySettings): Retry {
+export function createRetry ({ timeoutMs, connections, pause = sleep, jitter = Math.random, monotonicNow = processNow }: RetrySettings): Retry {
   return async function retry (work, isRead) {
     const endsAt = monotonicNow() + timeoutMs
     const met = { conflicts: 0, useless: 0, lost: isRead ? 0 : Infinity }

@@ -140,7 +140,7 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
   }
 }
 
-/** A revocation that took long to commit, or that is repeated: times that count from it must count from now. */
+/** A revocation that took long to commit, or that is repeated, gets a new `stale_at`, so that a catch-up still finds it. */
 function isDatedAgain (row: RawBuilder<unknown>): RawBuilder<boolean> {
   return sql<boolean>`${row}.stale_at < clock_timestamp() - ${sql.lit(DATE_AGAIN_MS)} * interval '1 millisecond'`
 }

@@ -43,8 +43,8 @@ export function createSessionStore ({ transaction }: Sql, tables: Tables, { maxP
       if (!ended.some(({ id }) => id === sessionId)) throw new INVALID_TOKEN()
       // Includes tokens that other calls have ended: those may never reach the cache, and this call confirms that every session has ended.
       const digests = await recentlyEnded(db, tables, sql`user_id = ${userId}`, since)
-      const heir = { ...token, ...await limitsOf(db, tables, sessionId) }
-      return { ...await issueTo(db, user, heir), displaced: { count: ended.length, digests } }
+      const inherited = { ...token, ...await limitsOf(db, tables, sessionId) }
+      return { ...await issueTo(db, user, inherited), displaced: { count: ended.length, digests } }
     }, { ends: { userId } })
   }
 }

@@ -80,7 +80,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
     async touch (sessionIds, agesMs) {
       await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
         from (select id from ${tokens} where id = any(${sessionIds}::uuid[]) and revoked_at is null for no key update skip locked) free
-        join pg_catalog.unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
+        join unnest(${sessionIds}::uuid[], ${agesMs}::float8[]) used(id, age) using (id)
         where t.id = free.id`.execute(db))
     },
     // One statement, whether the name exists or not, and one range of the index, however many sessions a user has: otherwise the time would

@@ -21,12 +21,12 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
   }
 
   return {
-    findByUsername: (username) => findCredentials(sql`username = ${username}`, { bound: 'logins' }),
+    findCredentials: (username) => findCredentials(sql`username = ${username}`, { bound: 'logins' }),
     async find (username) {
       const found = await findOne<{ user: UserRow }>({ user: tables.viewUser }, sql`username = ${username}`)
       return found === null ? null : tables.toUser(found.user)
     },
-    findById: (userId) => findCredentials(sql`id = ${userId}`),
+    findCredentialsById: (userId) => findCredentials(sql`id = ${userId}`),
     async rehash (userId, from, to) {
       const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
         where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db))

@@ -13,6 +13,7 @@ import { exploreInterleavings } from './explore.js'
 import type { Process } from './processes.js'
 import { timeout, within } from './scheduler.js'
 import type { Wrap } from './wrap.js'
+import { monotonicNow } from '../tools/monotonic.js'
 
 interface World {
   digest: Digest
@@ -86,7 +87,7 @@ function createWorld (wrap: Wrap, plain: TokenCache, digest: Digest): World {
   const failures: Error[] = []
   const availability = createCacheAvailability({ monotonicNow: Date.now, onError: (_operation, error) => failures.push(error) })
   availability.trust()
-  const clock = createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() })
+  const clock = createDatabaseClock({ now: Date.now, monotonicNow })
   const server = (leaseOwner: string) =>
     createReadThrough({ cache, availability, doubts: createDoubts(), seal: UNSEALED, find: rows.find, ttlMs: TTL_MS, clock, leaseOwner, jitter: () => 0 })
   return { digest, cache, failures, revoke: rows.revoke, servers: { a: server('a'), b: server('b') } }

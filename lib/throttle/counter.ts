@@ -9,7 +9,7 @@ export interface Counter {
   untilMs: number
   /** The attempt that started the wait. */
   startedBy: string
-  /** Whose the attempts are. */
+  /** The account that the attempts belong to; `*` if several. */
   owner: string
   forgetAtMs: number
 }
@@ -18,7 +18,7 @@ export interface Counter {
  * An attempt that has not ended by then has failed: its server may have died. Far longer than a login or a password change
  * takes, with every wait at its maximum.
  */
-export const LEASE_MS = 600_000
+export const ABANDONED_MS = 600_000
 /** Beyond this number of attempts under way, the oldest count as failed: without a limit, strangers could fill the memory. */
 export const MOST_UNDER_WAY = 128
 
@@ -43,7 +43,7 @@ export function expire (counter: Counter, at: number): void {
 
 /** Counts an attempt as under way, and starts the wait for the next one if there are too many. */
 export function begin (counter: Counter, { free, delayMs, maxDelayMs, forgetMs }: AttemptRules, { at, id, owner }: { at: number, id: string, owner: string }): void {
-  counter.underWay.set(id, at + LEASE_MS)
+  counter.underWay.set(id, at + ABANDONED_MS)
   expire(counter, at)
   const over = countOf(counter) - free
   const waitMs = over < 0 ? 0 : Math.min(maxDelayMs, delayMs * 2 ** over)

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Attempt, AttemptRules, FailureCounters } from './failure-counters.js'
-import { LEASE_MS, MOST_UNDER_WAY } from './counter.js'
+import { ABANDONED_MS, MOST_UNDER_WAY } from './counter.js'
 
 /** The methods that the counters use of an ioredis client. */
 export interface AttemptCommands {
@@ -8,7 +8,7 @@ export interface AttemptCommands {
   set (key: string, value: string, px: 'PX', ttlMs: number, nx: 'NX'): Promise<unknown>
 }
 
-// "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <whose they are, * of several>",
+// "<failures> <when the wait ends, in Redis' milliseconds> <id of the attempt that began it> <the account they belong to, * if several>",
 // then " <id>:<when it counts as failed>" of each attempt under way. The time is that of Redis: otherwise a server with a wrong clock
 // would end waits early. Any other value counts as empty and is overwritten.
 const READ = `local time = redis.call('TIME')
@@ -18,7 +18,7 @@ local failures, ends, startedBy, owner, rest = string.match(type(value) == 'stri
 failures, ends, startedBy, owner = tonumber(failures or 0), tonumber(ends or 0), startedBy or '', owner or ''
 local underWay = {}
 for id, over in string.gmatch(rest or '', ' ([^%s:]+):(%d+)') do
-  if tonumber(over) > now then table.insert(underWay, { id, math.min(over, now + ${LEASE_MS}) }) else failures = failures + 1 end
+  if tonumber(over) > now then table.insert(underWay, { id, math.min(over, now + ${ABANDONED_MS}) }) else failures = failures + 1 end
 end
 local function write (...)
   local parts = { string.format('%.0f %.0f %s %s', failures, ends, startedBy, owner) }
@@ -35,7 +35,7 @@ if ends > now + longest then
   write('KEEPTTL')
 end
 if now < ends then return { 0, counted, math.ceil(ends - now) } end
-table.insert(underWay, { id, now + ${LEASE_MS} })
+table.insert(underWay, { id, now + ${ABANDONED_MS} })
 if #underWay > ${MOST_UNDER_WAY} then
   table.remove(underWay, 1)
   failures = failures + 1

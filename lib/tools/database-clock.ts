@@ -1,17 +1,17 @@
 import type { Now } from '../../types/options.js'
 
 /** When a statement was sent, by both clocks of this process. */
-export interface Asked { wallMs: number, monotonicMs: number }
+export interface Moment { wallMs: number, monotonicMs: number }
 
 export interface DatabaseClock {
   /** PostgreSQL's time in milliseconds since 1970: never slow, and ahead by at most the duration of an answer. */
   now (): number
   /** Call it before a statement that returns PostgreSQL's time ... */
-  ask (): Asked
+  moment (): Moment
   /** Milliseconds since then, by the clock that shows more. */
-  since (asked: Asked): number
+  since (sentAt: Moment): number
   /** ... and this with the time that it returned. */
-  learn (toldMs: number, asked: Asked): void
+  sync (databaseMs: number, sentAt: Moment): void
 }
 
 /**
@@ -20,15 +20,15 @@ export interface DatabaseClock {
  * is suspended, and the other may be set back. Before the first answer, the server's own clock is used.
  */
 export function createDatabaseClock ({ now, monotonicNow }: { now: Now, monotonicNow: Now }): DatabaseClock {
-  const since = ({ wallMs, monotonicMs }: Asked) => Math.max(now() - wallMs, monotonicNow() - monotonicMs)
-  let known: { toldMs: number, asked: Asked } | null = null
+  const since = ({ wallMs, monotonicMs }: Moment) => Math.max(now() - wallMs, monotonicNow() - monotonicMs)
+  let known: { databaseMs: number, sentAt: Moment } | null = null
 
   return {
     now () {
-      return known === null ? now() : known.toldMs + since(known.asked)
+      return known === null ? now() : known.databaseMs + since(known.sentAt)
     },
-    ask: () => ({ wallMs: now(), monotonicMs: monotonicNow() }),
+    moment: () => ({ wallMs: now(), monotonicMs: monotonicNow() }),
     since,
-    learn (toldMs, asked) { known = { toldMs, asked } }
+    sync (databaseMs, sentAt) { known = { databaseMs, sentAt } }
   }
 }

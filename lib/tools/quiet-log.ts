@@ -1,4 +1,5 @@
 import type { Now } from '../../types/options.js'
+import { monotonicNow } from './monotonic.js'
 
 export interface OutageLog<Args extends unknown[]> {
   /** Logs the first failure of an outage; further ones are silent. */
@@ -24,7 +25,7 @@ export function onceAnOutage<Args extends unknown[]> (log: (...args: Args) => vo
 }
 
 /** Logs the first call, and then at most one call every `ms` milliseconds; the calls between are silent. `now` is a monotonic clock. */
-export function atMostEvery<Args extends unknown[]> (ms: number, log: (...args: Args) => void, now: Now = () => performance.now()): (...args: Args) => void {
+export function atMostEvery<Args extends unknown[]> (ms: number, log: (...args: Args) => void, now: Now = monotonicNow): (...args: Args) => void {
   let quietUntil = -Infinity
   return (...args) => {
     if (now() < quietUntil) return

@@ -1,4 +1,4 @@
-/** Life of a lease in milliseconds: how long a reader may take to ask SQL and fill. A later fill is refused, so it is never wrong. */
+/** Life of a lease in milliseconds: how long a reader may take to ask SQL and fill. A fill that comes later is ignored. */
 export const LEASE_MS = 2000
 
 /**

@@ -425,7 +425,7 @@ t.test('a read that was sent before a reconnection is rejected', async (t) => {
   t.equal(await get(cache, digest), null)
   const asked = Promise.allSettled([get(cache, digest), cache.getOrLease(digest, 'L1', 1000)])
   client.emit('ready')
-  for (const answer of await asked) t.match(answer, { status: 'rejected', reason: { message: 'Redis was replaced while it was asked' } })
+  for (const answer of await asked) t.match(answer, { status: 'rejected', reason: { message: 'Redis was replaced before it answered' } })
   t.equal(await get(cache, digest), 'L1')
 })
 

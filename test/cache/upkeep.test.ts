@@ -141,10 +141,10 @@ t.test('the clock of the database', async (t) => {
   let [wall, monotonic] = [1_000_000, 0]
   const clock = createDatabaseClock({ now: () => wall, monotonicNow: () => monotonic })
   t.equal(clock.now(), 1_000_000, 'this server\'s own clock until the database\'s is known')
-  const asked = clock.ask()
+  const sentAt = clock.moment()
   wall += 30
   monotonic += 30
-  clock.learn(5000, asked)
+  clock.sync(5000, sentAt)
   t.equal(clock.now(), 5030, 'the time is counted from the start of the query')
   wall -= 60_000
   monotonic += 10
@@ -243,12 +243,12 @@ t.test('writes that a cache does not accept are retried, up to a limit', async (
 t.test('a slow revocation is dated again before it is answered', async (t) => {
   let at = 0
   let isAway = false
-  const asked: unknown[] = []
+  const inquiries: unknown[] = []
   const written: unknown[] = []
   const outcomes = createOutcomes({
     timeoutMs: 60_000,
     findEnded: async (...args) => {
-      asked.push(args)
+      inquiries.push(args)
       if (isAway) {
         isAway = false
         throw new Error('the database is away')
@@ -260,9 +260,9 @@ t.test('a slow revocation is dated again before it is answered', async (t) => {
   const close = outcomes.watch({ doubt: createDoubts().begin, ended: async (digests) => { written.push(digests) }, overflowed: never.ask })
   const taking = (ms: number) => outcomes.follow({ userId: 7 }, async () => { at += ms })
   await taking(10_000)
-  t.same(asked, [])
+  t.same(inquiries, [])
   await taking(10_001)
-  t.same(asked, [[{ userId: 7 }, 10_001]])
+  t.same(inquiries, [[{ userId: 7 }, 10_001]])
   isAway = true
   await t.rejects(taking(20_000), { message: 'the database is away' })
   await until(() => written.length === 1, 'its tombstones are still written')

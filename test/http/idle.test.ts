@@ -75,34 +75,34 @@ t.test('an urgent write of a session\'s last use', async (t) => {
   const LIMIT = 60_000
 
   await t.test('is due once per interval near the idle limit, and again near the next limit', (t) => {
-    const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    const { claimUrgentWrite } = createIdleHurry({ intervalMs: 15_000, most: 100 })
     const uses: [number, number, boolean][] = [[29_999, LIMIT, false], [50_000, LIMIT, true], [51_000, LIMIT, false], [100_000, 110_000, true], [105_000, 110_000, false], [116_000, 110_000, true]]
-    for (const [at, idleAtMs, due] of uses) t.equal(isDue('a', idleAtMs, at), due, `at ${at}`)
-    t.equal(isDue('a', null, 200_000), false, 'without a limit')
+    for (const [at, idleAtMs, due] of uses) t.equal(claimUrgentWrite('a', idleAtMs, at), due, `at ${at}`)
+    t.equal(claimUrgentWrite('a', null, 200_000), false, 'without a limit')
     t.end()
   })
 
   await t.test('is due ten seconds before the idle limit, however short the interval', (t) => {
-    const { isDue } = createIdleHurry({ intervalMs: 50, most: 100 })
-    t.equal(isDue('a', LIMIT, 39_000), false)
-    t.equal(isDue('a', LIMIT, 49_000), true)
+    const { claimUrgentWrite } = createIdleHurry({ intervalMs: 50, most: 100 })
+    t.equal(claimUrgentWrite('a', LIMIT, 39_000), false)
+    t.equal(claimUrgentWrite('a', LIMIT, 49_000), true)
     t.end()
   })
 
   await t.test('is due again if the clock was set back or the write was given up', (t) => {
-    const { isDue, forget } = createIdleHurry({ intervalMs: 15_000, most: 100 })
-    t.equal(isDue('a', LIMIT, 50_000), true)
-    t.equal(isDue('a', LIMIT - 20_000, 30_000), true)
+    const { claimUrgentWrite, forget } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    t.equal(claimUrgentWrite('a', LIMIT, 50_000), true)
+    t.equal(claimUrgentWrite('a', LIMIT - 20_000, 30_000), true)
     forget('a')
-    t.equal(isDue('a', LIMIT, 31_000), true)
+    t.equal(claimUrgentWrite('a', LIMIT, 31_000), true)
     t.end()
   })
 
   await t.test('is tracked for a limited number of sessions, and is due again for those beyond it', (t) => {
-    const { isDue } = createIdleHurry({ intervalMs: 15_000, most: 100 })
+    const { claimUrgentWrite } = createIdleHurry({ intervalMs: 15_000, most: 100 })
     const latest = Array.from({ length: 1000 }, (_, i) => `s${999 - i}`)
-    t.ok(latest.toReversed().every((sessionId) => isDue(sessionId, LIMIT, 50_000)))
-    t.equal(latest.filter((sessionId) => !isDue(sessionId, LIMIT, 50_000)).length, 100)
+    t.ok(latest.toReversed().every((sessionId) => claimUrgentWrite(sessionId, LIMIT, 50_000)))
+    t.equal(latest.filter((sessionId) => !claimUrgentWrite(sessionId, LIMIT, 50_000)).length, 100)
     t.end()
   })
 })

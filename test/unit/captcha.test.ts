@@ -707,7 +707,7 @@ test('a captcha guard stops requests to a failing provider for a while', async (
   for (let i = 0; i < 5; i++) await check()
   t.equal(asked(), 5)
   t.equal(await check(), 'waived', 'the sixth is waived without a request')
-  await t.rejects(check(3), { cause: { message: /not asked for a while/ } })
+  await t.rejects(check(3), { cause: { message: /not called for a while/ } })
   t.equal(asked(), 5)
   isUp = true
   clock.nowMs += 500

@@ -49,7 +49,7 @@ export async function countGranted ({ b, granted }: World): Promise<number> {
 }
 
 const SERVERS: Record<string, string> = { 'reader A': 'a', 'second reader A': 'a', 'late reader': 'a', 'reader B': 'b' }
-const READS = new Set(['get', 'holdsTombstone', 'find', 'liveDigests', 'findEnded', 'findByUsername', 'findById'])
+const READS = new Set(['get', 'holdsTombstone', 'find', 'liveDigests', 'findEnded', 'findCredentials', 'findCredentialsById'])
 
 /**
  * Two steps may be swapped if neither sees the effect of the other. Processes share three things: the cache, the database, and, with
