@@ -63,7 +63,7 @@ export async function startFleet (t: Test, configs: ServerConfig[]): Promise<Fle
   const signal = (port: number, name: NodeJS.Signals) => { process.kill(pids.get(port)!, name) }
 
   async function ask (port: number, command: string, ...args: (string | number)[]): Promise<any> {
-    const client = new Redis(port, HOST, { lazyConnect: true, readOnly: true, retryStrategy: () => null, enableReadyCheck: false, commandTimeout: 2000 })
+    const client = new Redis(port, HOST, { lazyConnect: true, readOnly: true, retryStrategy: () => null, enableReadyCheck: false, commandTimeout: 10_000 })
     client.on('error', () => {})
     try {
       return await client.call(command, ...args)
