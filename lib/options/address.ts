@@ -6,14 +6,16 @@ import { refuse } from './rules.js'
 interface Address {
   path: string
   url: string
-  /** What is expected of each setting if it is present. */
+  /** What is expected of each setting if it is present. Not of a password: there are servers without one. */
   texts: Record<string, string>
   /** One of these must be present. Empty: the driver's own variables may name the server. */
   oneOf: string[]
 }
 
-const DATABASE: Address = { path: 'database', url: 'connectionString', texts: { connectionString: 'a URL', host: 'a host name' }, oneOf: [] }
-const REDIS: Address = { path: 'redis', url: 'url', texts: { url: 'a URL', host: 'a host name', path: 'a path' }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
+const PORT = 'a port'
+
+const DATABASE: Address = { path: 'database', url: 'connectionString', texts: { connectionString: 'a URL', host: 'a host name', port: PORT, database: 'a name', user: 'a name' }, oneOf: [] }
+const REDIS: Address = { path: 'redis', url: 'url', texts: { url: 'a URL', host: 'a host name', path: 'a path', port: PORT }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
 
 /** What an address is called elsewhere, or by mistake. */
 const URL_NAME = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
@@ -34,14 +36,25 @@ function refuseBadAddress (handle: unknown, address: Address): void {
   refuseEmpty(handle as Record<string, unknown>, address)
   refuseMisnamed(handle, address)
   const { path, url, oneOf } = address
-  if (oneOf.length > 0 && !oneOf.some((name) => name in handle)) throw new INVALID_OPTION(`${path} names no server: set ${path}.${url}, or ${path}.host`)
+  if (oneOf.length > 0 && !oneOf.some((name) => isSet(handle, name))) throw new INVALID_OPTION(`${path} names no server: set ${path}.${url}, or ${path}.host`)
 }
 
 function refuseEmpty (handle: Record<string, unknown>, { path, texts }: Address): void {
   for (const [name, expected] of Object.entries(texts)) {
     const value = handle[name]
-    if (Object.hasOwn(handle, name) && (typeof value !== 'string' || value === '')) refuse(`${path}.${name}`, expected, value)
+    const isFine = expected === PORT ? isPort(value) : typeof value === 'string' && value !== ''
+    if (Object.hasOwn(handle, name) && !isFine) refuse(`${path}.${name}`, expected, value)
   }
+}
+
+// `Number(process.env.PORT)` of an unset variable is NaN.
+function isPort (value: unknown): boolean {
+  return /^\d{1,5}$/.test(String(value))
+}
+
+// ioredis takes an undefined setting for an absent one.
+function isSet (handle: object, name: string): boolean {
+  return (handle as Record<string, unknown>)[name] != null
 }
 
 function refuseMisnamed (handle: object, { path, url }: Address): void {

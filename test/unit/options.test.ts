@@ -262,17 +262,22 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
   class Config {}
   const own = (values: object) => Object.assign(new Config(), values)
   const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: own({ url: '' }) }, { database: own({ connectionString: '' }) },
-    { redis: { host: undefined, port: 6379 } }, { redis: { host: '' } }, { redis: { path: '' } }, { database: { host: undefined } }, { database: { host: '', port: 5432 } }]
+    { redis: { host: undefined, port: 6379 } }, { redis: { host: '' } }, { redis: { path: '' } }, { database: { host: undefined } }, { database: { host: '', port: 5432 } },
+    { redis: { host: 'cache', port: undefined } }, { redis: { host: 'cache', port: NaN } }, { database: { host: 'db', port: '' } }, { database: { host: 'db', user: undefined } }, { database: { host: 'db', database: '' } }]
   for (const options of bad) {
     const host = Fastify()
     t.teardown(() => host.close())
-    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /(redis\.url|database\.connectionString|redis\.host|redis\.path|database\.host) must be a (URL|host name|path), got/ })
+    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^(redis|database)\.(url|connectionString|host|path|port|user|database) must be a (URL|host name|path|port|name), got/ })
   }
-  for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, own({ keyPrefix: 'a' })]) {
+  for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, own({ keyPrefix: 'a' }), { sentinels: undefined }, { Connector: null }]) {
     t.match(await refusal(t, { database: {}, redis }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis names no server: set redis.url, or redis.host' })
   }
   for (const [option, at] of [['redis', { hostname: 'secret' }], ['database', { hostName: 'secret', user: 'a' }]] as const) {
     t.match(await refusal(t, { database: {}, [option]: at }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `": the host is ${option}.host` })
+  }
+  const { hostname, port, username, password, pathname } = new URL(database.url)
+  for (const given of [port, Number(port)]) {
+    await createApp(t, testOptions(database.url, { database: { host: hostname, port: given as number, user: username, password: password || undefined, database: pathname.slice(1) } }))
   }
 })
 
