@@ -10,7 +10,7 @@ import type { Tables } from './tables.js'
  */
 export async function checkPolicies (db: Kysely<any>, { map, rowSecurity }: Tables, logger: Logger): Promise<void> {
   for (const table of [quoteTable(map.users), quoteTable(map.tokens)]) {
-    const { rows: [row] } = await sql<{ isActive: string }>`select row_security_active(pg_catalog.to_regclass(${table}))::text as "isActive"`.execute(db)
+    const { rows: [row] } = await sql<{ isActive: string }>`select pg_catalog.row_security_active(pg_catalog.to_regclass(${table}))::text as "isActive"`.execute(db)
     if (row!.isActive !== 'true') continue
     rowSecurity.isActive = true
     logger.warn({}, `row level security applies to this role on ${table}: users and tokens that a policy hides cannot log in or be revoked; use a role with BYPASSRLS, or a policy that shows it every row; see docs/storage.md#row-level-security`)

@@ -142,7 +142,7 @@ function toOwners (rows: readonly JsonRow[]): (UserId | null)[] {
 }
 
 // Explicit, because the cast of a timestamp to text depends on settings of the session.
-const position = sql<string>`to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
+const position = sql<string>`pg_catalog.to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
 
 /** Rows after a position, from the latest backwards. */
 function isAfter (position: string): RawBuilder<boolean> {
