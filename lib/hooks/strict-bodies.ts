@@ -3,6 +3,8 @@ import { errorCodes } from 'fastify'
 import type { FastifyInstance } from 'fastify'
 
 const BODY_LIMIT = 16 * 1024
+/** Options of a route that would replace what the scope sets here. */
+const OF_THE_ROUTE = ['validatorCompiler', 'serializerCompiler', 'bodyLimit'] as const
 
 /**
  * Makes a scope strict about bodies, independent of the application's settings: JSON only, at most 16 KiB, no coercion,
@@ -13,6 +15,11 @@ export function strictBodies (scope: FastifyInstance): void {
   scope.setValidatorCompiler(({ schema }) => ajv.compile(schema))
   // The schemas of replies document. An error handler, a hook or another plugin of the host may answer in a shape of its own.
   scope.setSerializerCompiler(() => (payload) => JSON.stringify(payload instanceof Error ? shapeOf(payload) : payload))
+  // A hook of the application may have set these on every route: then the handlers would get what the schemas refuse.
+  scope.addHook('onRoute', (route) => {
+    route.attachValidation = false
+    for (const name of OF_THE_ROUTE) delete route[name]
+  })
   const parseJson = scope.getDefaultJsonParser('error', 'error')
   scope.removeAllContentTypeParsers()
   // Some clients send a content type even with an empty body.

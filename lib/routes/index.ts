@@ -26,8 +26,6 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
       if (current === registered && error instanceof Error) throw error
       return current(error, request, reply)
     }
-    // A hook of the application may have set it: then the handlers would get what the schemas refuse.
-    route.attachValidation = false
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publish })
     const { operationId } = route.schema as { operationId: string }
     route.schema = Object.assign({ ...route.schema }, { operationId: operationIdPrefix + operationId, tags })

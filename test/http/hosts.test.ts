@@ -1,7 +1,7 @@
 import rateLimit from '@fastify/rate-limit'
 import swagger from '@fastify/swagger'
 import Fastify from 'fastify'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { authPlugin } from '../../lib/index.js'
@@ -99,9 +99,14 @@ t.test('what a hook of the host throws is answered as on its own routes, though 
   }
 })
 
-t.test('a host that attaches validation errors on every route changes nothing', async (t) => {
-  const app = await start(t, (app) => { app.addHook('onRoute', (route) => { route.attachValidation = true }) })
-  t.match((await login(app, {})).json(), { statusCode: 400, code: 'FST_ERR_VALIDATION' })
+t.test('a host that changes how every route validates bodies changes nothing', async (t) => {
+  const changes: Partial<RouteOptions>[] = [{ attachValidation: true }, { validatorCompiler: () => () => true }, { serializerCompiler: () => () => 'ok' }, { bodyLimit: 1024 * 1024 }]
+  for (const change of changes) {
+    const app = await start(t, (app) => { app.addHook('onRoute', (route) => { Object.assign(route, change) }) })
+    const name = Object.keys(change)[0]!
+    t.match((await login(app, {})).json(), { statusCode: 400, code: 'FST_ERR_VALIDATION' }, name)
+    t.match((await login(app, { username: 'a'.repeat(17_000), password: 'b' })).json(), { statusCode: 413, code: 'FST_ERR_CTP_BODY_TOO_LARGE' }, name)
+  }
 })
 
 t.test('headers that the host sets on its refusals are kept', async (t) => {
