@@ -1,16 +1,19 @@
 #!/usr/bin/env node
 // Usage: node scripts/test.mjs [options of `tap run`] [files...]
-// Runs tests with a PostgreSQL and a Redis of their own, and with scripts/typescript in place of tap's TypeScript.
+// Compiles the tests, and runs them with a PostgreSQL and a Redis of their own.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { compile } from './tests/compile.mjs'
 
-const loader = new URL('typescript/register.mjs', import.meta.url)
-const env = ['TAP_TYPE_STRIP_ONLY=1', `NODE_OPTIONS=--import=${loader}`]
+const env = ['TAP_TYPE_STRIP_ONLY=1', `NODE_OPTIONS=--import=${new URL('tests/preload.mjs', import.meta.url)}`]
+const runner = fileURLToPath(new URL('tests/run.mjs', import.meta.url))
 
 // Tests start processes of what was built.
 if (latest(['dist']) < latest(['lib', 'types'])) execFileSync('npm', ['run', '--silent', 'build'], { stdio: 'inherit' })
-process.argv.splice(2, 0, 'tap', 'run', ...env.map((variable) => `--test-env=${variable}`))
+await compile()
+process.argv.splice(2, 0, 'tap', 'run', ...env.map((variable) => `--test-env=${variable}`), `--node-arg=${runner}`)
 await import('./with-services.mjs')
 
 function latest (folders) {

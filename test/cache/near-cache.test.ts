@@ -417,7 +417,7 @@ t.test('a connection that is lost before Redis acknowledges the subscription doe
 })
 
 t.test('the ACL rules that docs/storage.md adds for the near cache are sufficient', async (t) => {
-  const text = readFileSync(new URL('../../docs/storage.md', import.meta.url), 'utf8')
+  const text = readFileSync('docs/storage.md', 'utf8')
   const [, , , , , ...rules] = /^ACL SETUSER .*$/m.exec(text)![0].split(' ')
   const more = /near cache[^`]*`(&fta:n [^`]*)`/.exec(text)![1]!.split(' ')
   const namespace = uniqueNamespace()

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import t, { test } from 'tap'
 import type { Test } from 'tap'
 import { createDemoUser } from '../../lib/cli/banner.js'
@@ -12,8 +12,8 @@ import { OVERLOADED } from '../../lib/errors.js'
 import type { TokenAuth } from '../../lib/index.js'
 import { openDatabase } from '../../lib/sql/database.js'
 import { createApp, PASSWORD, testOptions } from '../helpers/app.js'
-import { cli, post, spawnCli, spawnNode, spawnSource, start, untilPrinted } from '../helpers/cli.js'
-import { TYPESCRIPT } from '../helpers/processes.js'
+import { cli, post, SOURCE, spawnCli, spawnNode, spawnSource, start, untilPrinted } from '../helpers/cli.js'
+import { FROM_SOURCES } from '../helpers/processes.js'
 import { createDatabase, freshDatabase, query, redisUrl } from '../helpers/services.js'
 
 const { url: databaseUrl, drop } = await createDatabase()
@@ -165,7 +165,7 @@ test('serve closes an idle connection at shutdown, and exits with code 0', async
 })
 
 test('serve stops when the npm that started it is killed', async (t) => {
-  const args = [...TYPESCRIPT, resolve('lib/cli/main.ts'), 'serve', '--port', '0', '--no-demo']
+  const args = [...FROM_SOURCES, SOURCE, 'serve', '--port', '0', '--no-demo']
   // Stands for npm, which starts a shell that starts the command.
   const script = `require('node:child_process').spawn(process.execPath, ${JSON.stringify(args)}, { stdio: 'inherit' })`
   const npm = spawnNode(t, ['-e', script], { ...SERVERS, npm_command: 'run-script' })

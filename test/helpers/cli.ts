@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { resolve } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { run } from '../../lib/cli/run.js'
 import type { Io } from '../../lib/cli/io.js'
-import { TYPESCRIPT, withoutLoaders } from './processes.js'
+import { FROM_SOURCES, withoutLoaders } from './processes.js'
 import { until } from './until.js'
 
 interface Given {
@@ -78,9 +79,12 @@ export function spawnCli (t: Test, args: string[], env: Record<string, string> =
   return spawnNode(t, [resolve('dist/lib/cli/main.js'), ...args], env, cwd)
 }
 
-/** The same from the sources, which is slower, for coverage of code that only runs in a separate process. */
+/** What the sources were compiled to. */
+export const SOURCE = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+
+/** The same from the sources, for coverage of code that only runs in a separate process. */
 export function spawnSource (t: Test, args: string[], env: Record<string, string> = {}, cwd?: string) {
-  return spawnNode(t, [...TYPESCRIPT, resolve('lib/cli/main.ts'), ...args], env, cwd)
+  return spawnNode(t, [...FROM_SOURCES, SOURCE, ...args], env, cwd)
 }
 
 /** Resolves when the output has the text; rejects if the command ends before. */

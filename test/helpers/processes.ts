@@ -1,14 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { Test } from 'tap'
 import type { AuthPluginOptions, RecaptchaOptions } from '../../lib/index.js'
 
-export const SERVER = fileURLToPath(new URL('server-process.mjs', import.meta.url))
-const LOADER = new URL('../../scripts/typescript/register.mjs', import.meta.url).href
+export const SERVER = resolve('test/helpers/server-process.mjs')
+const PRELOAD = pathToFileURL('scripts/tests/preload.mjs').href
 const COVERAGE = process.execArgv.filter((argument) => argument.includes('/@tapjs/processinfo/'))
 /** Node.js arguments for a process that runs the sources and counts for coverage. */
-export const TYPESCRIPT = ['--enable-source-maps', `--import=${LOADER}`, ...COVERAGE]
+export const FROM_SOURCES = ['--enable-source-maps', `--import=${PRELOAD}`, ...COVERAGE]
 
 /** The environment of a process that runs the build, without the loaders of the test runner, which would slow it down. */
 export function withoutLoaders (): NodeJS.ProcessEnv {

@@ -4,7 +4,6 @@ import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join, relative, resolve } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import fastifyAuth from '@fastify/auth'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
@@ -24,7 +23,7 @@ import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
 import { SILENT } from '../helpers/silent.js'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ROOT = resolve('')
 const FILES = [...readdirSync(ROOT), ...readdirSync(join(ROOT, 'docs')).map((name) => join('docs', name))].filter((name) => name.endsWith('.md'))
 
 function read (file: string): string {

@@ -1,9 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 const WORDS = ['types', 'lib/errors.ts', 'lib/ports.ts']
 const TOOLS = [...WORDS, 'lib/tools', 'lib/crypto', 'lib/options/rules.ts']
 const DATA = ['node:*', 'kysely', 'pg', 'ioredis', 'lru-cache']
@@ -52,7 +50,7 @@ const IMPORT = /(?:^|\n)\s*(?:import|export)\s+(type\s)?[\w\s*{},]*?from\s+'([^'
 interface Edge { from: string, to: string, isType: boolean }
 
 async function list (folder: string): Promise<string[]> {
-  const entries = await readdir(join(root, folder), { recursive: true })
+  const entries = await readdir(folder, { recursive: true })
   return entries.filter((name) => name.endsWith('.ts')).map((name) => join(folder, name)).sort()
 }
 
@@ -89,7 +87,7 @@ function isVendor (name: string, vendors: string[]): boolean {
 }
 
 const files = [...await list('lib'), ...await list('types')]
-const sources = await Promise.all(files.map(async (file): Promise<[string, string]> => [file, await readFile(join(root, file), 'utf8')]))
+const sources = await Promise.all(files.map(async (file): Promise<[string, string]> => [file, await readFile(file, 'utf8')]))
 const edges = sources.flatMap(([file, source]) => edgesOf(file, source))
 
 t.test('nothing imports upward, sideways, or a vendor of another layer', async (t) => {

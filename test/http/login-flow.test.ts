@@ -147,7 +147,7 @@ t.test('captcha', async (t) => {
 })
 
 t.test('users of a Django database can log in', async (t) => {
-  const users = JSON.parse(readFileSync(new URL('../fixtures/django-users.json', import.meta.url), 'utf8')) as { username: string, password: string | null, encoded: string }[]
+  const users = JSON.parse(readFileSync('test/fixtures/django-users.json', 'utf8')) as { username: string, password: string | null, encoded: string }[]
   const app = await createApp(t, options({ hasher: bcrypt({ cost: 4 }) }))
   const logIn = async (username: string, password: string) => (await caller(app)('POST', '/auth/login', { body: { username, password } })).statusCode
   for (const { username, encoded } of users) {

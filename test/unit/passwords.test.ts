@@ -17,7 +17,7 @@ import { deferred } from '../helpers/deferred.js'
 
 interface DjangoUser { username: string, password: string | null, encoded: string }
 
-const djangoUsers: DjangoUser[] = JSON.parse(await readFile(new URL('../fixtures/django-users.json', import.meta.url), 'utf8'))
+const djangoUsers: DjangoUser[] = JSON.parse(await readFile('test/fixtures/django-users.json', 'utf8'))
 const CHEAP_ARGON2 = { memoryCost: 16, timeCost: 2, parallelism: 1 }
 const UNICODE = 'pässwörd-密码-🔑'
 

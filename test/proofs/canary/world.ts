@@ -10,7 +10,7 @@ import type { Test } from 'tap'
 import { digestOf } from '../../../lib/crypto/token.js'
 import { createMark } from './marks.js'
 import type { Mark } from './marks.js'
-import { TYPESCRIPT } from '../../helpers/processes.js'
+import { FROM_SOURCES } from '../../helpers/processes.js'
 import { createRedisServer } from '../../helpers/redis-server.js'
 import { createDatabase, query, uniqueNamespace } from '../../helpers/services.js'
 import { startStub } from '../../helpers/stub.js'
@@ -47,7 +47,7 @@ function markToken ({ marks }: Ledger, token: string): void {
 
 /** Starts the servers' process and records its output and errors. */
 export function startHost (t: Test, ledger: Ledger) {
-  const child = fork(fileURLToPath(new URL('process.ts', import.meta.url)), { execArgv: TYPESCRIPT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  const child = fork(fileURLToPath(new URL('process.js', import.meta.url)), { execArgv: FROM_SOURCES, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
   const exited = once(child, 'exit')
   t.teardown(() => { child.kill('SIGKILL') })
   child.stdout!.setEncoding('utf8').on('data', (text) => ledger.see('stdout', text))
