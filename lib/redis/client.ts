@@ -84,7 +84,7 @@ export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): 
 // Read back from the client: in ioredis the query of the URL overrides the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
   const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE, ...connectorFor(options) }
-  const client = url === undefined ? new Redis(settings) : new Redis(url, settings)
+  const client = url === undefined ? new Redis(settings) : fromUrl(url, settings)
   for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
     const given = options[name] === undefined ? client.options[name] : options[name]
     if (given === value) continue
@@ -100,6 +100,15 @@ function connect ({ url, ...options }: RedisOptions & { url?: string | undefined
     throw new INVALID_OPTION('redis.url must end with the number of a database, as in redis://localhost:6379/0, or with none')
   }
   return client
+}
+
+// The error of the URL itself has the whole URL, and its password, as a property that loggers write.
+function fromUrl (url: string, settings: RedisOptions): Redis {
+  try {
+    return new Redis(url, settings)
+  } catch {
+    throw new INVALID_OPTION('redis.url must be a URL such as redis://localhost:6379, with special characters of a password percent-encoded')
+  }
 }
 
 function connectorFor ({ sentinels, Connector }: RedisOptions): RedisOptions {

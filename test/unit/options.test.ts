@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import Fastify from 'fastify'
 import fastifyPostgres from '@fastify/postgres'
 import { Kysely, MysqlDialect, PostgresDialect, SqliteDialect } from 'kysely'
@@ -285,6 +286,14 @@ t.test('a Redis URL whose database is not a number is rejected', async (t) => {
   const host = Fastify()
   t.teardown(() => host.close())
   await t.rejects(async () => await host.register(authPlugin, testOptions(database.url, { redis: { url: 'redis://127.0.0.1:6379/abc' } })), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /number of a database/ })
+})
+
+t.test('a Redis URL that cannot be read is rejected without its secrets', async (t) => {
+  for (const url of ['redis://:hunter2@cache:port', 'redis://:hunter2%zz@cache']) {
+    const error = await refusal(t, testOptions(database.url, { redis: { url } }))
+    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis.url must be a URL such as redis://localhost:6379, with special characters of a password percent-encoded' })
+    t.notMatch(inspect(error, { showHidden: true, depth: 9 }), 'hunter2')
+  }
 })
 
 t.test('handles of other libraries are rejected by name', async (t) => {
