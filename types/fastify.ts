@@ -1,11 +1,16 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { AuthenticatedUser, AuthSession, FastifyTokenAuth } from './user.js'
 import type { TokenAuth } from './token-auth.js'
 
 /** A request of any server: HTTP, HTTPS or HTTP/2. */
 export type AnyRequest = FastifyRequest<any, any, any, any, any, any, any, any>
-/** A reply of any server. */
-export type AnyReply = FastifyReply<any, any, any, any, any, any, any, any>
+/**
+ * What the hook's type says of a request and a reply: a part that those of every server have. With their whole types Fastify would infer the
+ * types of a route from the hook, and no longer from its schema.
+ */
+export interface HookRequest { readonly id: string, readonly headers: object, readonly raw: object }
+/** See `HookRequest`. */
+export interface HookReply { header (name: string, value: any): unknown }
 
 export interface AuthenticateVariant {
   /** Requests without a token pass, with `request.user` null. A token that is sent must be valid. */
@@ -25,9 +30,9 @@ export interface AuthenticateVariant {
  * other hook with `addHook`, it answers each request with that error.
  */
 export interface Authenticate {
-  (request: AnyRequest, reply: AnyReply, done: (error?: Error) => void): void
+  (request: HookRequest, reply: HookReply, done: (error?: Error) => void): void
   /** Without `done`. The parameter is declared so that hooks with a payload in its place do not match. */
-  (request: AnyRequest, reply: AnyReply, done?: undefined): Promise<void>
+  (request: HookRequest, reply: HookReply, done?: undefined): Promise<void>
   with (variant: AuthenticateVariant): Authenticate
 }
 

@@ -13,6 +13,8 @@ interface Address {
 }
 
 const PORT = 'a port'
+/** Without them the driver's defaults are used on the named host. */
+const HARMLESS = ['port', 'user', 'database']
 
 const DATABASE: Address = { path: 'database', url: 'connectionString', texts: { connectionString: 'a URL', host: 'a host name', port: PORT, database: 'a name', user: 'a name' }, oneOf: [] }
 const REDIS: Address = { path: 'redis', url: 'url', texts: { url: 'a URL', host: 'a host name', path: 'a path', port: PORT }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
@@ -43,7 +45,7 @@ function refuseEmpty (handle: Record<string, unknown>, { path, texts }: Address)
   for (const [name, expected] of Object.entries(texts)) {
     const value = handle[name]
     const isFine = expected === PORT ? isPort(value) : typeof value === 'string' && value !== ''
-    if (Object.hasOwn(handle, name) && !isFine) refuse(`${path}.${name}`, expected, value)
+    if (Object.hasOwn(handle, name) && !isFine && !(value === undefined && HARMLESS.includes(name))) refuse(`${path}.${name}`, expected, value)
   }
 }
 

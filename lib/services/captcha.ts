@@ -10,6 +10,7 @@ import type { Logger } from '../ports.js'
 import type { FailureCounters } from '../throttle/failure-counters.js'
 import type { Captcha } from '../../types/captcha.js'
 import type { Now } from '../../types/options.js'
+import { monotonicNow as processNow } from '../tools/monotonic.js'
 
 export interface CaptchaCheck {
   /** Whether an account with this number of failures needs a captcha. */
@@ -25,7 +26,7 @@ export interface CaptchaCheck {
 interface QuestionSettings {
   logger: Logger
   /** A monotonic clock, in milliseconds. */
-  monotonicNow: Now
+  monotonicNow?: Now
   /** Total time, from waiting for a slot to the verdict; 3000 by default. */
   timeoutMs?: number
 }
@@ -69,7 +70,7 @@ export function createCaptchaCheck ({ captcha, useOnce, pseudonym, ...settings }
 }
 
 /** Calls the provider with a timeout, a concurrency limit and a circuit breaker. Never rejects. */
-function createQuestion (captcha: Captcha, { logger, monotonicNow, timeoutMs = 3000 }: QuestionSettings) {
+function createQuestion (captcha: Captcha, { logger, monotonicNow = processNow, timeoutMs = 3000 }: QuestionSettings) {
   const breaker = createBreaker({ now: monotonicNow })
   const outage = onceAnOutage((reason: string) => logger.warn({ reason }, 'captcha: the provider cannot be reached'))
   const misconfigured = atMostEvery(QUIET_MS, ({ message }: Error) => {

@@ -25,7 +25,6 @@ import { createSessionService } from './sessions.js'
 import { createTokenAuth } from './token-auth.js'
 import { createTokenFactory } from './tokens.js'
 import { createUserService } from './users.js'
-import { monotonicNow } from '../tools/monotonic.js'
 
 export interface ServiceParts {
   settings: Settings
@@ -84,7 +83,7 @@ function openAccountLimit ({ settings: { accountLimit, captcha }, counters, pseu
     rules: accountLimit?.shared ?? UNLIMITED,
     counters,
     pseudonym,
-    captcha: createCaptchaCheck({ captcha, useOnce: counters.useOnce, pseudonym, logger, monotonicNow }),
+    captcha: createCaptchaCheck({ captcha, useOnce: counters.useOnce, pseudonym, logger }),
     isKnownAddress: tokens.isKnownAddress,
     networkOf: addressKey
   })
