@@ -1,6 +1,7 @@
 import type { AuthPluginOptions } from '../../types/options.js'
 import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
+import { refuseBundle } from '../tools/bundled.js'
 import { refuseBadAddresses } from './address.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
@@ -30,6 +31,8 @@ export function readOptions (options: AuthPluginOptions) {
   const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
   refuseBadAddresses(values)
+  // Before the database is opened: kysely may be missing in a bundle, too.
+  if (values['password.common']) refuseBundle('password.common')
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,

@@ -2,7 +2,6 @@ import { PASSWORD_COMMON, PASSWORD_HAS_CONTEXT_WORD, PASSWORD_HAS_USERNAME, PASS
 import type { Logger } from '../ports.js'
 import type { Now } from '../../types/options.js'
 import type { BreachedPasswords, PasswordRule } from '../../types/passwords.js'
-import { refuseBundle } from '../tools/bundled.js'
 import { isCommon } from './common-passwords.js'
 import { createBreachedRule, createHostRule } from './external-rules.js'
 import { monotonicNow as processNow } from '../tools/monotonic.js'
@@ -41,7 +40,6 @@ const MIN_CONTAINED_LENGTH = 4
  */
 export function createPasswordPolicy (settings: PasswordPolicySettings): PasswordPolicy {
   const { minLength, maxLength, common } = settings
-  if (common) refuseBundle('password.common')
   const contextWords = settings.contextWords.map(fold)
   const externalRules = createExternalRules(settings)
   return {

@@ -22,6 +22,13 @@ export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, 
 
 /** Codes of a schema, a table or a column that is not there. A migration helps against no other error. */
 const IS_MISSING = new Set(['3F000', '42P01', '42703'])
+const UNDEFINED_COLUMN = '42703'
+
+function adviceOf (code: string, which: string): string {
+  // No migration adds a column to a users table that exists.
+  if (code === UNDEFINED_COLUMN && which === 'users') return '. Add the column, or correct users.columns, users.select or users.activeWhen'
+  return IS_MISSING.has(code) ? '. Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users, in commands with --users-table' : ''
+}
 
 /** Runs a statement that fails if a table is not as expected. Resolves to its rows. */
 export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<Row[]> {
@@ -29,8 +36,7 @@ export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown
     return (await statement.execute(db)).rows as Row[]
   } catch (error) {
     if (isUnreachable(error)) throw asStartError(error)
-    const advice = IS_MISSING.has(codeOf(error)) ? '. Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users' : ''
-    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}${advice}`)
+    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}${adviceOf(codeOf(error), which)}`)
   }
 }
 

@@ -79,8 +79,8 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
     if (applied.length > 0) logger.info({ applied }, 'migrated the database')
   }
   await inTime(checkTables(db, tables))
-  await inTime(checkColumns(db, tables))
   await inTime(checkForeignKey(db, tables))
+  await inTime(checkColumns(db, tables))
   await inTime(checkEncoding(db, logger))
   // Any other failure is no reason not to start: the first use reads the key.
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })

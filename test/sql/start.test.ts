@@ -174,6 +174,8 @@ t.test('the database at start', async (t) => {
       code: 'FST_TOKEN_AUTH_MISSING_TABLES',
       message: /^The tokens table "auth_tokens" belongs to the users table users, but users\.table is "customers": .*token\.table/
     })
+    await query('create table members (id bigint primary key, username text unique, password_hash text, active boolean, last_login timestamptz)', url)
+    t.match(await refusal(t, testOptions(url, { users: { table: 'members', idType: 'bigint' } })), { message: /^The tokens table "auth_tokens" belongs to the users table users/ }, 'ids of another type')
     await createApp(t, testOptions(url, { users: { table: 'active_users' } }))
   })
 
@@ -231,7 +233,7 @@ t.test('the database at start', async (t) => {
     await createApp(t, testOptions(database.url))
     for (const users of [{ columns: { lastLogin: 'seen_at' } }, { columns: { active: 'seen_at' } }, { columns: { username: 'seen_at' } }, { select: ['seen_at'] }, { activeWhen: 'seen_at is null' }]) {
       const error = await refusal(t, testOptions(database.url, { users: { table: 'users', ...users }, autoMigrate: false }))
-      t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'The users table is not as expected: column "seen_at" does not exist' })
+      t.match(error, { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'The users table is not as expected: column "seen_at" does not exist. Add the column, or correct users.columns, users.select or users.activeWhen' })
     }
   })
 
