@@ -1,4 +1,5 @@
 import { toOpenApi30 } from './openapi-30.js'
+import { toSwagger2 } from './swagger-2.js'
 
 type Json = Record<string, unknown>
 
@@ -12,7 +13,14 @@ interface Place {
   /** `#/components/schemas/` */
   path: string
   convert (schema: Json): Json
+  /** For the parts that have no name. @fastify/swagger converts those for OpenAPI 3.0. */
+  convertInline (schema: Json): Json
 }
+
+const same = (schema: Json) => schema
+
+/** The parts of a route's schema that are schemas. */
+const REQUEST = new Set(['body', 'querystring', 'params', 'headers'])
 
 interface NameSettings extends Documents {
   /** Begins every name. */
@@ -47,12 +55,17 @@ export function nameSchemas (schema: object, { prefix, userColumns, ...documents
   // The description and the headers of a response stay with it.
   function walkResponse (reply: Json): Json {
     const { description, headers, ...walked } = walkFields(reply)
-    const content = isNamed(walked) ? refer(walked) : walked
+    const content = isNamed(walked) ? refer(walked) : place.convertInline(walked)
     return { ...content, description, ...(headers === undefined ? {} : { headers }) }
   }
 
+  function walkRequest (parts: object): Json {
+    const inlined = (part: Json) => '$ref' in part ? part : place.convertInline(part)
+    return Object.fromEntries(Object.entries(walkFields(parts)).map(([key, part]) => [key, REQUEST.has(key) ? inlined(part as Json) : part]))
+  }
+
   const { response, ...rest } = schema as { response: Record<string, Json> }
-  return { ...walkFields(rest), response: Object.fromEntries(Object.entries(response).map(([status, reply]) => [status, walkResponse(reply)])) }
+  return { ...walkRequest(rest), response: Object.fromEntries(Object.entries(response).map(([status, reply]) => [status, walkResponse(reply)])) }
 }
 
 function withColumns ({ properties, required, ...user }: Json, columns: NameSettings['userColumns']): Json {
@@ -65,9 +78,9 @@ function isNamed ({ title }: Json): boolean {
 }
 
 function placeOf ({ openapiObject, swaggerObject = {} }: Documents): Place {
-  if (openapiObject === undefined) return { schemas: schemasOf(swaggerObject, 'definitions'), path: '#/definitions/', convert: (schema) => schema }
+  if (openapiObject === undefined) return { schemas: schemasOf(swaggerObject, 'definitions'), path: '#/definitions/', convert: toSwagger2, convertInline: toSwagger2 }
   const is30 = openapiObject.openapi?.startsWith('3.0') === true
-  return { schemas: schemasOf(openapiObject.components, 'schemas'), path: '#/components/schemas/', convert: is30 ? toOpenApi30 : (schema) => schema }
+  return { schemas: schemasOf(openapiObject.components, 'schemas'), path: '#/components/schemas/', convert: is30 ? toOpenApi30 : same, convertInline: same }
 }
 
 function schemasOf (holder: object, name: string): Json {

@@ -76,6 +76,25 @@ t.test('a user has the selected columns with their types', async (t) => {
   t.same(asleep.components.schemas.TokenAuthUser.required, ['id', 'username'], 'without the database')
 })
 
+t.test('a Swagger 2.0 document has no keyword that Swagger 2.0 does not have', async (t) => {
+  const document = await documentOf(t, {}, () => {}, { swagger: {} })
+  const unknown: string[] = []
+  function look (value: unknown, path: string): void {
+    if (typeof value !== 'object' || value === null) return
+    for (const [key, inner] of Object.entries(value)) {
+      if (['examples', 'anyOf', 'oneOf', 'const', 'nullable'].includes(key) && !path.endsWith('properties')) unknown.push(`${path}/${key}`)
+      if (key === 'type' && (Array.isArray(inner) || inner === 'null')) unknown.push(`${path}/${key}`)
+      look(inner, `${path}/${key}`)
+    }
+  }
+  look({ paths: document.paths, definitions: document.definitions }, '')
+  t.same(unknown, [])
+  const [body] = document.paths['/auth/login'].post.parameters
+  t.match(body.schema.properties.username, { type: 'string', example: String })
+  t.match(document.definitions.TokenAuthSession.properties, { ip: { type: 'string', 'x-nullable': true }, current: { type: 'boolean' } })
+  t.match(document.definitions.TokenAuthUser.properties.username, { type: 'string' })
+})
+
 t.test('an OpenAPI 3.0 document has no type null and no list of types', async (t) => {
   const { components: { schemas } } = await documentOf(t, {}, () => {}, { openapi: { openapi: '3.0.3' } })
   t.match(schemas.TokenAuthUser.properties.id, { anyOf: [{ type: 'string' }, { type: 'integer' }] })
