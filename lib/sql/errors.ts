@@ -37,7 +37,16 @@ export function isRetryable (error: unknown): boolean {
 
 /** Whether the connection broke during a statement, which may or may not have run. A failure to connect does not count. */
 export function isLost (error: unknown): boolean {
-  return LOST.has(codeOf(error)) || /^Connection terminated( unexpectedly)?$|is not queryable$/.test(String((error as Failure)?.message))
+  return LOST.has(codeOf(error)) || isNetworkError(error) || /^Connection terminated( unexpectedly)?$|is not queryable$/.test(String((error as Failure)?.message))
+}
+
+/** Errors of a connection that was never made. */
+const NOT_CONNECTED = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ENOENT', '08001', '08004'])
+
+// Whatever the network calls it: ECONNABORTED, ETIMEDOUT, EHOSTUNREACH, a TLS alert, or what a pooler says of its own connection (08P01).
+function isNetworkError (error: unknown): boolean {
+  const { syscall } = (error ?? {}) as { syscall?: unknown }
+  return /^(E[A-Z]{3,}|ERR_(SSL|TLS)_\w+|08...)$/.test(codeOf(error)) && !NOT_CONNECTED.has(codeOf(error)) && syscall !== 'connect'
 }
 
 /** Whether the client had already ended before it got the statement, which therefore had no effect. */

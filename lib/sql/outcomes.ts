@@ -68,6 +68,8 @@ export function createOutcomes ({ timeoutMs, findEnded, monotonicNow }: Outcomes
       let end: (() => void) | null = null
       const expired = () => {
         end = watcher.doubt(subject)
+        // The connection may stay silent for hours. The inquiry goes over another one, and waits for the locks of a call under way.
+        findOut({ subject, startedAtMs, settleMs: SETTLE_MS })
         return new UNAVAILABLE()
       }
       const work = call().then(async (result) => {

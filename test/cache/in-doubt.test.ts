@@ -5,6 +5,7 @@ import type { AuthPluginOptions } from '../../lib/index.js'
 import { digestOf } from '../../lib/crypto/token.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { losingPool } from '../helpers/losing-pool.js'
+import { deferred } from '../helpers/deferred.js'
 import { createPostgresServer, noPostgres } from '../helpers/postgres-server.js'
 import { createDatabase, uniqueNamespace } from '../helpers/services.js'
 import { countingPool, openPool } from '../helpers/pools.js'
@@ -66,6 +67,38 @@ t.test('a revocation whose answer is lost is detected, and every server refuses 
       t.equal((answer as { statusCode: number }).statusCode, 503)
       await until(async () => await status(other, token) === 401, 'the other server refuses it')
       t.equal(await status(app, token), 401)
+    })
+  }
+})
+
+t.test('a revocation whose answer never comes, on a connection that stays open, is detected at its deadline', async (t) => {
+  const { url, drop } = await createDatabase()
+  t.teardown(drop)
+  for (const name of ['logout', 'logout-all']) {
+    await t.test(name, async (t) => {
+      const { commits, end } = WAYS[name]!
+      const pool = openPool(t, { connectionString: url })
+      const silence = deferred<undefined>()
+      let isSilent = false
+      pool.on('connect', (client: any) => {
+        const { query } = client
+        client.query = (statement: any, ...more: unknown[]) => {
+          const answer = query.call(client, statement, ...more)
+          if (!isSilent || !commits.test(String(statement?.text ?? statement).trim())) return answer
+          isSilent = false
+          return answer.then(async (result: unknown) => { await silence.promise; return result })
+        }
+      })
+      const { app, other, cached } = await createPair(t, pool, url, { lookup: { timeout: '3s', maxWait: '30s' } })
+      const { id, username } = await createUser(other)
+      const token = await cached(username)
+      isSilent = true
+      const answer = await end({ app, id, username, token, sessionId: '' }) as { statusCode: number }
+      t.equal(answer.statusCode, 503)
+      t.equal(isSilent, false)
+      await until(async () => await status(other, token) === 401, 'the other server refuses it')
+      silence.resolve(undefined)
+      await until(() => pool.idleCount === pool.totalCount, 'the connection is given back')
     })
   }
 })

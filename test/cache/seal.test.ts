@@ -23,6 +23,7 @@ async function openDatabase (t: Test) {
   return {
     url,
     pool,
+    sql,
     tables,
     open: () => createServerKey(sql, tables),
     statements,
@@ -59,6 +60,16 @@ t.test('a role that may not read the identity of the cluster has a key all the s
   t.notSame(key, before)
   await reader.end()
   await pool.query(`drop owned by ${role}; drop role ${role}`)
+})
+
+t.test('a key is not made of half its parts: another failure to read the identity is passed on', async (t) => {
+  const { url, open, tables, sql } = await openDatabase(t)
+  const nowhere = new Kysely<any>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: 'postgres://127.0.0.1:1/none' }) }) })
+  let reads = 0
+  const key = createServerKey({ ...sql, read: (work, options) => sql.read(++reads === 2 ? () => work(nowhere) : work, options) }, tables)
+  await t.rejects(key.load(), { cause: { code: 'ECONNREFUSED' } }, url)
+  t.equal(key.current(), null)
+  t.same(await key.load(), await open().load(), 'the next read succeeds')
 })
 
 t.test('a seal', async (t) => {

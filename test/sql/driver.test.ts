@@ -66,8 +66,8 @@ t.test('a driver\'s error loses its values and keeps its code, table and name', 
   t.equal(redactValues(null).message, 'the database refused the statement')
   t.equal(redactValues(new Error('')).message, 'the database refused the statement')
   t.same([isUnreachable(null), isUnreachable(failed), isUnreachable({ code: 'ECONNREFUSED' }), isUnreachable({ code: '57P03' })], [false, false, true, true])
-  for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
-  for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
+  for (const error of [{ code: '57P01' }, { code: '57P05' }, { code: 'ECONNRESET' }, { code: 'ECONNABORTED' }, { code: 'ETIMEDOUT', syscall: 'read' }, { code: 'EHOSTUNREACH', syscall: 'write' }, { code: 'ERR_SSL_DECRYPTION_FAILED' }, { code: '08P01' }, { code: '08007' }, new Error('Connection terminated'), new Error('Connection terminated unexpectedly'), new Error('Client has encountered a connection error and is not queryable')]) t.ok(isLost(error))
+  for (const error of [null, failed, { code: 'ECONNREFUSED' }, { code: 'ETIMEDOUT', syscall: 'connect' }, { code: 'ENOTFOUND' }, { code: '08001' }, { code: '57P03' }, { code: '57014' }, new Error('Connection terminated due to connection timeout')]) t.notOk(isLost(error))
 })
 
 t.test('an error of PostgreSQL names the constraint or column that refused the value, never the value', (t) => {
