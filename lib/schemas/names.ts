@@ -60,8 +60,7 @@ export function nameSchemas (schema: object, { prefix, userColumns, ...documents
   }
 
   function walkRequest (parts: object): Json {
-    const inlined = (part: Json) => '$ref' in part ? part : place.convertInline(part)
-    return Object.fromEntries(Object.entries(walkFields(parts)).map(([key, part]) => [key, REQUEST.has(key) ? inlined(part as Json) : part]))
+    return Object.fromEntries(Object.entries(walkFields(parts)).map(([key, part]) => [key, REQUEST.has(key) ? place.convertInline(part as Json) : part]))
   }
 
   const { response, ...rest } = schema as { response: Record<string, Json> }

@@ -3,14 +3,13 @@ type Json = Record<string, unknown>
 /** Keywords whose values are not schemas. */
 const VALUES = new Set(['example', 'default', 'enum', 'required'])
 
-/** A schema with the keywords that Swagger 2.0 has: no `null` types, no lists of types, no `anyOf`, no `const`, one example. */
+/** A schema with the keywords that Swagger 2.0 has: no `null` types, no lists of types, no `anyOf`, one example. */
 export function toSwagger2 (schema: Json): Json {
-  const { type, anyOf, const: only, examples, ...rest } = schema
+  const { type, anyOf, examples, ...rest } = schema
   const choices = Array.isArray(type) ? type.map((one) => ({ type: one })) : anyOf as Json[] | undefined
   return {
     ...mapValues(rest, (value, key) => VALUES.has(key) ? value : key === 'properties' ? mapValues(value as Json, convert) : convert(value)),
     ...(choices === undefined ? type === undefined ? {} : { type: convert(type) } : toChoice(choices)),
-    ...(only === undefined ? {} : { enum: [only] }),
     ...(Array.isArray(examples) ? { example: examples[0] } : {})
   }
 }
@@ -27,6 +26,5 @@ function toChoice (choices: readonly Json[]): Json {
 }
 
 function convert (value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(convert)
   return typeof value === 'object' && value !== null ? toSwagger2(value as Json) : value
 }
