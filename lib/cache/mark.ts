@@ -2,11 +2,12 @@ import { createHmac } from 'node:crypto'
 import type { ServerKey } from '../crypto/seal.js'
 import type { RedisClient } from '../redis/client.js'
 import type { ConnectionListener } from '../redis/connection.js'
+import { createRepeated } from '../tools/repeated.js'
 
 /** A server writes it this often, and when it connects. */
-export const MARK_INTERVAL_MS = 600_000
+const INTERVAL_MS = 600_000
 const RETRY_MS = 10_000
-const LIFE_MS = 2 * MARK_INTERVAL_MS
+const LIFE_MS = 2 * INTERVAL_MS
 
 /** A key by which a command recognizes the Redis of the servers that run on its database. */
 const keyOf = (namespace: string) => `${namespace}servers`
@@ -28,25 +29,18 @@ export interface MarkSettings {
 }
 
 export function createMark ({ redis, namespace, serverKey, onConnection }: MarkSettings) {
-  let timer: NodeJS.Timeout | undefined
-  let isClosed = false
-
-  // The availability of the cache reports what is wrong with Redis.
-  function write (): void {
-    writeAfter(RETRY_MS)
-    markOf(serverKey).then((mark) => redis.set(keyOf(namespace), mark, 'PX', LIFE_MS)).then(() => writeAfter(MARK_INTERVAL_MS)).catch(() => {})
-  }
-
-  function writeAfter (ms: number): void {
-    clearTimeout(timer)
-    if (!isClosed) timer = setTimeout(write, ms).unref()
-  }
+  const mark = createRepeated({
+    work: async () => await redis.set(keyOf(namespace), await markOf(serverKey), 'PX', LIFE_MS),
+    intervalMs: INTERVAL_MS,
+    retryMs: RETRY_MS,
+    onFailure: ignore
+  })
 
   return {
-    start () { onConnection((isConnected) => { if (isConnected) write() }) },
-    close () {
-      isClosed = true
-      clearTimeout(timer)
-    }
+    start () { onConnection((isConnected) => { if (isConnected) mark.run().catch(ignore) }) },
+    close: mark.close
   }
 }
+
+// The availability of the cache reports what is wrong with Redis.
+function ignore (): void {}

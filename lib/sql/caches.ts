@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { Kysely } from 'kysely'
 import type { Logger } from '../ports.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
+import { createRepeated } from '../tools/repeated.js'
 import { nowMs } from './codec.js'
 import type { Sql } from './gateway.js'
 import type { Tables } from './tables.js'
@@ -80,24 +81,17 @@ export async function listRunningCaches (db: Kysely<any>, { caches }: Tables): P
  */
 export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegistry {
   const { sql: { run }, tables: { caches }, keys, ttlMs, clock, logger, intervalMs = INTERVAL_MS, retryMs = 10_000 } = settings
-  let timer: NodeJS.Timeout | undefined
-  let isClosed = false
+  const registration = createRepeated({
+    work: register,
+    intervalMs,
+    retryMs,
+    onFailure: (error) => logger.warn({ err: error }, 'cache.ttl could not be registered in the database; retrying')
+  })
 
-  function writeAgainAfter (ms: number): void {
-    clearTimeout(timer)
-    if (!isClosed) timer = setTimeout(() => { write().catch(warn) }, ms).unref()
-  }
-
-  function warn (error: Error): void {
-    logger.warn({ err: error }, 'cache.ttl could not be registered in the database; retrying')
-  }
-
-  async function write (): Promise<void> {
-    writeAgainAfter(retryMs)
+  async function register (): Promise<void> {
     const sentAt = clock.moment()
     const { rows } = await upsert()
     clock.sync(parseRows<{ now: number }>(rows)[0]!.now, sentAt)
-    writeAgainAfter(intervalMs)
   }
 
   function upsert () {
@@ -109,10 +103,9 @@ export function createCacheRegistry (settings: CacheRegistrySettings): CacheRegi
   }
 
   return {
-    start: write,
+    start: registration.run,
     async close () {
-      isClosed = true
-      clearTimeout(timer)
+      registration.close()
       // The cache ends with the process. If this fails, commands take the process for running until the row is too old.
       if (isInProcess(keys)) await run((db) => sql`delete from ${caches} where namespace = ${keys}`.execute(db)).catch(() => {})
     }
