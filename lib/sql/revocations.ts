@@ -60,7 +60,7 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
         from held, instant where t.id = held.id and (held.revoked_at is null or ${isDatedAgain(sql`held`)})
       ) select ${fields} from held`.execute(db), options)
     const [row] = parseRows<EndedRow>(rows)
-    if (row === undefined) await read((db) => refuseHidden(db, tables, condition), { bound: 'lookups' })
+    if (row === undefined) await refuseHidden((statement) => read((db) => statement.execute(db), { bound: 'lookups' }), tables, condition)
     return row
   }
 
@@ -68,7 +68,7 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
   // found nothing to end; the other call may never write the tombstone.
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
     const ended = await revokeAll(db, tables, userId, reason)
-    await refuseHidden(db, tables, sql`user_id = ${userId}`)
+    await refuseHidden((statement) => statement.execute(db), tables, sql`user_id = ${userId}`)
     return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
   }
 
