@@ -26,11 +26,16 @@ export async function refuseUser (db: Kysely<any>, { map }: Tables, error: unkno
   return refuseChange(error)
 }
 
-/** Returns no rows for a string that cannot be stored; throws every other error. */
-export function noRows (error: unknown): { rows: never[] } {
-  if (UNSTORABLE.has(codeOf(error))) return { rows: [] }
-  throw error
+/** Returns no rows for an error with one of these codes; throws every other error. */
+export function noRowsFor (codes: ReadonlySet<string>): (error: unknown) => { rows: never[] } {
+  return (error) => {
+    if (codes.has(codeOf(error))) return { rows: [] }
+    throw error
+  }
 }
+
+/** For a string that cannot be stored. */
+export const noRows = noRowsFor(UNSTORABLE)
 
 // The columns of the index, also within an expression such as lower(username): its name says nothing.
 async function hasColumn (db: Kysely<any>, { schema, table, constraint }: Violation, column: string): Promise<boolean> {

@@ -3,14 +3,14 @@ import { sql } from 'kysely'
 import type { ServerKey } from '../crypto/seal.js'
 import { MISSING_TABLES } from '../errors.js'
 import { lazy } from '../tools/lazy.js'
-import { codeOf } from './errors.js'
 import type { Sql } from './gateway.js'
+import { noRowsFor } from './refusals.js'
 import type { Tables } from './tables.js'
 import { jsonRow, parseRows } from './values.js'
 import type { JsonRow } from './values.js'
 
 /** The function may be forbidden, or missing in a compatible database. */
-const IS_MISSING = new Set(['42501', '42883'])
+const noIdentifier = noRowsFor(new Set(['42501', '42883']))
 
 /**
  * The key of all servers on one database: nobody configures it, and Redis never holds it. It is made of the row that the migrations create and
@@ -30,11 +30,6 @@ export function createServerKey ({ read }: Sql, { serverKey }: Tables): ServerKe
 
 /** Differs from one `initdb` to the next. A physical copy keeps it. */
 async function readSystemIdentifier ({ read }: Pick<Sql, 'read'>): Promise<string> {
-  const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ id: sql`system_identifier::text` })} from pg_catalog.pg_control_system()`.execute(db).catch(none), { bound: 'logins' })
+  const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ id: sql`system_identifier::text` })} from pg_catalog.pg_control_system()`.execute(db).catch(noIdentifier), { bound: 'logins' })
   return parseRows<{ id: string }>(rows)[0]?.id ?? ''
-}
-
-function none (error: unknown): { rows: never[] } {
-  if (IS_MISSING.has(codeOf(error))) return { rows: [] }
-  throw error
 }
