@@ -60,7 +60,8 @@ function url (...schemes: string[]): Rule<string> {
 function isDecodable (value: string): boolean {
   try {
     const { username, password, pathname } = new URL(value)
-    return [username, password, pathname].every((part) => typeof decodeURIComponent(part) === 'string')
+    for (const part of [username, password, pathname]) decodeURIComponent(part)
+    return true
   } catch {
     return false
   }

@@ -38,7 +38,8 @@ export async function withEveryCache<Result> (io: Io, values: Values, work: (app
   const result = await withAdmin(io, values, work, first)
   for (const options of others) await withAdmin(io, values, again, options)
   refuseMissed(running, url)
-  if (url !== null) await refuseOtherRedis(io, values, url, keysOf(running.filter(({ isRecent }) => isRecent)))
+  const recent = keysOf(running.filter(({ isRecent }) => isRecent))
+  if (url !== null && recent.length > 0) await refuseOtherRedis(io, values, url, recent)
   return result
 }
 
