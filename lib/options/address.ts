@@ -2,22 +2,32 @@ import { INVALID_OPTION } from '../errors.js'
 import { isConfiguration } from './handles.js'
 import { refuse } from './rules.js'
 
+/** What a setting must be if it is present. */
+interface Setting { expected: string, isFine: (value: unknown) => boolean }
+
 /** The settings of a driver that name its server. */
 interface Address {
   path: string
   url: string
-  /** What is expected of each setting if it is present. Not of a password: there are servers without one. */
-  texts: Record<string, string>
+  /** Not the password: there are servers without one. */
+  settings: Record<string, Setting>
   /** One of these must be present. Empty: the driver's own variables may name the server. */
   oneOf: string[]
 }
 
-const PORT = 'a port'
-/** Without them the driver's defaults are used on the named host. */
-const HARMLESS = ['port', 'user', 'database']
+const isText = (value: unknown) => typeof value === 'string' && value !== ''
+// `Number(process.env.PORT)` of an unset variable is NaN.
+const isPort = (value: unknown) => /^\d{1,5}$/.test(String(value))
 
-const DATABASE: Address = { path: 'database', url: 'connectionString', texts: { connectionString: 'a URL', host: 'a host name', port: PORT, database: 'a name', user: 'a name' }, oneOf: [] }
-const REDIS: Address = { path: 'redis', url: 'url', texts: { url: 'a URL', host: 'a host name', path: 'a path', port: PORT }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
+const URL_SETTING = { expected: 'a URL', isFine: isText }
+const HOST = { expected: 'a host name', isFine: isText }
+const PATH = { expected: 'a path', isFine: isText }
+// Undefined is harmless in the other settings: the driver's defaults are used on the named host.
+const PORT = { expected: 'a port', isFine: (value: unknown) => value === undefined || isPort(value) }
+const NAME = { expected: 'a name', isFine: (value: unknown) => value === undefined || isText(value) }
+
+const DATABASE: Address = { path: 'database', url: 'connectionString', settings: { connectionString: URL_SETTING, host: HOST, port: PORT, database: NAME, user: NAME }, oneOf: [] }
+const REDIS: Address = { path: 'redis', url: 'url', settings: { url: URL_SETTING, host: HOST, path: PATH, port: PORT }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
 
 /** What an address is called elsewhere, or by mistake. */
 const URL_NAME = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
@@ -41,17 +51,10 @@ function refuseBadAddress (handle: unknown, address: Address): void {
   if (oneOf.length > 0 && !oneOf.some((name) => isSet(handle, name))) throw new INVALID_OPTION(`${path} names no server: set ${path}.${url}, or ${path}.host`)
 }
 
-function refuseEmpty (handle: Record<string, unknown>, { path, texts }: Address): void {
-  for (const [name, expected] of Object.entries(texts)) {
-    const value = handle[name]
-    const isFine = expected === PORT ? isPort(value) : typeof value === 'string' && value !== ''
-    if (Object.hasOwn(handle, name) && !isFine && !(value === undefined && HARMLESS.includes(name))) refuse(`${path}.${name}`, expected, value)
+function refuseEmpty (handle: Record<string, unknown>, { path, settings }: Address): void {
+  for (const [name, { expected, isFine }] of Object.entries(settings)) {
+    if (Object.hasOwn(handle, name) && !isFine(handle[name])) refuse(`${path}.${name}`, expected, handle[name])
   }
-}
-
-// `Number(process.env.PORT)` of an unset variable is NaN.
-function isPort (value: unknown): boolean {
-  return /^\d{1,5}$/.test(String(value))
 }
 
 // ioredis takes an undefined setting for an absent one.
