@@ -7,6 +7,7 @@ t.teardown(database.drop)
 
 t.test('functions of tokenAuth reject arguments of a wrong type, and do nothing', async (t) => {
   const app = await createApp(t, testOptions(database.url))
+  // As JavaScript calls it: the types would refuse most of these calls.
   const tokenAuth = app.tokenAuth as any
   const { id, username } = await createUser(app)
   const { token } = await tokenAuth.issueToken(id)

@@ -59,6 +59,7 @@ t.test('the plugin works with @fastify/jwt and @fastify/passport, registered bef
   }
   const withJwt = async (app: FastifyInstance) => {
     await app.register(jwt, { secret: 'a secret of the test' })
+    // The types know this name as ours, which is renamed here, and do not have those of @fastify/jwt.
     app.decorate('authenticate' as never, (async (request: FastifyRequest) => { await (request as any).jwtVerify() }) as never)
   }
   const ours = async (app: FastifyInstance) => { await app.register(authPlugin, testOptions(database.url, { decorators })) }
