@@ -1,5 +1,4 @@
-import { toOpenApi30 } from './openapi-30.js'
-import { toSwagger2 } from './swagger-2.js'
+import { toOpenApi30, toSwagger2 } from './older-dialects.js'
 
 type Json = Record<string, unknown>
 
