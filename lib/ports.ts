@@ -87,8 +87,8 @@ export interface Credentials {
 export interface TokenStore {
   find (digest: Digest): Promise<FoundToken | null>
   list (userId: UserId): Promise<Session[]>
-  /** The user of a session, whether it has ended or not; `null` if there is none. */
-  ownerOf (sessionId: string): Promise<UserId | null>
+  /** The token of a session, whether it has ended or not; `null` if there is none. */
+  digestOf (sessionId: string): Promise<Digest | null>
   /** Users with tokens that live or that a cache may still hold, in the order of their ids; `after` is the last one of the previous page. */
   listOwners (after: UserId | null, limit: number): Promise<UserId[]>
   /** Tokens whose entry in some server's cache may be invalid, the latest first; `after` is the `next` of the previous page. */
@@ -137,6 +137,8 @@ export interface RevocationStore {
   setPassword (userId: UserId, hash: string): Promise<Revoked>
   setActive (userId: UserId, active: boolean): Promise<Revoked>
   deleteUser (userId: UserId): Promise<Revoked>
+  /** The tokens of deleted users that a cache may still hold. */
+  endedOfDeletedUsers (): Promise<Digest[]>
   /**
    * The tokens that the same logout-all ended together with this one, for a client that repeats the call; `null`: it was not ended
    * by a logout-all. Ends nothing.

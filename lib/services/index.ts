@@ -52,7 +52,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
   const sessions = createSessionService({ tokens, revocations, lookupFresh, holdsTombstone, propagate, emit })
   const passwords = createPasswordService({ users, sessions: sessionStore, revocations, checker, accountLimit, policy, tokenFactory, propagate, emit })
   const userService = createUserService({ users, tokens, sessions: sessionStore, revocations, dropEntries, checker, policy, tokenFactory, propagate, canonicalize, retentionMs: token.retentionMs })
-  const revokeAll = createRevokeAll({ tokens, revokeUser: sessions.revokeUser })
+  const revokeAll = createRevokeAll({ tokens, revokeUser: sessions.revokeUser, finishDeletions: userService.finishDeletions })
   const health = async () => ({ database: await database.ping().then(() => 'up' as const, () => 'down' as const), cache: await cache.health() })
 
   return {

@@ -6,6 +6,8 @@ import type { UserId } from '../../types/user.js'
 export interface RevokeAllSettings {
   tokens: Pick<TokenStore, 'listOwners'>
   revokeUser (userId: UserId): Promise<number>
+  /** Writes the tombstones of users who have been deleted. */
+  finishDeletions (): Promise<void>
 }
 
 export type RevokeAll = (options: { onProgress: (progress: RevokeProgress) => void }) => Promise<number>
@@ -17,7 +19,7 @@ const PARALLEL = 4
  * Ends the sessions of every user, each as `revokeUser` does. If the cache does not acknowledge one, the others are ended all the same, and
  * the call rejects in the end.
  */
-export function createRevokeAll ({ tokens, revokeUser }: RevokeAllSettings): RevokeAll {
+export function createRevokeAll ({ tokens, revokeUser, finishDeletions }: RevokeAllSettings): RevokeAll {
   return async ({ onProgress }) => {
     let revoked = 0
     let pending: Error | null = null
@@ -28,6 +30,7 @@ export function createRevokeAll ({ tokens, revokeUser }: RevokeAllSettings): Rev
       }
       onProgress({ revoked })
     }
+    await finishDeletions().catch((error) => { pending = asPending(error) })
     if (pending !== null) throw pending
     return revoked
   }

@@ -24,7 +24,7 @@ export interface SessionService {
 }
 
 export interface SessionServiceSettings {
-  tokens: Pick<TokenStore, 'list' | 'ownerOf'>
+  tokens: Pick<TokenStore, 'list' | 'digestOf'>
   revocations: Pick<RevocationStore, 'token' | 'session' | 'user' | 'endedTogether'>
   /** Looks the live token up in SQL. */
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
@@ -49,6 +49,12 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
     const revoked = await revocations.user(userId, reason)
     await propagate.revoked({ ...revoked, reason }, context)
     return revoked.count
+  }
+
+  async function revokeToken (digest: Digest): Promise<boolean> {
+    const revoked = await revocations.token(digest, 'revoked')
+    await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId: revoked.sessionId })
+    return revoked.found
   }
 
   function refuse (origin: EventOrigin): never {
@@ -86,17 +92,11 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
       await propagate.revoked({ ...revoked, reason: 'session_deleted' }, { sessionId, requestId })
     },
     revokeUser: (userId) => revokeUser(userId, 'revoked'),
+    // By its token, and not by its user: the user may have been deleted.
     async revokeSession (sessionId) {
-      const userId = UUID.test(sessionId) ? await tokens.ownerOf(sessionId) : null
-      if (userId === null) return false
-      const revoked = await revocations.session(userId, sessionId, 'revoked')
-      await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId })
-      return revoked.found
+      const digest = UUID.test(sessionId) ? await tokens.digestOf(sessionId) : null
+      return digest !== null && await revokeToken(digest)
     },
-    async revokeToken (digest) {
-      const revoked = await revocations.token(digest, 'revoked')
-      await propagate.revoked({ ...revoked, reason: 'revoked' }, { sessionId: revoked.sessionId })
-      return revoked.found
-    }
+    revokeToken
   }
 }

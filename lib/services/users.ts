@@ -12,6 +12,8 @@ import type { NewToken, TokenFactory } from './tokens.js'
 export interface UserService extends Pick<TokenAuth, 'findUser' | 'setActive' | 'deleteUser' | 'refreshUser'> {
   createUser (user: { username: string, password: string | null, fields: Record<string, unknown> }): Promise<AuthenticatedUser>
   issueToken (userId: UserId, token: NewToken): Promise<TokenGrant>
+  /** Writes the tombstones of deleted users again: the calls that deleted them may not have. */
+  finishDeletions (): Promise<void>
   pruneExpired (options: { batchSize: number, onProgress: (progress: PruneProgress) => void }): Promise<number>
 }
 
@@ -22,7 +24,7 @@ export interface UserServiceSettings {
   users: Pick<UserStore, 'create' | 'find'>
   tokens: Pick<TokenStore, 'prune'>
   sessions: Pick<SessionStore, 'issue'>
-  revocations: Pick<RevocationStore, 'setActive' | 'deleteUser' | 'refresh'>
+  revocations: Pick<RevocationStore, 'setActive' | 'deleteUser' | 'endedOfDeletedUsers' | 'refresh'>
   /** Drops entries of the cache; `false` if it has not acknowledged that yet. */
   dropEntries: (digests: readonly Digest[]) => Promise<boolean>
   checker: Pick<PasswordChecker, 'hash'>
@@ -53,6 +55,9 @@ export function createUserService (settings: UserServiceSettings): UserService {
       const revoked = await revocations.deleteUser(userId)
       await propagate.revoked({ ...revoked, userId, reason: 'user_deleted' })
       return revoked.found
+    },
+    async finishDeletions () {
+      await propagate.revoked({ userId: null, reason: 'user_deleted', count: 0, digests: await revocations.endedOfDeletedUsers() })
     },
     async issueToken (userId, about) {
       const token = tokenFactory.create(about)

@@ -69,7 +69,12 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
   async function endUser (db: Kysely<any>, userId: UserId, reason: RevokeReason): Promise<Revoked> {
     const ended = await revokeAll(db, tables, userId, reason)
     await refuseHidden((statement) => statement.execute(db), tables, sql`user_id = ${userId}`)
-    return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, sql`user_id = ${userId}`, since) }
+    return { found: true, userId, count: ended.length, digests: await recentlyEnded(db, tables, isOfUser(userId), since) }
+  }
+
+  // Rows without a user belong to deleted users. The call that deleted this one may never write its tombstones.
+  function isOfUser (userId: UserId): RawBuilder<boolean> {
+    return sql`(user_id = ${userId} or (user_id is null and not exists (select 1 from ${users} where ${column('id')} = ${userId})))`
   }
 
   async function updateUser (db: Kysely<any>, userId: UserId, set: RawBuilder<unknown>): Promise<boolean> {
@@ -96,6 +101,7 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
     async session (userId, sessionId, reason) {
       return toRevoked(await endOne(sql`user_id = ${userId} and id = ${sessionId}`, reason, { ends: { userId } }))
     },
+    endedOfDeletedUsers: () => read((db) => recentlyEnded(db, tables, sql`user_id is null`, since)),
     async endedTogether (digest) {
       const together = sql`(user_id, revoked_at) = (select user_id, revoked_at from ${tokens}
         where digest = ${toBytes(digest)} and revoke_reason = 'logout_all' and revoked_at > ${ago(REPEAT_MS)})`
@@ -122,13 +128,11 @@ export function createRevocationStore ({ read, run, transaction }: Sql, tables: 
       }, { ends: { userId } })
     },
     // The row is locked first: a login in between would leave a token without a tombstone.
-    // Rows without a user belong to deleted users: for a repeated call.
     deleteUser: (userId) => transaction(async (db) => {
       await sql`select 1 from ${users} where ${column('id')} = ${userId} for update`.execute(db)
       const ended = await endUser(db, userId, 'user_deleted')
       const { rows: [deleted] } = await sql`delete from ${users} where ${column('id')} = ${userId} returning 1`.execute(db).catch(refuseChange)
-      if (deleted !== undefined) return ended
-      return { ...ended, found: false, digests: await recentlyEnded(db, tables, sql`user_id is null`, since) }
+      return { ...ended, found: deleted !== undefined }
     }, { ends: { userId } }),
     async refresh (userId) {
       const { rows } = await run((db) => sql<JsonRow>`update ${tokens} set stale_at = clock_timestamp()

@@ -57,15 +57,15 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
         from ${tokens} t where user_id = ${userId} and ${isLive} order by last_used_at desc, id`.execute(db))
       return parseRows<SessionRow>(rows).map(toSession)
     },
-    async ownerOf (sessionId) {
-      const { rows } = await read((db) => sql<JsonRow>`select ${OWNER} from ${tokens} where id = ${sessionId}`.execute(db))
-      return toOwners(rows)[0] ?? null
+    async digestOf (sessionId) {
+      const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ digest: digestHex })} from ${tokens} where id = ${sessionId}`.execute(db))
+      return parseRows<{ digest: string }>(rows).map(toDigest)[0] ?? null
     },
     async listOwners (after, limit) {
-      const { rows } = await read((db) => sql<JsonRow>`select ${OWNER} from (select distinct user_id from ${tokens}
+      const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ userId: typed(sql`user_id`) })} from (select distinct user_id from ${tokens}
         where ${after === null ? sql`user_id is not null` : sql`user_id > ${after}`} and expires_at > now() and (revoked_at is null or stale_at > ${since})
         order by user_id limit ${sql.lit(limit)}) owners`.execute(db))
-      return toOwners(rows) as UserId[]
+      return parseRows<{ userId: TypedValue }>(rows).map(({ userId }) => valueOf(userId) as UserId)
     },
     // Expired tokens are in no cache: entries end with their token.
     async listStale (after, limit) {
@@ -133,12 +133,6 @@ const SESSION = jsonRow({
 
 function toSession ({ createdAt, lastUsedAt, expiresAt, ...row }: SessionRow): Session {
   return { ...row, createdAt: new Date(createdAt), lastUsedAt: new Date(lastUsedAt), expiresAt: new Date(expiresAt) }
-}
-
-const OWNER = jsonRow({ userId: typed(sql`user_id`) })
-
-function toOwners (rows: readonly JsonRow[]): (UserId | null)[] {
-  return parseRows<{ userId: TypedValue }>(rows).map(({ userId }) => valueOf(userId) as UserId | null)
 }
 
 // Explicit, because the cast of a timestamp to text depends on settings of the session.

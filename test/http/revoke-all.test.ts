@@ -1,7 +1,9 @@
 import t from 'tap'
+import type { UserId } from '../../types/user.js'
 import { caller, createApp, createUser, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { createRedisServer } from '../helpers/redis-server.js'
 import { createDatabase, query } from '../helpers/services.js'
+import { createTcpProxy } from '../helpers/tcp-proxy.js'
 import { until } from '../helpers/until.js'
 
 const database = await createDatabase()
@@ -78,6 +80,34 @@ t.test('revokeAll that the cache does not acknowledge ends all the same, and a r
   await until(async () => (await host.tokenAuth.health()).cache === 'up', 'it is back')
   t.equal(await host.tokenAuth.revokeAll(), 0)
   t.same(await statusesOf(tokens, host), [401, 401])
+})
+
+t.test('after a deleteUser that is pending, every call of another server that ends the token completes it', async (t) => {
+  const redis = await createRedisServer(t)
+  await redis.start()
+  const proxy = await createTcpProxy(t, redis)
+  const shared = testOptions(database.url)
+  const [near, far] = [await createApp(t, { ...shared, redis: { url: redis.url } }), await createApp(t, { ...shared, redis: { url: `redis://127.0.0.1:${proxy.port}` } })]
+  const ways: Record<string, (user: { id: UserId, sessionId: string, token: string }) => Promise<unknown>> = {
+    revokeUser: async ({ id }) => await near.tokenAuth.revokeUser(id),
+    revokeAll: async () => await near.tokenAuth.revokeAll(),
+    revokeSession: async ({ sessionId }) => await near.tokenAuth.revokeSession(sessionId),
+    revokeToken: async ({ token }) => await near.tokenAuth.revokeToken(token),
+    deleteUser: async ({ id }) => await near.tokenAuth.deleteUser(id)
+  }
+  for (const [name, end] of Object.entries(ways)) {
+    const { id, username } = await createUser(near)
+    const token = await login(near, username)
+    const [session] = await near.tokenAuth.listSessions(id)
+    t.same(await statusesOf([token], near), [200])
+    proxy.cut()
+    await t.rejects(far.tokenAuth.deleteUser(id), { code: 'FST_TOKEN_AUTH_REVOCATION_PENDING' })
+    t.same(await statusesOf([token], near), [200], 'its end is pending')
+    await end({ id, sessionId: session!.id, token })
+    t.same(await statusesOf([token], near), [401], name)
+    proxy.pass()
+    await until(async () => (await far.tokenAuth.health()).cache === 'up', 'the connection is back')
+  }
 })
 
 t.test('revokeAll rejects at once if the database fails', async (t) => {
