@@ -45,8 +45,6 @@ export interface StalePage {
   revoked: Digest[]
   /** Live tokens whose user was refreshed: the entry may be out of date. */
   refreshed: Digest[]
-  /** Start of the next page; `null` after the last. */
-  next: string | null
 }
 
 /** The origin of a new token, and what it may do. */
@@ -91,8 +89,11 @@ export interface TokenStore {
   digestOf (sessionId: string): Promise<Digest | null>
   /** Users with tokens that live or that a cache may still hold, in the order of their ids; `after` is the last one of the previous page. */
   listOwners (after: UserId | null, limit: number): Promise<UserId[]>
-  /** Tokens whose entry in some server's cache may be invalid, the latest first; `after` is the `next` of the previous page. */
-  listStale (after: string | null, limit: number): Promise<StalePage>
+  /**
+   * Tokens whose entry in some server's cache may be invalid, in pages of at most `limit`, the latest first. None is missed that is dated again
+   * meanwhile; those of the last 30 s are listed twice.
+   */
+  listStale (limit: number): AsyncGenerator<StalePage, void>
   /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */
   touch (sessionIds: string[], agesMs: number[]): Promise<void>
   /** Whether a session of this user started at this address (IPv6: its /64) within the last 30 days. `false` for unknown names. */

@@ -43,17 +43,16 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
   let firstReady: () => void
   const ready = new Promise<void>((resolve) => { firstReady = resolve })
 
-  // The next page is read while this one is written.
   async function rewriteAll (): Promise<void> {
     await assertPrimary()
     await cache.tombstone([NOBODY], windowMs)
-    let page = listStale(null, PAGE)
-    while (true) {
-      const { revoked, refreshed, next } = await page
-      if (next !== null) page = listStale(next, PAGE)
-      page.catch(() => {})
-      await Promise.all([cache.tombstone(revoked, windowMs), cache.drop(refreshed)])
-      if (next === null) return
+    const pages = listStale(PAGE)
+    let next = pages.next()
+    for (let page = await next; !page.done; page = await next) {
+      // The next page is read while this one is written.
+      next = pages.next()
+      next.catch(() => {})
+      await Promise.all([cache.tombstone(page.value.revoked, windowMs), cache.drop(page.value.refreshed)])
     }
   }
 

@@ -8,6 +8,7 @@ import type { Session, UserId } from '../../types/user.js'
 import { ago, digestHex, epochMs, nowMs, staleSince, toBytes, toDigest } from './codec.js'
 import type { Sql } from './gateway.js'
 import { noRows } from './refusals.js'
+import { createStaleList } from './stale-list.js'
 import type { Tables, UserRow } from './tables.js'
 import { jsonRow, parseRows, typed, valueOf } from './values.js'
 import type { JsonRow, TypedValue } from './values.js'
@@ -22,7 +23,6 @@ interface TokenRow {
   scopes: string[] | null
 }
 
-interface StaleRow { digest: string, revoked: boolean, position: string }
 type SessionRow = Omit<Session, 'createdAt' | 'lastUsedAt' | 'expiresAt'> & { createdAt: number, lastUsedAt: number, expiresAt: number }
 
 const KNOWN_MS = 30 * 86_400_000
@@ -67,15 +67,7 @@ export function createTokenStore ({ read, run, db }: Sql, tables: Tables, { idle
         order by user_id limit ${sql.lit(limit)}) owners`.execute(db))
       return parseRows<{ userId: TypedValue }>(rows).map(({ userId }) => valueOf(userId) as UserId)
     },
-    // Expired tokens are in no cache: entries end with their token.
-    async listStale (after, limit) {
-      const { rows: texts } = await read((db) => sql<JsonRow>`select ${jsonRow({ digest: digestHex, revoked: sql`revoked_at is not null`, position })}
-        from ${tokens} where stale_at > ${since} and expires_at > now() and ${after === null ? sql`true` : isAfter(after)}
-        order by stale_at desc, id desc limit ${sql.lit(limit)}`.execute(db))
-      const rows = parseRows<StaleRow>(texts)
-      const digestsOf = (isRevoked: boolean) => rows.filter(({ revoked }) => revoked === isRevoked).map(toDigest)
-      return { revoked: digestsOf(true), refreshed: digestsOf(false), next: rows.length < limit ? null : rows[limit - 1]!.position }
-    },
+    listStale: createStaleList({ read }, tables, cacheTtlMs),
     // SKIP LOCKED: a row that is being revoked or touched by another process needs no touch, and nothing waits.
     async touch (sessionIds, agesMs) {
       await run((db) => sql`update ${tokens} t set last_used_at = greatest(t.last_used_at, now() - used.age * interval '1 millisecond')
@@ -133,15 +125,6 @@ const SESSION = jsonRow({
 
 function toSession ({ createdAt, lastUsedAt, expiresAt, ...row }: SessionRow): Session {
   return { ...row, createdAt: new Date(createdAt), lastUsedAt: new Date(lastUsedAt), expiresAt: new Date(expiresAt) }
-}
-
-// Explicit, because the cast of a timestamp to text depends on settings of the session.
-const position = sql<string>`pg_catalog.to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
-
-/** Rows after a position, from the latest backwards. */
-function isAfter (position: string): RawBuilder<boolean> {
-  const [instant, id] = position.split(' ')
-  return sql<boolean>`(stale_at, id) < (${instant}::timestamptz, ${id}::uuid)`
 }
 
 function networkOf (ip: string): string | null {

@@ -5,7 +5,7 @@ export const LEASE_MS = 2000
  * The longest time from a revocation's instant to its commit. The rows are locked by then, but statements may follow, and a server or the
  * database may be frozen for a while. A transaction that took longer is dated again once its end is known.
  */
-const TRANSACTION_MS = 30_000
+export const TRANSACTION_MS = 30_000
 
 /** A revocation that is older than this when its commit is seen is dated again. Well below `TRANSACTION_MS`, which it protects. */
 export const DATE_AGAIN_MS = 10_000

@@ -43,7 +43,9 @@ t.test('a probe closes the circuit when the cache answers, and reports an error 
 t.test('the cache is trusted after a catch-up round that began after the last doubt', async (t) => {
   const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
   const rounds: (() => void)[] = []
-  const listStale = () => new Promise<StalePage>((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [], next: null })) })
+  async function * listStale (): AsyncGenerator<StalePage, void> {
+    yield await new Promise((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [] })) })
+  }
   const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), availability, listStale, assertPrimary: async () => {}, windowMs: 1000 })
   catchUp.start()
   catchUp.begin()

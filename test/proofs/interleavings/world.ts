@@ -144,7 +144,7 @@ function followCache ({ cache, bench: { availability }, recent }: Pick<Ports, 'c
     cache: { ...cache, onConnection: (listener) => listener(true) },
     // All schedules share the availability, so a distrust here would affect all of them. Their cache is never unavailable.
     availability: { ...availability, distrust () {} },
-    listStale: async () => ({ revoked: await recent(), refreshed: [], next: null }),
+    async * listStale () { yield { revoked: await recent(), refreshed: [] } },
     assertPrimary: async () => {},
     cacheTtlMs: CACHE_TTL_MS,
     doubts: createDoubts()
