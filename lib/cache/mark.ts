@@ -5,19 +5,16 @@ import type { ConnectionListener } from '../redis/connection.js'
 import { createRepeated } from '../tools/repeated.js'
 
 /** A server writes it this often, and when it connects. */
-const INTERVAL_MS = 600_000
-const RETRY_MS = 10_000
-const LIFE_MS = 2 * INTERVAL_MS
+const INTERVAL_MS = 5000
+const LIFE_MS = 6 * INTERVAL_MS
 
 /** A key by which a command recognizes the Redis of the servers that run on its database. */
-const keyOf = (namespace: string) => `${namespace}servers`
-
-async function markOf (serverKey: ServerKey): Promise<string> {
-  return createHmac('sha256', await serverKey.load()).update('mark of the servers').digest('base64url')
+async function keyOf (namespace: string, serverKey: ServerKey): Promise<string> {
+  return `${namespace}servers:${createHmac('sha256', await serverKey.load()).update('mark of the servers').digest('base64url')}`
 }
 
 export async function hasMark (redis: RedisClient, namespace: string, serverKey: ServerKey): Promise<boolean> {
-  return await redis.get(keyOf(namespace)) === await markOf(serverKey)
+  return await redis.get(await keyOf(namespace, serverKey)) !== null
 }
 
 export interface MarkSettings {
@@ -30,9 +27,9 @@ export interface MarkSettings {
 
 export function createMark ({ redis, namespace, serverKey, onConnection }: MarkSettings) {
   const mark = createRepeated({
-    work: async () => await redis.set(keyOf(namespace), await markOf(serverKey), 'PX', LIFE_MS),
+    work: async () => await redis.set(await keyOf(namespace, serverKey), '', 'PX', LIFE_MS),
     intervalMs: INTERVAL_MS,
-    retryMs: RETRY_MS,
+    retryMs: INTERVAL_MS,
     onFailure: ignore
   })
 

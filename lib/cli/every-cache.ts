@@ -79,7 +79,7 @@ async function refuseOtherRedis (io: Io, values: Values, url: string, recent: Ca
     return recent.find((_keys, index) => !marks[index])
   })
   if (unmarked === undefined) return
-  throw new COMMAND_FAILED(`${DONE}, but no running server uses the Redis of REDIS_URL with cache.namespace ${JSON.stringify(unmarked.namespace)}: servers on another Redis ${UNTIL}. Give the command the REDIS_URL of the servers and repeat it. If it is the right one and was emptied less than 10 minutes ago, repeat it then`)
+  throw new COMMAND_FAILED(`${DONE}, but no running server uses the Redis of REDIS_URL with cache.namespace ${JSON.stringify(unmarked.namespace)}: servers on another Redis ${UNTIL}. Give the command the REDIS_URL of the servers and repeat it. If it is the right one and was emptied just now, repeat it in a few seconds`)
 }
 
 async function isMarked (url: string, { keyPrefix, namespace, db }: CacheKeys, serverKey: ServerKey): Promise<boolean> {

@@ -23,12 +23,27 @@ t.test('a command reports a Redis that no running server uses', async (t) => {
 
   const redis = new Redis(redisUrl())
   t.teardown(() => redis.disconnect())
-  await redis.set(`${namespace}servers`, 'the mark of servers on another database')
-  t.match(await cli(['revoke-user', username], { env: right }), missed)
-  await redis.del(`${namespace}servers`)
-  t.match(await cli(['revoke-user', username], { env: right }), missed, 'an emptied Redis')
+  const [mark] = await redis.keys(`${namespace}servers:*`) as [string]
+  t.ok(await redis.pttl(mark) <= 30_000, 'servers that move to another Redis leave no mark for long')
+  await app.close()
+  await redis.del(mark)
+  await redis.set(`${namespace}servers:of another database`, '', 'PX', 60_000)
+  t.match(await cli(['revoke-user', username], { env: right }), missed, 'a Redis without their mark')
   await query("update auth_tokens_caches set seen_at = now() - interval '1 hour'", url)
   t.match(await cli(['revoke-user', username], { env: right }), { code: 0, err: '' }, 'no server runs')
+})
+
+t.test('registrations with tables of their own share a Redis and a namespace', async (t) => {
+  const url = await freshDatabase(t)
+  const namespace = uniqueNamespace()
+  const env = { DATABASE_URL: url, REDIS_URL: redisUrl() }
+  const flags = ['--users-table', 'staff', '--tokens-table', 'staff_tokens']
+  const customers = await createApp(t, testOptions(url, { cache: { namespace } }))
+  await query('create table staff (like users including all)', url)
+  const staff = await createApp(t, testOptions(url, { cache: { namespace }, users: { table: 'staff' }, token: { table: 'staff_tokens' } }))
+  const [{ username: member }, { username: customer }] = [await createUser(staff), await createUser(customers)]
+  t.match(await cli(['revoke-user', member, ...flags], { env }), { code: 0, err: '' })
+  t.match(await cli(['revoke-user', customer], { env }), { code: 0, err: '' })
 })
 
 t.test('REDIS_URL without a host is refused', async (t) => {
