@@ -53,9 +53,9 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
 
   // The clock may be slightly ahead of the database's: if an entry seems expired, SQL decides.
   function liveRecord (digest: Digest, value: string): TokenRecord | null {
-    const record = decodeRecord(seal, digest, value)
-    if (record === null || endOf(record) <= clock.now() || doubts.holdsUser(record.user.id as UserId)) return null
-    return record
+    const cached = decodeRecord(seal, digest, value)
+    if (cached === null || cached.endsAtMs <= clock.now() || doubts.holdsUser(cached.record.user.id as UserId)) return null
+    return cached.record
   }
 
   async function lease (digest: Digest, lease: string): Promise<string | null> {
@@ -71,7 +71,7 @@ export function createReadThrough (settings: ReadThroughSettings): TokenLookup {
   // The remaining life was measured after the lease was written, and counts from the lease: the entry ends before the token.
   function fill (digest: Digest, lease: string, { record, asOfMs }: FoundToken): void {
     const ttlMs = Math.floor(Math.min(settings.ttlMs * (1 - 0.1 * settings.jitter()), endOf(record) - asOfMs))
-    const value = encodeRecord(seal, digest, record)
+    const value = encodeRecord(seal, digest, { record, endsAtMs: asOfMs + ttlMs })
     if (value === null || ttlMs < 1) return
     cache.fill(digest, lease, value, ttlMs, LEASE_MS)
       .catch((error) => availability.failed('fill', error))

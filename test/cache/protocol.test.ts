@@ -130,7 +130,7 @@ t.test('an entry in Redis is a sealed record of the digest, without the token an
   const entry = JSON.parse(jsonOf(value))
   t.equal(value, (await createSealer(t)).seal(jsonOf(value)))
   t.equal(entry.h, digestOf(token))
-  t.same(Object.keys(entry).sort(), ['exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
+  t.same(Object.keys(entry).sort(), ['end', 'exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
   t.notMatch(value, token.slice(4))
   t.notMatch(value, /\$2/)
   const ttl = await bench.redis.pttl(bench.keyOf(token))
@@ -162,6 +162,24 @@ t.test('a tombstone outlives every entry that a read before the commit can write
   t.ok(leftMs <= windowMs && leftMs + ranMs >= windowMs - 1, `${leftMs} ms left after ${ranMs} ms`)
 })
 
+t.test('an entry ends by the clock of PostgreSQL, however long Redis keeps it', async (t) => {
+  const bench = await createBench(t, { cache: { ttl: '1m' } })
+  const token = await session(bench)
+  const { pool } = countingPool(t, database.url)
+  const now = async () => Number((await pool.query('select extract(epoch from clock_timestamp()) * 1000 as now')).rows[0].now)
+  const beforeAt = await now()
+  const entry = JSON.parse(jsonOf(await bench.warm(token)))
+  t.ok(entry.end > beforeAt && entry.end <= await now() + 60_000)
+  const { seal } = await createSealer(t)
+  const statusOf = async (end: number) => {
+    await bench.redis.set(bench.keyOf(token), seal(JSON.stringify({ ...entry, end })), 'PX', 3_600_000)
+    return await bench.get(token)
+  }
+  await pool.query('update auth_tokens set revoked_at = now() where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
+  t.equal(await statusOf(entry.end + 3_600_000), 200, 'before its end')
+  t.equal(await statusOf(await now() - 1), 401, 'after its end')
+})
+
 t.test('garbage in Redis is ignored: the server queries SQL and does not overwrite the garbage', async (t) => {
   const bench = await createBench(t)
   const [token, other] = [await session(bench), await session(bench)]
@@ -172,7 +190,7 @@ t.test('garbage in Redis is ignored: the server queries SQL and does not overwri
   const own = (change: object) => seal(changed(change))
   const garbage = [
     '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', 'R', `R${digestOf(other)}`, ofOther,
-    own({ v: 1 }), own({ v: 3 }), own({ exp: 'soon' }), own({ exp: 1 }), own({ idle: 1 }), own({ idle: 'x' }), own({ scopes: [1] }), own({ scopes: 'all' }),
+    own({ v: 2 }), own({ v: 4 }), own({ exp: 'soon' }), own({ idle: 'x' }), own({ end: 1 }), own({ end: 'soon' }), own({ end: undefined }), own({ scopes: [1] }), own({ scopes: 'all' }),
     own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
     own({ user: { ...entry.user, username: 5 } }), 'V'.repeat(100_000),
     seal(changed({}).replace('"user":{', '"user":{"__proto__":{"admin":true},'))
