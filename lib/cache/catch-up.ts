@@ -1,5 +1,6 @@
 import { untilDone } from '../tools/until-done.js'
 import type { CacheAvailability } from './availability.js'
+import type { Heartbeat } from './heartbeat.js'
 import type { TokenStore } from '../ports.js'
 import type { TokenCache } from '../../types/cache.js'
 
@@ -19,6 +20,8 @@ export interface CatchUpSettings {
   listStale: TokenStore['listStale']
   /** Rejects if the database is a standby: its list may be out of date. */
   assertPrimary: () => Promise<void>
+  /** Its beginning fails if the cache takes no writes. */
+  heartbeat: Pick<Heartbeat, 'begin'>
   /** Life of the tombstones. */
   windowMs: number
   /** Called at every (re)connection and loss. */
@@ -27,14 +30,12 @@ export interface CatchUpSettings {
 
 /** Rows of one statement, and concurrent commands. */
 const PAGE = 5000
-/** The tombstone of no token. It is always written, so that a Redis that accepts no writes is never trusted. */
-const NOBODY = 'nobody'
 
 /**
  * Brings a cache up to date that may have come back empty, or from an old snapshot. Before the cache is trusted again, it writes the tombstones
  * of all tokens that the cache may contradict, and drops the entries of refreshed users; the latest first.
  */
-export function createCatchUp ({ cache, availability, listStale, assertPrimary, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
+export function createCatchUp ({ cache, availability, listStale, assertPrimary, heartbeat, windowMs, onConnection = () => {} }: CatchUpSettings): CatchUp {
   const closing = new AbortController()
   const connection = { isUp: false }
   let round = Promise.resolve()
@@ -45,7 +46,7 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
 
   async function rewriteAll (): Promise<void> {
     await assertPrimary()
-    await cache.tombstone([NOBODY], windowMs)
+    await heartbeat.begin()
     const pages = listStale(PAGE)
     let next = pages.next()
     for (let page = await next; !page.done; page = await next) {

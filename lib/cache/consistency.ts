@@ -4,6 +4,7 @@ import type { Digest, TokenCache } from '../../types/cache.js'
 import type { CacheAvailability } from './availability.js'
 import { createCatchUp } from './catch-up.js'
 import type { Doubts } from './doubts.js'
+import type { Heartbeat } from './heartbeat.js'
 import { createRetriedWrites } from './retried-writes.js'
 
 /** Keeps the cache from contradicting the database. */
@@ -12,6 +13,8 @@ export interface CacheConsistency {
   writeTombstones (digests: readonly Digest[]): Promise<boolean>
   /** The same for entries that are dropped. */
   dropEntries (digests: readonly Digest[]): Promise<boolean>
+  /** Call it when the cache has lost writes. */
+  lostWrites (): void
   /** Receives the calls whose outcome is unknown. */
   watcher: OutcomeWatcher
   /** Starts to follow the cache's connection. */
@@ -28,20 +31,30 @@ export interface CacheConsistencySettings {
   doubts: Doubts
   listStale: TokenStore['listStale']
   assertPrimary: () => Promise<void>
+  heartbeat: Pick<Heartbeat, 'begin' | 'beat'>
 }
 
-export function createCacheConsistency ({ cache, cacheTtlMs, availability, doubts, listStale, assertPrimary }: CacheConsistencySettings): CacheConsistency {
+export function createCacheConsistency ({ cache, cacheTtlMs, availability, doubts, listStale, assertPrimary, heartbeat }: CacheConsistencySettings): CacheConsistency {
   const windowMs = staleWindowMs(cacheTtlMs)
   const overflowed = () => catchUp.begin()
   const retrying = { availability, doubts, overflowed }
-  const tombstones = createRetriedWrites({ operation: 'tombstone', isTerminal: true, send: (digests) => cache.tombstone(digests, windowMs), ...retrying })
+  const tombstones = createRetriedWrites({ operation: 'tombstone', isTerminal: true, send: writeAll, ...retrying })
   // A dropped entry is filled again by the next read.
   const drops = createRetriedWrites({ operation: 'drop', isTerminal: false, send: cache.drop, ...retrying })
-  const catchUp = createCatchUp({ cache, availability, listStale, assertPrimary, windowMs, onConnection: tombstones.forget })
+  const catchUp = createCatchUp({ cache, availability, listStale, assertPrimary, heartbeat, windowMs, onConnection: tombstones.forget })
+
+  async function writeAll (digests: readonly Digest[]): Promise<void> {
+    await cache.tombstone(digests, windowMs)
+    await heartbeat.beat()
+  }
 
   return {
     writeTombstones: tombstones.write,
     dropEntries: drops.write,
+    lostWrites () {
+      tombstones.forget()
+      catchUp.begin()
+    },
     watcher: { doubt: doubts.begin, ended: tombstones.write, overflowed },
     start: catchUp.start,
     ready: catchUp.ready,

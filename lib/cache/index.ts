@@ -13,6 +13,7 @@ import { createCacheAvailability, createFailureReporter, probe } from './availab
 import type { ReportFailure } from './availability.js'
 import { createCacheConsistency } from './consistency.js'
 import { createDoubts } from './doubts.js'
+import { createHeartbeat, NO_HEARTBEAT } from './heartbeat.js'
 import { joinProcess } from './in-process.js'
 import { createMark } from './mark.js'
 import { createMemoryCache } from './memory-cache.js'
@@ -53,7 +54,21 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
   // A command is gone before anybody looks.
   const mark = redis === null || settings.isCommand ? null : createMark({ redis, namespace, serverKey: database.key, onConnection: far.onConnection })
   const { listStale, find } = database.tokens
-  const consistency = createCacheConsistency({ cache, cacheTtlMs: ttlMs, availability, doubts, listStale, assertPrimary: database.assertPrimary })
+  const heartbeat = redis === null ? NO_HEARTBEAT : createHeartbeat({ redis, namespace, onLost: lostWrites })
+  const consistency = createCacheConsistency({
+    cache,
+    cacheTtlMs: ttlMs,
+    availability,
+    doubts,
+    listStale,
+    assertPrimary: database.assertPrimary,
+    heartbeat
+  })
+  function lostWrites (): void {
+    availability.failed('heartbeat', new Error('Redis has lost writes, or its data was replaced'))
+    consistency.lostWrites()
+  }
+
   const unwatch = database.watchOutcomes(consistency.watcher)
   const readThrough = createReadThrough({
     cache,
@@ -92,6 +107,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     async close () {
       await Promise.all([unwatch(), consistency.close()])
       mark?.close()
+      heartbeat.close()
       await near?.close()
       await cache.close()
     }

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { untilDone } from '../../lib/tools/until-done.js'
 import { authPlugin } from '../../lib/index.js'
+import { NO_HEARTBEAT } from '../../lib/cache/heartbeat.js'
 import { createCacheAvailability } from '../../lib/cache/availability.js'
 import { createCacheRegistry } from '../../lib/sql/caches.js'
 import { createRetriedWrites } from '../../lib/cache/retried-writes.js'
@@ -278,6 +279,7 @@ t.test('a cache that rejects more tombstones than the server can queue is not tr
     availability,
     listStale: never.ask,
     assertPrimary: never.ask,
+    heartbeat: NO_HEARTBEAT,
     doubts: createDoubts()
   })
   t.equal(await consistency.writeTombstones(['a']), false)

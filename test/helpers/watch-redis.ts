@@ -6,7 +6,7 @@ import { redisUrl } from './services.js'
 
 export interface RedisWatch {
   redis: Redis
-  /** The commands of other connections that used a key of the namespace since the last call, such as `'get'` or `'eval'`. */
+  /** The commands of other connections that used a key of the namespace since the last call, such as `'get'` or `'eval'`; without what servers repeat. */
   take (): Promise<string[]>
 }
 
@@ -20,7 +20,7 @@ export async function watchRedis (t: Test, namespace: string): Promise<RedisWatc
   const waiting = new Map<string, () => void>()
   await monitor(t, redis, (source, args) => {
     // Commands inside a script are shown too, with the source "lua".
-    if (source !== 'lua' && source !== own && args.some((arg) => arg.startsWith(namespace))) seen.push(args[0]!.toLowerCase())
+    if (source !== 'lua' && source !== own && args.some((arg) => arg.startsWith(namespace) && !arg.startsWith(`${namespace}server`))) seen.push(args[0]!.toLowerCase())
     waiting.get(args[1]!)?.()
   })
   return {

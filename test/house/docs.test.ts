@@ -326,7 +326,7 @@ t.test('docs/storage.md', async (t) => {
     for (const password of ['wrong', PASSWORD]) await call('POST', '/auth/login', { body: { username, password } })
     t.same(warnings, [], 'the limits count in Redis')
     for (let i = 0; i < 2; i++) t.equal((await call('GET', '/protected', { token })).statusCode, 200)
-    t.match((await redis.keys(`${namespace}*`)).map((key) => key.slice(namespace.length)).filter((key) => key !== 't:nobody').sort(), [/^l:/, /^servers$/, /^t:[\w-]{43}$/])
+    t.match((await redis.keys(`${namespace}*`)).map((key) => key.slice(namespace.length)).sort(), [/^l:/, /^server:[\w-]{12}$/, /^servers:[\w-]{43}$/, /^t:[\w-]{43}$/])
     await limited.tokenAuth.refreshUser((await limited.tokenAuth.createUser({ username: 'other', password: null })).id)
     t.equal((await call('POST', '/auth/logout', { token })).statusCode, 204)
     t.same(failures, [])

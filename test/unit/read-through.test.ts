@@ -2,6 +2,7 @@ import t from 'tap'
 import type { StalePage } from '../../lib/ports.js'
 import { redactCommand } from '../../lib/redis/errors.js'
 import { createCacheAvailability, probe } from '../../lib/cache/availability.js'
+import { NO_HEARTBEAT } from '../../lib/cache/heartbeat.js'
 import { createReadThrough } from '../../lib/cache/read-through.js'
 import { UNSEALED } from '../../lib/crypto/seal.js'
 import { createMemoryCache } from '../../lib/cache/memory-cache.js'
@@ -46,7 +47,7 @@ t.test('the cache is trusted after a catch-up round that began after the last do
   async function * listStale (): AsyncGenerator<StalePage, void> {
     yield await new Promise((resolve) => { rounds.push(() => resolve({ revoked: ['d'], refreshed: [] })) })
   }
-  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), availability, listStale, assertPrimary: async () => {}, windowMs: 1000 })
+  const catchUp = createCatchUp({ cache: createMemoryCache({ max: 10, now: Date.now }), availability, listStale, assertPrimary: async () => {}, heartbeat: NO_HEARTBEAT, windowMs: 1000 })
   catchUp.start()
   catchUp.begin()
   await until(() => rounds.length === 1, 'a first round')

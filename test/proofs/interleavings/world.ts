@@ -8,6 +8,7 @@ import { createLoginService } from '../../../lib/services/login.js'
 import { createPasswordService } from '../../../lib/services/passwords.js'
 import { createSessionService } from '../../../lib/services/sessions.js'
 import type { SessionService } from '../../../lib/services/sessions.js'
+import { NO_HEARTBEAT } from '../../../lib/cache/heartbeat.js'
 import { createReadThrough } from '../../../lib/cache/read-through.js'
 import type { TokenLookup } from '../../../lib/cache/read-through.js'
 import { createDatabaseClock } from '../../../lib/tools/database-clock.js'
@@ -146,6 +147,7 @@ function followCache ({ cache, bench: { availability }, recent }: Pick<Ports, 'c
     availability: { ...availability, distrust () {} },
     async * listStale () { yield { revoked: await recent(), refreshed: [] } },
     assertPrimary: async () => {},
+    heartbeat: NO_HEARTBEAT,
     cacheTtlMs: CACHE_TTL_MS,
     doubts: createDoubts()
   })
