@@ -28,7 +28,7 @@ import { createUserService } from './users.js'
 
 export interface ServiceParts {
   settings: Settings
-  database: Pick<Database, 'users' | 'sessions' | 'revocations' | 'tokens' | 'key' | 'ping'>
+  database: Pick<Database, 'users' | 'sessions' | 'revocations' | 'tokens' | 'key' | 'clock' | 'ping'>
   cache: OpenCache
   counters: FailureCounters
   emit: Emit
@@ -47,7 +47,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
   const tokenFactory = createTokenFactory({ format, ttlMs: token.ttlMs })
   const propagate = createPropagate({ writeTombstones, revocations, revocation: settings.revocation, emit })
   const rehasher = createRehasher({ checker, rehash: users.rehash, logger })
-  const lastUsed = createLastUsed({ touch: tokens.touch, intervalMs: token.touchIntervalMs, now: settings.now, logger })
+  const lastUsed = createLastUsed({ touch: tokens.touch, intervalMs: token.touchIntervalMs, now: settings.now, databaseNow: database.clock.now, logger })
   const accountLimit = openAccountLimit({ settings, counters, pseudonym, tokens, logger })
   const sessions = createSessionService({ tokens, revocations, lookupFresh, holdsTombstone, propagate, emit })
   const passwords = createPasswordService({ users, sessions: sessionStore, revocations, checker, accountLimit, policy, tokenFactory, propagate, emit })

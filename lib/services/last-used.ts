@@ -15,6 +15,8 @@ export interface LastUsedSettings {
   touch: TokenStore['touch']
   intervalMs: number
   now: Now
+  /** The time of PostgreSQL, by which idle limits are. */
+  databaseNow: Now
   logger: Logger
 }
 
@@ -27,7 +29,7 @@ const RETRY_MS = 1000
  * Collects last uses and writes them in one statement per interval, off the request path. A session close to its
  * idle limit is written at once: the next SQL lookup must not find it unused.
  */
-export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSettings): LastUsed {
+export function createLastUsed ({ touch, intervalMs, now, databaseNow, logger }: LastUsedSettings): LastUsed {
   const hurry = createIdleHurry({ intervalMs, most: 2 * BATCH })
   let uses = new Map<string, number>()
   let timer: NodeJS.Timeout | null = null
@@ -93,7 +95,7 @@ export function createLastUsed ({ touch, intervalMs, now, logger }: LastUsedSett
       const isNew = !uses.has(sessionId)
       if (isNew && uses.size >= 2 * BATCH) return
       uses.set(sessionId, at)
-      const isUrgent = hurry.claimUrgentWrite(sessionId, idleAtMs, at) || (isNew && uses.size === BATCH)
+      const isUrgent = hurry.claimUrgentWrite(sessionId, idleAtMs, databaseNow()) || (isNew && uses.size === BATCH)
       // While writes fail, the next attempt is soon, and further uses do not bring it forward.
       if (isUrgent && !isFailing) flush()
       else schedule()

@@ -8,10 +8,10 @@ import { createDatabase } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 import { openPool } from '../helpers/pools.js'
 
-/** A server with an idle limit of 60 s, a clock that the test sets, and sessions that began at 0. */
-async function openSessions (t: Test, count: number) {
+/** A server with an idle limit of 60 s, a clock that the test sets, and sessions that began at 0. The server's own clock is `behindMs` behind PostgreSQL's. */
+async function openSessions (t: Test, count: number, { behindMs = 0, token = { idleTtl: '60s' } }: { behindMs?: number, token?: { idleTtl: string, touchInterval?: string } } = {}) {
   const clock = await createInjectedClock(t)
-  const app = await createApp(t, testOptions(clock.url, { now: clock.now, token: { idleTtl: '60s' } }))
+  const app = await createApp(t, testOptions(clock.url, { now: () => clock.now() - behindMs, token }))
   const { username } = await createUser(app)
   const tokens: string[] = []
   for (let i = 0; i < count; i++) tokens.push(await login(app, username))
@@ -41,6 +41,14 @@ t.test('a session in use is never refused, however its uses are spaced within th
   await written(100)
   t.equal(await statusAt(105), 200)
   for (const seconds of [112, 118, 150, 164]) t.equal(await statusAt(seconds), 200, `at ${seconds} s`)
+})
+
+t.test('nor if the clock of the server is behind', async (t) => {
+  const hours = 3600
+  const { statusAt, written } = await openSessions(t, 1, { behindMs: 3 * hours * 1000, token: { idleTtl: '4h', touchInterval: '1h' } })
+  t.equal(await statusAt(3 * hours), 200)
+  await written(3 * hours)
+  t.equal(await statusAt(6 * hours), 200)
 })
 
 t.test('each use is written when several sessions approach their idle limit in turn', async (t) => {

@@ -12,7 +12,7 @@ t.test('last uses', async (t) => {
     const warnings: string[] = []
     const logger = { info () {}, error () {}, warn (_fields: object, message: string) { warnings.push(message) } }
     const touch = (ids: string[], ages: number[]) => { const done = deferred<undefined>(); writes.push({ ids, ages, done }); return done.promise }
-    return { at, writes, warnings, ...createLastUsed({ touch, intervalMs, now: () => at.ms, logger }) }
+    return { at, writes, warnings, ...createLastUsed({ touch, intervalMs, now: () => at.ms, databaseNow: () => at.ms, logger }) }
   }
 
   await t.test('are written once per session, with their age', async (t) => {

@@ -208,7 +208,7 @@ t.test('last uses that cannot be written are retried once at the end, however ma
     if (tries.length > 2) reject(new Error('once too often'))
   })
   const logger = { info () {}, warn () {}, error () {} }
-  const { note, flush, close } = createLastUsed({ touch, intervalMs: 3_600_000, now: Date.now, logger })
+  const { note, flush, close } = createLastUsed({ touch, intervalMs: 3_600_000, now: Date.now, databaseNow: Date.now, logger })
   note({ sessionId: 'a', idleAtMs: null } as Parameters<typeof note>[0])
   const waits = [flush(), flush(), flush(), close()]
   tries[0]!(new Error('it hangs'))

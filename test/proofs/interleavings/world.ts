@@ -127,7 +127,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     passwords: createPasswordService(parts),
     users: createUserService(parts),
     logins: createLoginService(parts),
-    lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, logger: { info: log, warn: log, error: log } })
+    lastUsed: createLastUsed({ touch: reader.touch, intervalMs: 60_000, now: Date.now, databaseNow: Date.now, logger: { info: log, warn: log, error: log } })
   }
 }
 
