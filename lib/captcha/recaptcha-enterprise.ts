@@ -1,5 +1,5 @@
 import { INVALID_OPTION } from '../errors.js'
-import { entry, httpsUrl, isPlainObject, nullable, text } from '../options/rules.js'
+import { entry, httpsUrl, isObject, nullable, text } from '../options/rules.js'
 import type { Captcha, CaptchaVerdict } from '../../types/captcha.js'
 import { commonEntries, readCaptchaOptions, score, secretKey } from './options.js'
 import type { CommonCaptchaOptions } from './options.js'
@@ -66,9 +66,9 @@ function rethrow (error: Error): never {
 
 // The action is compared here too, because Google compares it for some kinds of keys only.
 function verdictOnAssessment ({ tokenProperties, riskAnalysis }: JsonObject, expected: Expectations): CaptchaVerdict {
-  const { valid, invalidReason, hostname, createTime, action } = isPlainObject(tokenProperties) ? tokenProperties : {}
+  const { valid, invalidReason, hostname, createTime, action } = isObject(tokenProperties) ? tokenProperties : {}
   if (valid !== true) return refused(toCode(invalidReason))
-  const score = isPlainObject(riskAnalysis) ? riskAnalysis['score'] : undefined
+  const score = isObject(riskAnalysis) ? riskAnalysis['score'] : undefined
   return verdictOf({ hostname, solvedAt: createTime, action, score }, expected)
 }
 

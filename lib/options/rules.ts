@@ -30,7 +30,7 @@ export function entry<Result> (fallback: unknown, rule: Rule<Result>): Entry<Res
  */
 export function readTable<Values extends object> (table: Table<Values>, given: unknown, place: Place): Values {
   const group = place.owner ?? (place.prefix.slice(0, -1) || 'options')
-  if (!isPlainObject(given)) return place.example === undefined ? refuse(group, 'an object', given) : refuseCall(group, place.example)
+  if (!isObject(given)) return place.example === undefined ? refuse(group, 'an object', given) : refuseCall(group, place.example)
   refuseUnknown(table, given, place)
   const values = Object.entries<Entry<unknown>>(table).map(([name, { fallback, rule }]) => {
     const value = given[name]
@@ -62,8 +62,12 @@ export function refuse (path: string, expected: string, value: unknown, shown = 
 function show (value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)
   if (typeof value === 'function') return 'a function'
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
-  return String(value)
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' && value !== null ? showObject(value) : String(value)
+}
+
+function showObject (value: object): string {
+  return isPlainObject(value) ? 'an object' : `an instance of ${value.constructor?.name || 'a class'}`
 }
 
 /** A duration in milliseconds, from `'5m'`, `'15 minutes'` or a number of milliseconds. */
@@ -129,8 +133,18 @@ export function nullable<Result> (rule: Rule<Result>): Rule<Result | null> {
   return (value, path) => value === null ? null : rule(value, path)
 }
 
-export function isPlainObject (value: unknown): value is Record<string, unknown> {
+export function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Whether everything in an object is its own. An instance of a class such as `Map` would pass for an empty one. */
+export function isPlainObject (value: unknown): value is Record<string, unknown> {
+  return isObject(value) && isLast(Object.getPrototypeOf(value))
+}
+
+// `Object.prototype` itself may be that of another realm, as in Jest.
+function isLast (prototype: object | null): boolean {
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 /** A value that passes one of the tests, unchanged. A string in its place may be a secret, so it is not shown. */

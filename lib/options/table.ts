@@ -6,7 +6,7 @@ import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '
 import { networkList } from '../tools/client-address.js'
 import { boolean, callable, duration, entry, handle, hasMethods, integer, list, nullable, oneOf, refuse, text, withMethods } from './rules.js'
 import type { Rule } from './rules.js'
-import { databaseHandle, redisHandle } from './handles.js'
+import { databaseHandle, redisHandle } from './handle-rules.js'
 
 const SECOND = 1000
 

@@ -1,4 +1,4 @@
-import { callable, duration, entry, integer, isPlainObject, list, nullable, readTable, refuse, scope } from '../options/rules.js'
+import { callable, duration, entry, integer, isObject, list, nullable, readTable, refuse, scope } from '../options/rules.js'
 import type { Rule, Table } from '../options/rules.js'
 import type { IssueTokenOptions, PruneProgress, RevokeProgress } from '../../types/token-auth.js'
 import type { UserId } from '../../types/user.js'
@@ -11,7 +11,7 @@ export const userId: Rule<UserId> = (value, path) => ['string', 'number', 'bigin
 
 interface NewUser { username: string, password: string | null, fields: Record<string, unknown> }
 
-const object: Rule<Record<string, unknown>> = (value, path) => isPlainObject(value) ? value : refuse(path, 'an object', value)
+const object: Rule<Record<string, unknown>> = (value, path) => isObject(value) ? value : refuse(path, 'an object', value)
 
 const NEW_USER: Table<NewUser> = { username: entry(undefined, string), password: entry(undefined, nullable(string)), fields: entry({}, object) }
 

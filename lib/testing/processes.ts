@@ -1,4 +1,4 @@
-import { callable, entry, isPlainObject, readTable, refuse } from '../options/rules.js'
+import { callable, entry, isObject, readTable, refuse } from '../options/rules.js'
 
 /** The actions of one party. It may wait only for calls of wrapped ports. A rejection is a violation. */
 export type Process<World> = (world: World) => Promise<void>
@@ -14,7 +14,7 @@ export type Starts<World> = Record<string, { after: string | null, run: Process<
 
 /** Refuses processes that could never start: they would find no violation, and nobody would notice. */
 export function readProcesses<World> (value: unknown, path: string): Starts<World> {
-  if (!isPlainObject(value) || Object.keys(value).length === 0) return refuse(path, 'an object with at least one process', value)
+  if (!isObject(value) || Object.keys(value).length === 0) return refuse(path, 'an object with at least one process', value)
   const names = Object.keys(value)
   const starts = Object.fromEntries(names.map((name) => [name, readProcess<World>(value[name], `${path}.${name}`, names.filter((other) => other !== name))]))
   for (const name of names) {
@@ -26,7 +26,7 @@ export function readProcesses<World> (value: unknown, path: string): Starts<Worl
 
 function readProcess<World> (value: unknown, path: string, others: string[]): Starts<World>[string] {
   if (typeof value === 'function') return { after: null, run: value as Process<World> }
-  if (!isPlainObject(value)) return refuse(path, 'a function, or { after, run }', value)
+  if (!isObject(value)) return refuse(path, 'a function, or { after, run }', value)
   return readTable<Starts<World>[string]>({
     after: entry(undefined, (after, at) => others.includes(after as string) ? after as string : refuse(at, `another process (${others.join(', ') || 'there is none'})`, after)),
     run: entry(undefined, callable())

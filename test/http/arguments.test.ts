@@ -39,7 +39,7 @@ t.test('functions of tokenAuth reject arguments of a wrong type, and do nothing'
     [() => tokenAuth.revokeAll({ progress () {} }), unknown('progress', 'revokeAll')]
   ]
   for (const name of ['setPassword', 'setActive', 'deleteUser', 'issueToken', 'revokeUser', 'listSessions', 'refreshUser']) {
-    for (const [value, shown] of [[undefined, 'undefined'], [null, 'null'], [Buffer.from('1'), 'an object'], [{ id }, 'an object']] as const) {
+    for (const [value, shown] of [[undefined, 'undefined'], [null, 'null'], [Buffer.from('1'), 'an instance of Buffer'], [{ id }, 'an object']] as const) {
       bad.push([() => tokenAuth[name](value, name === 'setPassword' ? PASSWORD : name === 'setActive' ? false : undefined), `userId must be a string or a number, got ${shown}`])
     }
   }

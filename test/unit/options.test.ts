@@ -1,6 +1,8 @@
 import { inspect } from 'node:util'
+import { PGlite } from '@electric-sql/pglite'
 import Fastify from 'fastify'
 import fastifyPostgres from '@fastify/postgres'
+import { Redis } from 'ioredis'
 import { Kysely, MysqlDialect, PostgresDialect, SqliteDialect } from 'kysely'
 import pg from 'pg'
 import postgres from 'postgres'
@@ -108,7 +110,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   start: [['lazy', "'strict' or 'degraded', got \"lazy\""]],
   autoMigrate: [['yes', 'true or false, got "yes"'], [1, 'true or false, got 1']],
   now: [[0, 'a function, got 0']],
-  randomBytes: [[Buffer.alloc(1), 'a function, got an object']],
+  randomBytes: [[Buffer.alloc(1), 'a function, got an instance of Buffer']],
   'hooks.onLogin': HOOK,
   'hooks.onLoginFailed': HOOK,
   'hooks.onLogout': HOOK,
@@ -163,6 +165,7 @@ t.test('options', async (t) => {
     t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object, got 5' })
     t.match(await refusal(t, { database: {}, password: 'of the database' }), { message: 'password must be an object, got a string' })
     t.match(await refusal(t, { database: {}, password: false }), { message: 'password must be an object, got false' })
+    t.match(await refusal(t, { database: {}, token: new Map([['ttl', '1h']]) }), { message: 'token must be an object, got an instance of Map' })
     t.throws(() => readOptions([] as never), { message: 'options must be an object, got an array' })
   })
 
@@ -260,9 +263,7 @@ t.test('an address under another name is rejected: the driver would connect to i
 })
 
 t.test('an address that is missing is rejected, as from an unset variable', async (t) => {
-  class Config {}
-  const own = (values: object) => Object.assign(new Config(), values)
-  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: own({ url: '' }) }, { database: own({ connectionString: '' }) },
+  const bad = [{ redis: { url: undefined } }, { redis: { url: '' } }, { database: { connectionString: undefined } }, { redis: { __proto__: null, url: '' } }, { database: { __proto__: null, connectionString: '' } },
     { redis: { host: undefined, port: 6379 } }, { redis: { host: '' } }, { redis: { path: '' } }, { database: { host: undefined } }, { database: { host: '', port: 5432 } },
     { redis: { host: 'cache', port: NaN } }, { database: { host: 'db', port: '' } }, { database: { host: 'db', user: '' } }, { database: { host: 'db', database: '' } }]
   for (const options of bad) {
@@ -270,7 +271,7 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
     t.teardown(() => host.close())
     await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^(redis|database)\.(url|connectionString|host|path|port|user|database) must be a (URL|host name|path|port|name), got/ })
   }
-  for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, own({ keyPrefix: 'a' }), { sentinels: undefined }, { Connector: null }]) {
+  for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, { keyPrefix: 'a' }, { sentinels: undefined }, { Connector: null }]) {
     t.match(await refusal(t, { database: {}, redis }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis names no server: set redis.url, or redis.host' })
   }
   for (const [option, at] of [['redis', { hostname: 'secret' }], ['database', { hostName: 'secret', user: 'a' }]] as const) {
@@ -302,6 +303,12 @@ t.test('handles of other libraries are rejected by name', async (t) => {
   const host = Fastify()
   t.teardown(() => host.close())
   await host.register(fastifyPostgres, { connectionString: database.url })
+  const pglite = new PGlite()
+  t.teardown(() => pglite.close())
+  const redis = new Redis('redis://127.0.0.1:1', { lazyConnect: true })
+  // It has settings for MongoDB under the name of one of pg's, which PostgreSQL would get.
+  class MongoClient { options = { hosts: ['secret'] } }
+  class Tarn { acquire () {}; numUsed () {} }
   const DATABASES: [unknown, string][] = [
     [new Kysely({ dialect: new MysqlDialect({ pool: {} as never }) }), 'a Kysely on another database'],
     [new Kysely({ dialect: new SqliteDialect({ database: {} as never }) }), 'a Kysely on another database'],
@@ -310,14 +317,31 @@ t.test('handles of other libraries are rejected by name', async (t) => {
     [new pg.Client({ connectionString: at }), 'a pg.Client: pass a pg.Pool'],
     [postgres(at), 'a postgres.js client: pass { connectionString }'],
     [{ $connect () {}, $transaction () {} }, 'a Prisma client: pass { connectionString }'],
-    [await import('pg'), 'an ES module: pass what it exports']
+    [await import('pg'), 'an ES module: pass what it exports'],
+    [Promise.resolve(pool), 'a promise: await it'],
+    [new URL(at), 'a URL: pass { connectionString: url.href }'],
+    [pglite, 'a PGlite: pass createPGlitePool(pglite)'],
+    [Object.assign(() => {}, { raw () {}, select () {} }), 'a Knex: pass { connectionString }'],
+    [new Tarn(), 'the pool of a Knex: pass a pg.Pool'],
+    [{ getConnection () {}, query () {} }, 'a pool of MySQL: the plugin needs PostgreSQL'],
+    [{ connect () {}, end () {}, changeUser () {} }, 'a connection to MySQL: the plugin needs PostgreSQL'],
+    [redis, 'an ioredis client: pass it as the option redis'],
+    [new MongoClient(), 'an instance of MongoClient'],
+    [new Map(), 'an instance of Map'],
+    [Object.create({ host: '127.0.0.1' }), 'an instance of Object'],
+    [new (class {})(), 'an instance of a class'],
+    [Object.create(Object.create(Object.create(null))), 'an instance of a class']
   ]
   for (const [handle, got] of DATABASES) {
     t.match(await refusal(t, { database: handle }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `got ${got}` })
   }
   const REDISES: [unknown, string][] = [
     [createClient({ url: 'redis://127.0.0.1:1' }), 'a client of the package redis: pass its { url }, or a client of ioredis'],
-    [await import('ioredis'), 'an ES module: pass what it exports']
+    [await import('ioredis'), 'an ES module: pass what it exports'],
+    [Promise.resolve(redis), 'a promise: await it'],
+    [new URL('redis://127.0.0.1:1'), 'a URL: pass { url: url.href }'],
+    [Object.assign(Object.create(null), { sessions: redis }), 'fastify.redis with namespaces: pass the client fastify.redis.<namespace>'],
+    [new Map([['url', 'redis://127.0.0.1:1']]), 'an instance of Map']
   ]
   for (const [handle, got] of REDISES) {
     t.match(await refusal(t, { database: { connectionString: at }, redis: handle }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `got ${got}` })
