@@ -1,5 +1,6 @@
 import { INVALID_OPTION } from '../errors.js'
 import { isConfiguration } from './handles.js'
+import { refuseUnknownSettings } from './pool-settings.js'
 import { refuse } from './rules.js'
 
 /** What a setting must be if it is present. */
@@ -9,7 +10,6 @@ interface Setting { expected: string, isFine: (value: unknown) => boolean }
 interface Address {
   path: string
   url: string
-  /** Not the password: there are servers without one. */
   settings: Record<string, Setting>
   /** One of these must be present. Empty: the driver's own variables may name the server. */
   oneOf: string[]
@@ -22,12 +22,20 @@ const isPort = (value: unknown) => /^\d{1,5}$/.test(String(value))
 const URL_SETTING = { expected: 'a URL', isFine: isText }
 const HOST = { expected: 'a host name', isFine: isText }
 const PATH = { expected: 'a path', isFine: isText }
-// Undefined is harmless in the other settings: the driver's defaults are used on the named host.
-const PORT = { expected: 'a port', isFine: (value: unknown) => value === undefined || isPort(value) }
-const NAME = { expected: 'a name', isFine: (value: unknown) => value === undefined || isText(value) }
+const PORT = { expected: 'a port', isFine: isPort }
+const NAME = { expected: 'a name', isFine: isText }
+const PASSWORD = { expected: 'a string or a function', isFine: (value: unknown) => typeof value === 'string' || typeof value === 'function' }
+// pg writes these into its first message as they are. Another value throws there, where nothing can catch it.
+const TEXT = optional({ expected: 'a string', isFine: (value) => typeof value === 'string' })
 
-const DATABASE: Address = { path: 'database', url: 'connectionString', settings: { connectionString: URL_SETTING, host: HOST, port: PORT, database: NAME, user: NAME }, oneOf: [] }
-const REDIS: Address = { path: 'redis', url: 'url', settings: { url: URL_SETTING, host: HOST, path: PATH, port: PORT }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
+const DATABASE: Address = {
+  path: 'database',
+  url: 'connectionString',
+  // None may be undefined: pg would use a variable such as PGPASSWORD, or the user of the process.
+  settings: { connectionString: URL_SETTING, host: HOST, port: PORT, database: NAME, user: NAME, password: PASSWORD, options: TEXT, application_name: TEXT, fallback_application_name: TEXT },
+  oneOf: []
+}
+const REDIS: Address = { path: 'redis', url: 'url', settings: { url: URL_SETTING, host: HOST, path: PATH, port: optional(PORT) }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
 
 /** What an address is called elsewhere, or by mistake. */
 const URL_NAME = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
@@ -40,6 +48,7 @@ const HOST_NAME = /^host_?name$/i
  */
 export function refuseBadAddresses ({ database, redis }: { database: unknown, redis: unknown }): void {
   refuseBadAddress(database, DATABASE)
+  if (isConfiguration(database)) refuseUnknownSettings(database)
   refuseBadAddress(redis, REDIS)
 }
 
@@ -53,8 +62,17 @@ function refuseBadAddress (handle: unknown, address: Address): void {
 
 function refuseEmpty (handle: Record<string, unknown>, { path, settings }: Address): void {
   for (const [name, { expected, isFine }] of Object.entries(settings)) {
-    if (Object.hasOwn(handle, name) && !isFine(handle[name])) refuse(`${path}.${name}`, expected, handle[name])
+    if (Object.hasOwn(handle, name) && !isFine(handle[name])) refuse(`${path}.${name}`, expected, handle[name], shown(name, handle[name]))
   }
+}
+
+function shown (name: string, value: unknown): string | undefined {
+  if (value === undefined) return 'undefined, as from an environment variable that is not set'
+  return name === 'password' && typeof value === 'number' ? 'a number' : undefined
+}
+
+function optional ({ expected, isFine }: Setting): Setting {
+  return { expected, isFine: (value) => value === undefined || isFine(value) }
 }
 
 // ioredis takes an undefined setting for an absent one.

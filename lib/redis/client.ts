@@ -4,6 +4,7 @@ import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isClient } from '../options/handles.js'
+import { withoutUndefined } from '../tools/without-undefined.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
 import { warnOnce } from './warnings.js'
 
@@ -83,7 +84,7 @@ export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): 
 
 // Read back from the client: in ioredis the query of the URL overrides the options.
 function connect ({ url, ...options }: RedisOptions & { url?: string | undefined }): Redis {
-  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...options, ...SAFE, ...connectorFor(options) }
+  const settings: RedisOptions = { ...DEFAULTS, reconnectOnError: onceReadOnly(), ...withoutUndefined(options), ...SAFE, ...connectorFor(options) }
   const client = url === undefined ? new Redis(settings) : fromUrl(url, settings)
   for (const [name, value] of Object.entries(SAFE) as [keyof typeof SAFE, unknown][]) {
     const given = options[name] === undefined ? client.options[name] : options[name]

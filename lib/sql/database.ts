@@ -6,6 +6,7 @@ import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isKysely, isPool } from '../options/handles.js'
+import { withoutUndefined } from '../tools/without-undefined.js'
 import { redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { withoutRefusedLimits } from './startup-parameters.js'
@@ -41,7 +42,7 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
     logger.info({}, 'the database refuses time limits as start-up parameters, as connection poolers do: connecting without them; see docs/production.md#pgbouncer')
   })
   const clients = trackClients(Client)
-  const pool = new pg.Pool({ ...SAFE_POOL, ...option, Client: clients.Client })
+  const pool = new pg.Pool({ ...SAFE_POOL, ...withoutUndefined(option), Client: clients.Client })
   pool.on('error', (error) => logger.warn({ err: redactValues(error) }, 'an idle database connection broke'))
   const opened = overPool(pool)
   return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { PGlite } from '@electric-sql/pglite'
 import Fastify from 'fastify'
@@ -11,12 +12,15 @@ import t from 'tap'
 import { argon2id, authPlugin, bcrypt } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { OPTIONS } from '../../lib/options/table.js'
+import { refuseUnknownSettings } from '../../lib/options/pool-settings.js'
 import { readOptions } from '../../lib/options/read.js'
 import type { Rule } from '../../lib/options/rules.js'
+import { openRedis } from '../../lib/redis/client.js'
 import { createApp, testOptions } from '../helpers/app.js'
 import { createDatabase, redisUrl } from '../helpers/services.js'
+import { SILENT } from '../helpers/silent.js'
 import { openPool } from '../helpers/pools.js'
-import { refusal, roundTrip } from '../helpers/start.js'
+import { logTo, refusal, roundTrip } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -279,8 +283,65 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
   }
   const { hostname, port, username, password, pathname } = new URL(database.url)
   for (const given of [port, Number(port)]) {
-    await createApp(t, testOptions(database.url, { database: { host: hostname, port: given as number, user: username, password: password || undefined, database: pathname.slice(1) } }))
+    await createApp(t, testOptions(database.url, { database: { host: hostname, port: given as number, user: username, ...password === '' ? {} : { password }, database: pathname.slice(1) } }))
   }
+})
+
+t.test('a setting of a connection that is undefined is rejected: pg would use a variable of its own', async (t) => {
+  for (const [name, expected] of [['connectionString', 'a URL'], ['host', 'a host name'], ['port', 'a port'], ['database', 'a name'], ['user', 'a name'], ['password', 'a string or a function']]) {
+    t.match(await refusal(t, { database: { host: '127.0.0.1', [name!]: undefined } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `database.${name} must be ${expected}, got undefined, as from an environment variable that is not set` })
+  }
+})
+
+t.test('a password is a text or a function, and is not shown', async (t) => {
+  for (const [password, got] of [[20_261_127, 'a number'], [null, 'null'], [{ secret: 1 }, 'an object']]) {
+    t.match(await refusal(t, { database: { host: '127.0.0.1', password } }), { message: `database.password must be a string or a function, got ${got}` })
+  }
+  for (const password of ['', 'secret', async () => 'secret']) t.doesNotThrow(() => readOptions({ database: { host: '127.0.0.1', password } }))
+})
+
+t.test('a text of the first message to PostgreSQL is no other value: it would end the process', async (t) => {
+  for (const name of ['options', 'application_name', 'fallback_application_name']) {
+    t.match(await refusal(t, { database: { connectionString: database.url, [name]: {} } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `database.${name} must be a string, got an object` })
+    t.doesNotThrow(() => readOptions({ database: { [name]: undefined } }))
+  }
+})
+
+t.test('an undefined setting leaves the plugin\'s own in force', async (t) => {
+  const { server, warnings } = logTo()
+  const limits = { statement_timeout: undefined, lock_timeout: undefined, idle_in_transaction_session_timeout: undefined }
+  await createApp(t, testOptions(database.url, { database: { connectionString: database.url, ...limits } }), { server })
+  t.notMatch(warnings().join(), /lack server-side time limits/)
+  const redis = openRedis({ url: redisUrl(), commandTimeout: undefined }, SILENT)
+  t.teardown(() => redis.disconnect())
+  t.match(redis.options, { commandTimeout: 500 })
+})
+
+t.test('a setting that pg does not have is rejected with the one that was meant', async (t) => {
+  const ADVICE: Record<string, string> = {
+    pasword: 'did you mean database.password?',
+    hots: 'did you mean database.host?',
+    username: 'did you mean database.user?',
+    dbName: 'did you mean database.database?',
+    statementTimeout: 'did you mean database.statement_timeout?',
+    sslmode: 'did you mean database.ssl?',
+    type: 'remove it, the database is PostgreSQL in any case',
+    schema: 'remove it, the schemas are token.schema and users.schema',
+    retries: 'pg has none of this name. If yours has, pass a pg.Pool',
+    pg: 'pg has none of this name. If yours has, pass a pg.Pool'
+  }
+  for (const [name, advice] of Object.entries(ADVICE)) {
+    const error = await refusal(t, { database: { connectionString: database.url, [name]: 'secret' } })
+    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `Unknown setting "database.${name}": ${advice}` })
+    t.notMatch(error.message, 'secret')
+  }
+})
+
+t.test('every setting in the types of pg is known', async (t) => {
+  const source = readFileSync('node_modules/@types/pg/index.d.ts', 'utf8')
+  const names = ['ClientConfig', 'PoolConfig'].flatMap((type) => [...new RegExp(`interface ${type} .*?\n}`, 's').exec(source)![0].matchAll(/^ {4}(\w+)\?:/gm)].map(([, name]) => name!))
+  t.ok(names.length > 30)
+  for (const name of names) t.doesNotThrow(() => refuseUnknownSettings({ [name]: 1 }))
 })
 
 t.test('a Redis URL whose database is not a number is rejected', async (t) => {
