@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { INVALID_OPTION } from '../errors.js'
 import { integer, refuse, text } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
+import { isCutOff } from '../options/settings.js'
 import type { Environment } from './io.js'
 
 /** A port, as the text of a variable or a flag. */
@@ -50,7 +51,7 @@ export function number (rule: Rule<number>): Rule<number> {
 // The values are not shown: they are secrets or contain a password.
 function url (...schemes: string[]): Rule<string> {
   return (value, path) => {
-    const isUrl = schemes.some((scheme) => String(value).startsWith(`${scheme}://`)) && isDecodable(String(value))
+    const isUrl = schemes.some((scheme) => String(value).startsWith(`${scheme}://`)) && isDecodable(String(value)) && !isCutOff(value)
     if (isUrl) return String(value)
     throw new INVALID_OPTION(`${path} must be a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(' or ')}, with special characters of a password percent-encoded`)
   }

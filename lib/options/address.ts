@@ -1,10 +1,9 @@
 import { INVALID_OPTION } from '../errors.js'
 import { isConfiguration } from './handles.js'
 import { refuseUnknownSettings } from './pool-settings.js'
-import { refuse } from './rules.js'
-
-/** What a setting must be if it is present. */
-interface Setting { expected: string, isFine: (value: unknown) => boolean }
+import { refuse, unreadableUrl } from './rules.js'
+import { HOST, isCutOff, NAME, optional, PASSWORD, PATH, PORT, POSTGRES_URL, REDIS_URL, TEXT } from './settings.js'
+import type { Setting } from './settings.js'
 
 /** The settings of a driver that name its server. */
 interface Address {
@@ -15,27 +14,14 @@ interface Address {
   oneOf: string[]
 }
 
-const isText = (value: unknown) => typeof value === 'string' && value !== ''
-// `Number(process.env.PORT)` of an unset variable is NaN.
-const isPort = (value: unknown) => /^\d{1,5}$/.test(String(value))
-
-const URL_SETTING = { expected: 'a URL', isFine: isText }
-const HOST = { expected: 'a host name', isFine: isText }
-const PATH = { expected: 'a path', isFine: isText }
-const PORT = { expected: 'a port', isFine: isPort }
-const NAME = { expected: 'a name', isFine: isText }
-const PASSWORD = { expected: 'a string or a function', isFine: (value: unknown) => typeof value === 'string' || typeof value === 'function' }
-// pg writes these into its first message as they are. Another value throws there, where nothing can catch it.
-const TEXT = optional({ expected: 'a string', isFine: (value) => typeof value === 'string' })
-
 const DATABASE: Address = {
   path: 'database',
   url: 'connectionString',
   // None may be undefined: pg would use a variable such as PGPASSWORD, or the user of the process.
-  settings: { connectionString: URL_SETTING, host: HOST, port: PORT, database: NAME, user: NAME, password: PASSWORD, options: TEXT, application_name: TEXT, fallback_application_name: TEXT },
+  settings: { connectionString: POSTGRES_URL, host: HOST, port: PORT, database: NAME, user: NAME, password: PASSWORD, options: TEXT, application_name: TEXT, fallback_application_name: TEXT },
   oneOf: []
 }
-const REDIS: Address = { path: 'redis', url: 'url', settings: { url: URL_SETTING, host: HOST, path: PATH, port: optional(PORT) }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
+const REDIS: Address = { path: 'redis', url: 'url', settings: { url: REDIS_URL, host: HOST, path: PATH, port: optional(PORT) }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
 
 /** What an address is called elsewhere, or by mistake. */
 const URL_NAME = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
@@ -54,25 +40,19 @@ export function refuseBadAddresses ({ database, redis }: { database: unknown, re
 
 function refuseBadAddress (handle: unknown, address: Address): void {
   if (!isConfiguration(handle)) return
-  refuseEmpty(handle as Record<string, unknown>, address)
+  refuseBadSettings(handle as Record<string, unknown>, address)
   refuseMisnamed(handle, address)
   const { path, url, oneOf } = address
   if (oneOf.length > 0 && !oneOf.some((name) => isSet(handle, name))) throw new INVALID_OPTION(`${path} names no server: set ${path}.${url}, or ${path}.host`)
 }
 
-function refuseEmpty (handle: Record<string, unknown>, { path, settings }: Address): void {
-  for (const [name, { expected, isFine }] of Object.entries(settings)) {
-    if (Object.hasOwn(handle, name) && !isFine(handle[name])) refuse(`${path}.${name}`, expected, handle[name], shown(name, handle[name]))
+function refuseBadSettings (handle: Record<string, unknown>, { path, url, settings }: Address): void {
+  for (const [name, { expected, isFine, show }] of Object.entries(settings)) {
+    const value = handle[name]
+    if (!Object.hasOwn(handle, name) || isFine(value)) continue
+    refuse(`${path}.${name}`, expected, value, value === undefined ? 'undefined, as from an environment variable that is not set' : show?.(value))
   }
-}
-
-function shown (name: string, value: unknown): string | undefined {
-  if (value === undefined) return 'undefined, as from an environment variable that is not set'
-  return name === 'password' && typeof value === 'number' ? 'a number' : undefined
-}
-
-function optional ({ expected, isFine }: Setting): Setting {
-  return { expected, isFine: (value) => value === undefined || isFine(value) }
+  if (isCutOff(handle[url])) throw unreadableUrl(`${path}.${url}`)
 }
 
 // ioredis takes an undefined setting for an absent one.

@@ -58,6 +58,11 @@ export function refuse (path: string, expected: string, value: unknown, shown = 
   throw new INVALID_OPTION(`${path} must be ${expected}, got ${shown}`)
 }
 
+/** The error of a URL that a driver cannot read. The driver's own may have the URL, and its password. */
+export function unreadableUrl (path: string): Error {
+  return new INVALID_OPTION(`${path} cannot be read: special characters of a password must be percent-encoded, such as %23 for #`)
+}
+
 // Handles and functions may hold secrets, so only plain values are shown.
 function show (value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value)

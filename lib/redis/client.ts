@@ -4,6 +4,7 @@ import type { RedisOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isClient } from '../options/handles.js'
+import { unreadableUrl } from '../options/rules.js'
 import { withoutUndefined } from '../tools/without-undefined.js'
 import { NewestMasterConnector } from './sentinel-connector.js'
 import { warnOnce } from './warnings.js'
@@ -108,7 +109,7 @@ function fromUrl (url: string, settings: RedisOptions): Redis {
   try {
     return new Redis(url, settings)
   } catch {
-    throw new INVALID_OPTION('redis.url must be a URL such as redis://localhost:6379, with special characters of a password percent-encoded')
+    throw unreadableUrl('redis.url')
   }
 }
 

@@ -6,8 +6,9 @@ import type { DatabaseOption } from '../../types/options.js'
 import type { Logger } from '../ports.js'
 import { INVALID_OPTION } from '../errors.js'
 import { isKysely, isPool } from '../options/handles.js'
+import { unreadableUrl } from '../options/rules.js'
 import { withoutUndefined } from '../tools/without-undefined.js'
-import { redactValues } from './errors.js'
+import { codeOf, redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
 import { withoutRefusedLimits } from './startup-parameters.js'
 import { trackClients } from './tracked-clients.js'
@@ -65,16 +66,16 @@ function prepare (pool: pg.Pool): number {
 // With Kysely 0.28 a transaction that this client-side timeout interrupts goes back to the pool open:
 // later writes on the connection report success and are never committed.
 function refuseQueryTimeout (config: PoolConfig): void {
-  if (!(Number(queryTimeoutOf(config)) > 0)) return
+  if (!(Number(parametersOf(config).query_timeout) > 0)) return
   throw new INVALID_OPTION('database.query_timeout is unsafe with transactions: use statement_timeout, which the server enforces')
 }
 
-// As pg itself reads it: also from the connection string or pg.defaults.
-function queryTimeoutOf (config: PoolConfig): unknown {
+// As pg itself reads them: also from the connection string or pg.defaults. Later, a failure to read them would look like one to connect.
+function parametersOf (config: PoolConfig): PoolConfig {
   try {
-    const { connectionParameters } = new pg.Client(config) as unknown as { connectionParameters: PoolConfig }
-    return connectionParameters.query_timeout
-  } catch {
-    return config.query_timeout
+    return (new pg.Client(config) as unknown as { connectionParameters: PoolConfig }).connectionParameters
+  } catch (error) {
+    if (codeOf(error) === 'ERR_INVALID_URL' || error instanceof URIError) throw unreadableUrl('database.connectionString')
+    throw new INVALID_OPTION(`database cannot be used by pg: ${(error as Error).message}`)
   }
 }

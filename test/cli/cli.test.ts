@@ -96,6 +96,7 @@ test('a bad environment variable is rejected by name, without its secrets', asyn
   await refused('DATABASE_URL', 'mysql://u:hunter2@h/d', /DATABASE_URL must be a URL that begins with postgres:\/\/ or postgresql:\/\//)
   await refused('DATABASE_URL', 'postgres://u:hunter2@h:port/d', /percent-encoded/)
   await refused('DATABASE_URL', 'postgres://u:hunter2@h/%zz', /DATABASE_URL must be a URL .* percent-encoded/)
+  await refused('DATABASE_URL', 'postgres://u:1/hunter2@h/d', /DATABASE_URL must be a URL .* percent-encoded/)
   await refused('REDIS_URL', 'redis://:hunter2%@h', /REDIS_URL must be a URL .* percent-encoded/)
   await refused('REDIS_URL', 'http://hunter2@h', /REDIS_URL must be a URL that begins with redis:\/\/ or rediss:\/\//)
   for (const value of ['yes', 'loopback', '10.0.0.0/33', '10.0.0.0/', '1.2.3', '::1/129', '10.0.0.0/8/8', '10.0.0.1,']) {

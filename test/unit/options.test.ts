@@ -273,7 +273,7 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
   for (const options of bad) {
     const host = Fastify()
     t.teardown(() => host.close())
-    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^(redis|database)\.(url|connectionString|host|path|port|user|database) must be a (URL|host name|path|port|name), got/ })
+    await t.rejects(async () => await host.register(authPlugin, { ...testOptions(database.url), ...options as object }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^(redis|database)\.(url|connectionString|host|path|port|user|database) must be a (URL that begins with .+|host name|path|port|name), got/ })
   }
   for (const redis of [{}, { hots: '10.0.0.1' }, { port: 6380 }, { keyPrefix: 'a' }, { sentinels: undefined }, { Connector: null }]) {
     t.match(await refusal(t, { database: {}, redis }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis names no server: set redis.url, or redis.host' })
@@ -288,7 +288,7 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
 })
 
 t.test('a setting of a connection that is undefined is rejected: pg would use a variable of its own', async (t) => {
-  for (const [name, expected] of [['connectionString', 'a URL'], ['host', 'a host name'], ['port', 'a port'], ['database', 'a name'], ['user', 'a name'], ['password', 'a string or a function']]) {
+  for (const [name, expected] of [['connectionString', 'a URL that begins with postgres:// or postgresql://'], ['host', 'a host name'], ['port', 'a port'], ['database', 'a name'], ['user', 'a name'], ['password', 'a string or a function']]) {
     t.match(await refusal(t, { database: { host: '127.0.0.1', [name!]: undefined } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `database.${name} must be ${expected}, got undefined, as from an environment variable that is not set` })
   }
 })
@@ -350,10 +350,39 @@ t.test('a Redis URL whose database is not a number is rejected', async (t) => {
   await t.rejects(async () => await host.register(authPlugin, testOptions(database.url, { redis: { url: 'redis://127.0.0.1:6379/abc' } })), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /number of a database/ })
 })
 
+const UNREADABLE = (path: string) => `${path} cannot be read: special characters of a password must be percent-encoded, such as %23 for #`
+
+t.test('a URL of another server is rejected by its scheme: the driver would take it for something else', async (t) => {
+  const URLS: [string, string][] = [
+    ['mysql://me:hunter2@db/app', 'one that begins with mysql://'], ['mongodb+srv://me:hunter2@db/app', 'one that begins with mongodb+srv://'],
+    ['jdbc:postgresql://db/app?password=hunter2', 'one that begins with jdbc:postgresql://'], ['http://me:hunter2@cache', 'one that begins with http://'],
+    ['"postgres://me:hunter2@db/app"', 'one in quotes'], ["'redis://:hunter2@cache'", 'one in quotes'], ['me:hunter2@db/app', 'another text'], ['', '""']
+  ]
+  for (const [url, got] of URLS) {
+    t.match(await refusal(t, { database: { connectionString: url } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `database.connectionString must be a URL that begins with postgres:// or postgresql://, got ${got}` })
+    const error = await refusal(t, { database: {}, redis: { url } })
+    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `redis.url must be a URL that begins with redis:// or rediss://, or the path of a socket, got ${got}` })
+    t.notMatch(error.message, 'hunter2')
+  }
+  t.match(await refusal(t, { database: { connectionString: new URL(database.url) } }), { message: 'got an instance of URL' })
+  for (const connectionString of ['/var/run/postgresql app', 'socket:/var/run/postgresql?db=app', 'postgresql:///app?host=/tmp&user=me@tenant']) t.doesNotThrow(() => readOptions({ database: { connectionString } }))
+  for (const url of ['/tmp/redis.sock', 'rediss://cache']) t.doesNotThrow(() => readOptions({ database: {}, redis: { url } }))
+})
+
+t.test('a URL of PostgreSQL that cannot be read is rejected without its secrets', async (t) => {
+  for (const password of ['hunter2#ss/w?rd', '123#hunter2', '123/hunter2', '123?hunter2', '%E0%A4hunter2']) {
+    const error = await refusal(t, { database: { connectionString: `postgres://me:${password}@127.0.0.1:1/app` } })
+    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: UNREADABLE('database.connectionString') })
+    t.notMatch(inspect(error, { showHidden: true, depth: 9 }), 'hunter2')
+  }
+  t.match(await refusal(t, { database: openPool(t, { connectionString: 'postgres://me:hunter2#@db' }) }), { message: UNREADABLE('database.connectionString') })
+  t.match(await refusal(t, { database: { connectionString: 'postgres://me@127.0.0.1:1/app?sslrootcert=/none' } }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: /^database cannot be used by pg: ENOENT: .*\/none/ })
+})
+
 t.test('a Redis URL that cannot be read is rejected without its secrets', async (t) => {
-  for (const url of ['redis://:hunter2@cache:port', 'redis://:hunter2%zz@cache']) {
+  for (const url of ['redis://hunter2:12/3@cache', 'redis://:hunter2@cache:port', 'redis://:hunter2%zz@cache']) {
     const error = await refusal(t, testOptions(database.url, { redis: { url } }))
-    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: 'redis.url must be a URL such as redis://localhost:6379, with special characters of a password percent-encoded' })
+    t.match(error, { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: UNREADABLE('redis.url') })
     t.notMatch(inspect(error, { showHidden: true, depth: 9 }), 'hunter2')
   }
 })
