@@ -79,7 +79,7 @@ export function openCacheClient (option: RedisOption, { redis, log }: { redis?: 
 /** Opens a separate connection with safe settings, to the given address or to that of the given client. */
 export function openRedis (option: Exclude<RedisOption, true>, logger: Logger): RedisClient {
   const client = isClient(option) ? duplicate(option) : connect(option as RedisOptions)
-  warnOnce(client, logger, 'Redis cannot be reached: tokens are looked up in the database until it is back')
+  warnOnce(client, logger, 'tokens are looked up in the database until it is back')
   return client
 }
 

@@ -16,6 +16,6 @@ export function openSubscriber (client: RedisClient, logger: Logger): Redis {
   const single = client as Redis
   const connectionName = [single.options.connectionName, 'near'].filter(Boolean).join('-')
   const subscriber = single.duplicate({ connectionName, lazyConnect: true, autoResubscribe: false, commandTimeout: SUBSCRIBE_TIMEOUT_MS })
-  warnOnce(subscriber, logger, 'Redis cannot be reached: the near cache is not used until it is back')
+  warnOnce(subscriber, logger, 'the near cache is not used until it is back')
   return subscriber
 }
