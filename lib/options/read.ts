@@ -122,7 +122,7 @@ function refuseUnknown (group: object, at: string): void {
     if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; known options: ${siblings(at).join(', ')}`)
     if (value === undefined || GROUPS[path]!.includes(value)) continue
     // A string in its place, as in `password: '...'`, may be a secret.
-    if (!isPlainObject(value)) refuse(path, 'an object', value, typeof value === 'string' ? 'a string' : undefined)
+    if (!isPlainObject(value)) refuse(path, GROUPS[path]!.includes(false) ? 'an object or false' : 'an object', value, typeof value === 'string' ? 'a string' : undefined)
     refuseUnknown(value, `${path}.`)
   }
 }

@@ -80,7 +80,7 @@ export function duration ({ min, max = 3650 * 86_400_000 }: { min: number, max?:
   return (value, path) => {
     const ms = typeof value === 'string' ? parse(value) : value
     if (typeof ms === 'number' && Number.isFinite(ms) && ms >= min && ms <= max) return Math.round(ms)
-    return refuse(path, `a duration of ${ms !== undefined && typeof ms === 'number' && ms > max ? `at most ${seconds(max)}` : `at least ${seconds(min)}`}`, value)
+    return refuse(path, `a duration of ${ms !== undefined && typeof ms === 'number' && ms > max ? `at most ${seconds(max)}` : `at least ${seconds(min)}`}`, value, typeof value === 'number' ? `${value} (milliseconds)` : show(value))
   }
 }
 

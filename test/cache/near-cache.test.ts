@@ -152,7 +152,7 @@ t.test('invalid options are rejected by name', async (t) => {
   const bad: [Partial<AuthPluginOptions>, RegExp][] = [
     [{ redis: null as never, cache: { near } }, /^cache\.near must be off without redis/],
     [{ redis: cluster, cache: { near } }, /^cache\.near must be off with a Redis Cluster/],
-    [{ cache: { near: true as never } }, /^cache\.near must be an object, got true/],
+    [{ cache: { near: true as never } }, /^cache\.near must be an object or false, got true/],
     [{ cache: { near: { ttl: '11s' } } }, /^cache\.near\.ttl must be a duration of at most 10 s, got "11s"/],
     [{ cache: { near: { ttl: 49 } } }, /^cache\.near\.ttl must be a duration of at least 50 ms, got 49/],
     [{ cache: { near: { max: 0 } } }, /^cache\.near\.max must be an integer from 1 to 1000000, got 0/],

@@ -58,7 +58,7 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'token.ttl': [
     ['0', `${MINUTE}, got "0"`], [0, `${MINUTE}, got 0`], ['59s', `${MINUTE}, got "59s"`],
     ['soon', `${MINUTE}, got "soon"`], [Number.NaN, `${MINUTE}, got NaN`], [-1, `${MINUTE}, got -1`],
-    [null, `${MINUTE}, got null`], ['11y', 'a duration of at most 315360000 s, got "11y"'],
+    [3600, `${MINUTE}, got 3600 (milliseconds)`], [null, `${MINUTE}, got null`], ['11y', 'a duration of at most 315360000 s, got "11y"'],
     [Infinity, 'a duration of at most 315360000 s, got Infinity'], [() => 1, `${MINUTE}, got a function`]
   ],
   'token.idleTtl': [['1s', `${MINUTE}, got "1s"`]],
@@ -165,8 +165,10 @@ t.test('options', async (t) => {
   t.test('rejects a group that is not an object', async (t) => {
     t.match(await refusal(t, { database: {}, token: null }), { message: 'token must be an object, got null' })
     t.match(await refusal(t, { database: {}, users: { columns: ['id'] } }), { message: 'users.columns must be an object, got an array' })
-    t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object, got true' })
-    t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object, got 5' })
+    t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object or false, got true' })
+    t.match(await refusal(t, { database: {}, rateLimit: null }), { message: 'rateLimit must be an object or false, got null' })
+    t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object or false, got 5' })
+    t.match(await refusal(t, { database: {}, cache: { near: true } }), { message: 'cache.near must be an object or false, got true' })
     t.match(await refusal(t, { database: {}, password: 'of the database' }), { message: 'password must be an object, got a string' })
     t.match(await refusal(t, { database: {}, password: false }), { message: 'password must be an object, got false' })
     t.match(await refusal(t, { database: {}, token: new Map([['ttl', '1h']]) }), { message: 'token must be an object, got an instance of Map' })
