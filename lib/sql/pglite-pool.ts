@@ -9,23 +9,24 @@ export interface PGliteLike {
 /** bigint as a string, like pg. */
 const PARSERS = { 20: (value: string) => value }
 
+/** When the connection of a PGlite is free. All of its pools share it: otherwise one would send statements into the transaction of another. */
+const free = new WeakMap<PGliteLike, Promise<void>>()
+
 /**
  * A `pg.Pool` look-alike over PGlite's single connection, for Kysely's own PostgresDialect:
- * the embedded database runs the same code path as a real one. Connections are lent one at a time.
+ * the embedded database runs the same code path as a real one. Connections are lent one at a time, whichever pool lends them.
  */
 export function createPGlitePool (pglite: PGliteLike): PostgresPool {
-  let free: Promise<void> = Promise.resolve()
-
   return {
     async connect () {
-      const turn = free
+      const turn = free.get(pglite)
       let release!: () => void
-      free = new Promise((resolve) => { release = resolve })
+      free.set(pglite, new Promise((resolve) => { release = resolve }))
       await turn
       return { query: query as never, release }
     },
     async end () {
-      await free
+      await free.get(pglite)
       await pglite.close()
     }
   }

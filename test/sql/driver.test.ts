@@ -9,6 +9,7 @@ import { giveUp } from '../../lib/sql/unusable-clients.js'
 import { createRetry } from '../../lib/sql/retry.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
+import { roundTrip } from '../helpers/start.js'
 import { countingPool } from '../helpers/pools.js'
 
 const database = await createDatabase()
@@ -41,6 +42,13 @@ t.test('runs on PGlite, passed as its pool', async (t) => {
   const client = await embedded.connect()
   t.same((await client.query('select 1 as one, 9007199254740993 as big', [])).rows, [{ one: 1, big: '9007199254740993' }])
   client.release()
+})
+
+t.test('pools of one PGlite take turns', async (t) => {
+  const pglite = await PGlite.create()
+  t.teardown(() => pglite.close())
+  const start = () => createApp(t, { database: createPGlitePool(pglite), autoMigrate: true, hasher: fastHasher, rateLimit: false })
+  for (const host of await Promise.all([start(), start()])) await roundTrip(t, host)
 })
 
 t.test('PreparedClient runs every other statement unchanged', async (t) => {
