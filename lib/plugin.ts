@@ -2,12 +2,12 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { openCache } from './cache/index.js'
 import { DECORATOR_TAKEN } from './errors.js'
-import { createAuthenticate, isAuthenticate } from './hooks/authenticate.js'
+import { createAuthenticate, isAuthenticate, isUncalledWith } from './hooks/authenticate.js'
 import { createReadDigest, requireDigest } from './hooks/authorization.js'
 import { describeSecurity } from './hooks/describe-security.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
-import { refuseMisplaced } from './hooks/placement.js'
+import { refuseMisplaced, refuseUncalled } from './hooks/placement.js'
 import { addRegistration } from './hooks/registrations.js'
 import { readOptions } from './options/read.js'
 import type { Settings } from './options/read.js'
@@ -59,7 +59,10 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, challenge, logger, onLimited })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
-  fastify.addHook('onRoute', (route) => refuseMisplaced(route, isAuthenticate))
+  fastify.addHook('onRoute', (route) => {
+    refuseUncalled(route, isUncalledWith)
+    refuseMisplaced(route, isAuthenticate)
+  })
   const isDocumented = fastify.hasDecorator('swagger')
   if (settings.openapi.hostRoutes && isDocumented) fastify.addHook('onRoute', describeSecurity)
   fastify.decorate(decorators.authenticate, authenticate)

@@ -27,10 +27,13 @@ export interface AuthenticateSettings {
 type Refusal = AuthEvents['tokenRefused']['reason']
 
 const made = new WeakMap<object, AuthenticateVariant>()
+const makers = new WeakSet<object>()
 
-/** Makes a function known as an `authenticate`, of this variant. */
-export function markGuard (hook: object, variant: AuthenticateVariant): void {
+/** Makes a hook an `authenticate` of this variant, which is known as such. `make`: its method `with`. */
+export function asGuard (hook: Omit<Authenticate, 'with'>, variant: AuthenticateVariant, make: Authenticate['with']): Authenticate {
   made.set(hook, variant)
+  makers.add(make)
+  return Object.assign(hook, { with: make }) as Authenticate
 }
 
 /** The variant of an `authenticate`; `undefined` for any other hook. */
@@ -41,6 +44,11 @@ export function variantOf (hook: unknown): AuthenticateVariant | undefined {
 /** Whether it is an `authenticate`, or a variant of one. */
 export function isAuthenticate (value: unknown): boolean {
   return variantOf(value) !== undefined
+}
+
+/** Whether it is the method `with` of an `authenticate`, instead of what that returns. */
+export function isUncalledWith (value: unknown): boolean {
+  return typeof value === 'function' && makers.has(value)
 }
 
 /**
@@ -55,9 +63,7 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
       if (done !== undefined) return check(request, reply, done)
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
-    markGuard(authenticate, options)
-    const more = (further: AuthenticateVariant) => variant({ ...options, ...readVariant(further) })
-    return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
+    return asGuard(authenticate as Omit<Authenticate, 'with'>, options, (further) => variant({ ...options, ...readVariant(further) }))
   }
   return variant({})
 }

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { NOT_REGISTERED, UNAUTHENTICATED } from '../errors.js'
 import type { AnyRequest, Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { AuthenticatedUser } from '../../types/user.js'
-import { markGuard } from './authenticate.js'
+import { asGuard } from './authenticate.js'
 import type { Done } from './contained.js'
 import { isGuardCall, refuseCall } from './placement.js'
 import { registrationsOf } from './registrations.js'
@@ -40,9 +40,7 @@ function importedVariant (find: (request: FastifyRequest) => Authenticate, optio
     }
     hook(request, reply, done)
   }
-  markGuard(authenticate, options)
-  const more = (variant: AuthenticateVariant) => importedVariant(keptVariant(find, readVariant(variant)), { ...options, ...variant })
-  return Object.assign(authenticate as Omit<Authenticate, 'with'>, { with: more }) as Authenticate
+  return asGuard(authenticate as Omit<Authenticate, 'with'>, options, (variant) => importedVariant(keptVariant(find, readVariant(variant)), { ...options, ...variant }))
 }
 
 async function callAsync (find: (request: FastifyRequest) => Authenticate, request: FastifyRequest, reply: FastifyReply): Promise<void> {

@@ -3,14 +3,27 @@ import { INVALID_OPTION } from '../errors.js'
 
 /** Hooks of a route that run too late to protect it, or that are called with other arguments. */
 const NO_GUARDS = ['preParsing', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort'] as const
+const PLACES = ['onRequest', 'preValidation', 'preHandler'] as const
 const GUARDS = 'authenticate protects a route as onRequest, preValidation or preHandler'
 
 /** @throws `FST_TOKEN_AUTH_INVALID_OPTION` for a route that has one of our guards in another hook */
 export function refuseMisplaced (route: RouteOptions, isGuard: (hook: unknown) => boolean): void {
-  for (const name of NO_GUARDS) {
-    const hooks = [route[name]].flat() as unknown[]
-    if (hooks.some(isGuard)) throw new INVALID_OPTION(`${GUARDS}, not as ${name} (${[route.method].flat().join(', ')} ${route.url})`)
-  }
+  const name = NO_GUARDS.find((name) => hooksOf(route, name).some(isGuard))
+  if (name !== undefined) throw new INVALID_OPTION(`${GUARDS}, not as ${name} (${nameOf(route)})`)
+}
+
+/** @throws `FST_TOKEN_AUTH_INVALID_OPTION` for a route that has the method `authenticate.with` as a hook: nobody has called it */
+export function refuseUncalled (route: RouteOptions, isUncalled: (hook: unknown) => boolean): void {
+  const name = [...PLACES, ...NO_GUARDS].find((name) => hooksOf(route, name).some(isUncalled))
+  if (name !== undefined) throw new INVALID_OPTION(`authenticate.with must be called, as in authenticate.with({ fresh: true }), got the method itself as ${name} (${nameOf(route)})`)
+}
+
+function hooksOf (route: RouteOptions, name: keyof RouteOptions): unknown[] {
+  return [route[name]].flat()
+}
+
+function nameOf ({ method, url }: RouteOptions): string {
+  return `${[method].flat().join(', ')} ${url}`
 }
 
 /** Whether Fastify calls the hook as a guard: with a reply that is not sent yet, and without a payload. */

@@ -1,5 +1,5 @@
 import { INVALID_OPTION } from '../errors.js'
-import { boolean, list, scope } from '../options/rules.js'
+import { boolean, isPlainObject, list, refuse, scope } from '../options/rules.js'
 import type { Rule } from '../options/rules.js'
 import type { AuthenticateVariant } from '../../types/fastify.js'
 
@@ -14,6 +14,7 @@ const RULES = {
 
 /** Checks the argument of `authenticate.with()`: a typo must not leave a route less protected than it looks. */
 export function readVariant (options: AuthenticateVariant): AuthenticateVariant {
+  if (!isPlainObject(options)) refuse('authenticate.with()', 'called with an object such as { fresh: true }', options)
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(RULES, name)) throw new INVALID_OPTION(`Unknown option "${name}" of authenticate.with(); known options: ${Object.keys(RULES).join(', ')}`)
     RULES[name as keyof typeof RULES](value, name)

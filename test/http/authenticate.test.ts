@@ -6,6 +6,7 @@ import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { authenticate as imported } from '../../lib/index.js'
 import { caller, createApp, createUser, login, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
 import { countingPool } from '../helpers/pools.js'
@@ -163,6 +164,14 @@ t.test('with() rejects unknown settings and invalid values by name', async (t) =
   const bad = { scope: ['a'], scopes: 'a', optional: 'yes', fresh: 1 }
   for (const [name, value] of Object.entries(bad)) t.throws(() => authenticate.with({ [name]: value }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: new RegExp(name) })
   for (const scopes of [[], ['with space'], ['"']]) t.throws(() => authenticate.with({ scopes }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION' })
+})
+
+t.test('with() rejects what is not an object of settings', async (t) => {
+  const { authenticate } = await createApp(t, testOptions(database.url))
+  const bad: [unknown, string][] = [[undefined, 'undefined'], [null, 'null'], [5, '5'], [[], 'an array'], [new Map([['fresh', true]]), 'an instance of Map'], [Object.create({ fresh: true }), 'an instance of Object']]
+  for (const make of [authenticate.with, imported.with]) {
+    for (const [value, got] of bad) t.throws(() => make(value as never), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `authenticate.with() must be called with an object such as { fresh: true }, got ${got}` })
+  }
 })
 
 t.test('requests that share a lookup don\'t share request.user', async (t) => {

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authPlugin } from '../../lib/index.js'
+import { authenticate as imported, authPlugin } from '../../lib/index.js'
 import { createApp, createUser, login, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
 
@@ -53,6 +53,22 @@ t.test('a route with authenticate in a hook that cannot protect it is rejected, 
       })
     }
   })
+})
+
+t.test('a route with authenticate.with that nobody has called is rejected', async (t) => {
+  const { statuses } = await open(t, (app) => {
+    for (const { with: uncalled } of [app.authenticate, app.authenticate.with({ optional: true }), imported]) {
+      for (const hook of ['onRequest', 'preValidation', 'preHandler', ...LATE]) {
+        t.throws(() => app.get('/wrong', { [hook]: [() => {}, uncalled] }, async () => ''),
+          { code: CODE, message: `authenticate.with must be called, as in authenticate.with({ fresh: true }), got the method itself as ${hook} (GET /wrong)` })
+      }
+    }
+    app.register(async (scope) => {
+      scope.addHook('onRequest', scope.authenticate.with as never)
+      scope.get('/added', async () => '')
+    })
+  })
+  t.same(await statuses('/added'), Array(4).fill(500))
 })
 
 t.test('authenticate as such a hook of a scope fails each request, and nothing else', async (t) => {
