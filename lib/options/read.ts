@@ -31,8 +31,8 @@ export function readOptions (options: AuthPluginOptions) {
   const values = readAll(withoutFalse(options))
   refuseImpossibleLengths(values)
   refuseBadAddresses(values)
-  // Before the database is opened: kysely may be missing in a bundle, too.
-  if (values['password.common']) refuseBundle('password.common')
+  // Stored bcrypt hashes are verified with any hasher. Before the database is opened: kysely may be missing in a bundle, too.
+  refuseBundle('the verifier of bcrypt hashes')
   const map = toTableMap(values, options)
   return Object.freeze({
     database: values.database,

@@ -1,6 +1,5 @@
 import type { Piscina } from 'piscina'
 import type { BcryptTask } from './bcrypt-worker.js'
-import { refuseBundle } from '../tools/bundled.js'
 import { createInFlight } from './in-flight.js'
 import type { InFlight } from './in-flight.js'
 
@@ -26,12 +25,6 @@ interface StartedPool {
   failure: Error | null
 }
 
-// When it is needed: a bundle may have no such file, and one of CommonJS no place.
-function findWorker (): string {
-  refuseBundle('bcrypt')
-  return new URL('./bcrypt-worker.js', import.meta.url).href
-}
-
 /**
  * bcryptjs in worker threads. The first tasks start them, and they end after 30 s without a task. On the main thread one login
  * would block the event loop for a tenth of a second at a time, and make a healthy Redis look unreachable.
@@ -42,7 +35,7 @@ export function createBcryptThreads ({ threads, worker }: BcryptThreadsSettings)
   async function createPool (starting: Omit<StartedPool, 'pool'>): Promise<Piscina> {
     // Loaded here, because a process that checks no password does not need it.
     const { Piscina } = await import('piscina')
-    const pool = new Piscina({ filename: worker ?? findWorker(), minThreads: 0, maxThreads: threads, idleTimeout: IDLE_MS })
+    const pool = new Piscina({ filename: worker ?? new URL('./bcrypt-worker.js', import.meta.url).href, minThreads: 0, maxThreads: threads, idleTimeout: IDLE_MS })
     // Without a listener, a thread that cannot be loaded (a bundler may leave its file out) would end the process.
     pool.on('error', (error) => giveUp(starting, pool, error))
     return pool
