@@ -1,8 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { INSUFFICIENT_SCOPE, INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
+import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
 import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { TokenRecord } from '../ports.js'
+import { missingScope } from '../tools/scopes.js'
 import type { Digest } from '../../types/cache.js'
 import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
 import type { ReadDigest } from './authorization.js'
@@ -118,13 +119,6 @@ function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expires
   const decorated = request as unknown as Decorated
   decorated[names.user] = user
   decorated[names.auth] = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
-}
-
-// A token with scopes passes only routes that name scopes, and it must have all of them.
-function missingScope ({ scopes }: TokenRecord, wanted: readonly string[] | 'any'): Error | undefined {
-  if (scopes === null || wanted === 'any') return undefined
-  if (wanted.length === 0) return new INSUFFICIENT_SCOPE()
-  return wanted.every((scope) => scopes.includes(scope)) ? undefined : Object.assign(new INSUFFICIENT_SCOPE(), { scope: wanted.join(' ') })
 }
 
 function byCallback (lookupFresh: AuthenticateSettings['lookupFresh']): AuthenticateSettings['lookup'] {

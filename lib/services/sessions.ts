@@ -1,5 +1,6 @@
-import { INSUFFICIENT_SCOPE, INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
+import { INVALID_TOKEN, SESSION_NOT_FOUND } from '../errors.js'
 import type { RevocationStore, Revoked, TokenRecord, TokenStore } from '../ports.js'
+import { missingScope } from '../tools/scopes.js'
 import type { Digest, TokenCache } from '../../types/cache.js'
 import type { RevokeReason } from '../../types/events.js'
 import type { Session, UserId } from '../../types/user.js'
@@ -62,6 +63,14 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
     throw new INVALID_TOKEN()
   }
 
+  // As the hook of the other routes that manage the account: this route reads the token itself.
+  function refuseLimited (record: TokenRecord, origin: EventOrigin): void {
+    const missing = missingScope(record, [MANAGE_SCOPE])
+    if (missing === undefined) return
+    emit('tokenRefused', { reason: 'insufficient_scope', userId: record.user.id, sessionId: record.sessionId, ...origin })
+    throw missing
+  }
+
   // A call repeated after a 503 has a token that the first call ended. It may complete that call, and must end nothing newer.
   async function finishLogoutAll (digest: Digest, origin: EventOrigin): Promise<void> {
     const ended = await revocations.endedTogether(digest)
@@ -80,7 +89,7 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
     async logoutAll (digest, origin) {
       const record = await lookupFresh(digest)
       if (record === null) return await finishLogoutAll(digest, origin)
-      if (record.scopes !== null && !record.scopes.includes(MANAGE_SCOPE)) throw new INSUFFICIENT_SCOPE()
+      refuseLimited(record, origin)
       emit('logout', { userId: record.user.id, sessionId: null, ...origin })
       await revokeUser(record.user.id, 'logout_all', { requestId: origin.requestId })
     },

@@ -441,6 +441,7 @@ t.test('events', async (t) => {
     await tells(() => call('GET', '/auth/me', { token: 'nonsense' }), ['tokenRefused', { reason: 'malformed', ...request }])
     await tells(() => call('POST', '/auth/logout', { token: 'nonsense' }), ['tokenRefused', { reason: 'malformed', ...request }])
     const { token: limited, sessionId: limitedId } = await app.tokenAuth.issueToken(userId as string, { scopes: ['read'] })
+    await tells(() => call('POST', '/auth/logout-all', { token: limited }), ['tokenRefused', { reason: 'insufficient_scope', userId, sessionId: limitedId, ip: '127.0.0.1', ...request }])
     await tells(() => app.inject({ url: '/admin', headers: { authorization: `Bearer ${limited}` } }), ['tokenRefused', { reason: 'insufficient_scope', userId, sessionId: limitedId, ...request }])
     await tells(() => call('POST', '/auth/logout', { token }),
       ['logout', { userId, sessionId, ...request }], ['revoked', { reason: 'logout', count: 1, sessionId, ...request }])

@@ -313,6 +313,7 @@ t.test('a token without the scope auth cannot manage sessions or the password, b
     const reply = await call(method, url, { token: limited, ...(body === undefined ? {} : { body }) })
     t.equal(reply.statusCode, 403, url)
     t.equal(reply.json().code, 'FST_TOKEN_AUTH_INSUFFICIENT_SCOPE')
+    t.equal(reply.headers['www-authenticate'], 'Bearer realm="api", error="insufficient_scope", scope="auth"', url)
   }
   t.equal((await call('GET', '/auth/me', { token: limited })).statusCode, 200)
   t.equal((await call('POST', '/auth/logout', { token: limited })).statusCode, 204)
