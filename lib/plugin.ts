@@ -76,7 +76,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     passwords,
     sessions,
     prefix: settings.prefix,
-    openapi: { ...settings.openapi, userColumns: isDocumented ? await database.readSelectedColumns() : {} },
+    openapi: { ...settings.openapi, userColumns: isDocumented ? await database.readSelectedColumns() : {}, logger },
     challenge,
     captcha: settings.captcha === null ? 'never' : settings.captcha.when,
     authenticate,

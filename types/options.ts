@@ -159,7 +159,7 @@ export type OpenApiTransform = (input: {
 
 /** How the routes are described in the document of @fastify/swagger. */
 export interface OpenApiOptions {
-  /** Begins the ids of operations and the names of schemas, which must be unique if the plugin is registered twice. */
+  /** Begins the ids of operations (`'staff'`: `staffLogin`) and the names of schemas, which must be unique if the plugin is registered twice. */
   operationIdPrefix?: string
   tags?: readonly string[]
   /** Whether routes of the application that `authenticate` protects get `security` in their schema. */

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { setErrorHeaders } from '../hooks/error-headers.js'
+import { prefixed } from '../schemas/operation-ids.js'
 import { createPublish } from '../schemas/publish.js'
 import { strictBodies } from '../hooks/strict-bodies.js'
 import { changePasswordRoute } from './change-password.js'
@@ -28,7 +29,7 @@ export const routes: FastifyPluginAsync<RouteSettings> = async (scope, settings)
     }
     route.config = Object.assign({ ...route.config }, { swaggerTransform: publish })
     const { operationId } = route.schema as { operationId: string }
-    route.schema = Object.assign({ ...route.schema }, { operationId: operationIdPrefix + operationId, tags })
+    route.schema = Object.assign({ ...route.schema }, { operationId: prefixed(operationIdPrefix, operationId), tags })
   })
   for (const register of [loginRoute, logoutRoute, logoutAllRoute, changePasswordRoute, meRoute, sessionsRoutes]) register(scope, settings)
 }

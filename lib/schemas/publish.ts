@@ -1,6 +1,8 @@
+import type { Logger } from '../ports.js'
 import type { OpenApiTransform } from '../../types/options.js'
 import { nameSchemas } from './names.js'
 import { openapi, SWAGGER_2_SCHEMES } from './openapi.js'
+import { createIdCheck } from './operation-ids.js'
 
 export interface PublishSettings {
   operationIdPrefix: string
@@ -9,6 +11,7 @@ export interface PublishSettings {
   transform: OpenApiTransform | null
   /** JSON schemas of the columns that a user has beside id and username. */
   userColumns: Readonly<Record<string, object>>
+  logger: Logger
 }
 
 type Input = Parameters<OpenApiTransform>[0]
@@ -18,13 +21,16 @@ type Output = ReturnType<OpenApiTransform>
  * A route's `swaggerTransform`. It adds what the schemas refer to to the host's document, because a document without the security scheme
  * would be invalid. The host's own parts of the same name are kept.
  */
-export function createPublish ({ operationIdPrefix, tags, transform, userColumns }: PublishSettings): (input: Input) => Output {
+export function createPublish ({ operationIdPrefix, tags, transform, userColumns, logger }: PublishSettings): (input: Input) => Output {
+  const checkId = createIdCheck(logger)
   return (input) => {
     const { schema, url, openapiObject, swaggerObject } = input
     if (openapiObject !== undefined) addParts(openapiObject, tags)
     if (swaggerObject !== undefined) addDefinitions(swaggerObject, tags)
     const published = { url, schema: nameSchemas(schema, { openapiObject, swaggerObject, prefix: operationIdPrefix, userColumns }) }
-    return transform === null ? published : transform({ ...input, ...published })
+    const result = transform === null ? published : transform({ ...input, ...published })
+    checkId(openapiObject ?? swaggerObject!, result.schema)
+    return result
   }
 }
 

@@ -8,6 +8,7 @@ import { authenticate, authPlugin } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
 import { testOptions } from '../helpers/app.js'
 import { createDatabase, query } from '../helpers/services.js'
+import { logTo } from '../helpers/start.js'
 
 const database = await createDatabase()
 t.teardown(database.drop)
@@ -105,25 +106,50 @@ t.test('an OpenAPI 3.0 document has no type null and no list of types', async (t
 
 t.test('two registrations have operation ids, tags and schema names of their own', async (t) => {
   for (const name of ['staff', 'shop']) await query(`create table ${name}_users (id int primary key, username text, password_hash text, active boolean)`, database.url)
-  const options = (prefix: string) => testOptions(database.url, { prefix: `/${prefix}`, token: { table: `${prefix}_tokens` }, users: { table: `${prefix}_users`, columns: { lastLogin: null } }, openapi: { operationIdPrefix: prefix, tags: [prefix] } })
-  const app = Fastify()
+  const options = (prefix: string, idPrefix: string) => testOptions(database.url, { prefix: `/${prefix}`, token: { table: `${prefix}_tokens` }, users: { table: `${prefix}_users`, columns: { lastLogin: null } }, openapi: { operationIdPrefix: idPrefix, tags: [prefix] } })
+  const { server, warnings } = logTo()
+  const app = Fastify(server)
   t.teardown(() => app.close())
   await app.register(swagger, { openapi: { openapi: '3.1.0', tags: [{ name: 'staff', description: 'mine' }] } })
   await app.register(async (scope) => {
-    await scope.register(authPlugin, options('staff'))
+    await scope.register(authPlugin, options('staff', 'staff'))
     t.match(scope.tokenAuth.openapi().tags, [{ name: 'staff' }])
-  }).register(async (scope) => await scope.register(authPlugin, options('shop')))
+  }).register(async (scope) => await scope.register(authPlugin, options('shop', 'shop_')))
   await app.ready()
   const document: any = app.swagger()
   const operations = operationsOf(document)
   const ids = operations.map(({ operationId }) => operationId)
   t.equal(operations.length, 14)
   t.equal(new Set(ids).size, 14)
-  t.ok(ids.includes('stafflogin') && ids.includes('shoplogin'))
+  t.ok(ids.includes('staffLogin') && ids.includes('shop_login'))
   t.same(document.tags.map(({ name, description }: any) => [name, description]), [['staff', 'mine'], ['shop', 'Login, logout, sessions and the password']])
   t.match(document.paths['/shop/login'].post, { tags: ['shop'] })
-  t.same(Object.keys(document.components.schemas).filter((name) => name.endsWith('Error')).sort(), ['shopTokenAuthError', 'staffTokenAuthError'])
+  t.same(Object.keys(document.components.schemas).filter((name) => name.endsWith('Error')).sort(), ['shop_TokenAuthError', 'staffTokenAuthError'])
   t.same(referencesIn(document).filter((reference) => !isDefined(document, reference)), [])
+  t.notMatch(warnings().join(), 'operation id')
+})
+
+t.test('two registrations with the same operation ids get one warning that names the option', async (t) => {
+  const publish = async (documents: object, shown: NonNullable<AuthPluginOptions['openapi']> = {}) => {
+    const { server, warnings } = logTo()
+    const app = Fastify(server)
+    t.teardown(() => app.close())
+    await app.register(swagger, documents)
+    for (const prefix of ['/one', '/two']) {
+      await app.register(async (scope) => await scope.register(authPlugin, testOptions(database.url, { prefix, openapi: prefix === '/two' ? shown : {} })))
+    }
+    await app.ready()
+    app.swagger()
+    return warnings().filter((message) => message.includes('operation id'))
+  }
+  for (const documents of [{ openapi: { openapi: '3.1.0' } }, { swagger: {} }]) {
+    const told = await publish(documents)
+    t.equal(told.length, 1)
+    t.match(told[0], /^two registrations have the operation id "\w+" .* openapi\.operationIdPrefix/)
+  }
+  const document = { openapi: { openapi: '3.1.0' } }
+  t.same(await publish(document, { transform: ({ schema, url }) => ({ schema: { ...schema, hide: true }, url }) }), [], 'hidden')
+  t.same(await publish(document, { transform: ({ schema, url }) => ({ schema: { ...schema, operationId: undefined }, url }) }), [], 'without ids')
 })
 
 t.test('a protected route of the host gets the security scheme, unless it names one or none is wanted', async (t) => {
