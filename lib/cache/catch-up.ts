@@ -64,7 +64,8 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
     try {
       await rewriteAll()
     } catch (error) {
-      availability.failed('catch-up', error as Error)
+      // An error of our own is the database's, which is reported where it is used: the cache has not failed.
+      if (!('statusCode' in (error as Error))) availability.failed('catch-up', error as Error)
       return false
     }
     if (target !== wanted || !connection.isUp) return await attempt()

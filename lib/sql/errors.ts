@@ -91,13 +91,17 @@ function isOwn (error: unknown): error is Error {
   return typeof (error as Failure)?.statusCode === 'number'
 }
 
+export function unreachable (reason: string): Error {
+  return new DATABASE_UNREACHABLE(`The database cannot be reached (${reason})`)
+}
+
 /** The error of a start that failed on the database. */
 export function asStartError (error: unknown): Error {
   if (isOwn(error)) return error
   if (codeOf(error) === STANDBY) return new STANDBY_DATABASE()
   const redacted = redactValues(error)
   if (isRefused(error)) return new DATABASE_REFUSED(redacted.message)
-  return isUnreachable(error) ? new DATABASE_UNREACHABLE(reasonOf(error, redacted)) : redacted
+  return isUnreachable(error) ? unreachable(reasonOf(error, redacted)) : redacted
 }
 
 // Without a code it is an error of pg itself, such as of a server without TLS.

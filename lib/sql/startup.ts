@@ -9,7 +9,7 @@ import { checkColumns } from './check-columns.js'
 import { checkForeignKey } from './check-foreign-key.js'
 import { checkPolicies } from './check-policies.js'
 import { checkSearchPath } from './check-search-path.js'
-import { asStartError, codeOf } from './errors.js'
+import { asStartError, codeOf, unreachable } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
 import { checkEncoding, checkLimits, checkTables } from './startup-checks.js'
@@ -40,7 +40,7 @@ const CHECK_MS = 5000
  */
 export async function startDatabase (settings: StartupSettings): Promise<void> {
   const preparing = prepare(settings)
-  if (settings.start === 'strict') return await preparing
+  if (settings.start === 'strict') return await preparing.catch(suggestDegraded)
   try {
     await inTime(preparing)
   } catch (error) {
@@ -50,8 +50,12 @@ export async function startDatabase (settings: StartupSettings): Promise<void> {
   }
 }
 
+function suggestDegraded (error: Error): never {
+  throw error instanceof DATABASE_UNREACHABLE ? new DATABASE_UNREACHABLE(`${error.message}. To start without it, set start: 'degraded'`) : error
+}
+
 function inTime<Result> (work: Promise<Result>): Promise<Result> {
-  return withDeadline(work, { timeoutMs: CHECK_MS, expired: () => new DATABASE_UNREACHABLE(`no answer within ${CHECK_MS} ms`) })
+  return withDeadline(work, { timeoutMs: CHECK_MS, expired: () => unreachable(`no answer within ${CHECK_MS} ms`) })
 }
 
 function mayRecover (error: unknown): boolean {

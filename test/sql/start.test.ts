@@ -97,6 +97,19 @@ t.test('the database at start', async (t) => {
     await roundTrip(t, app)
   })
 
+  t.test("start: 'degraded' without a database and without Redis logs the reason once, and no advice that is followed already", async (t) => {
+    const { server, lines, warnings } = logTo()
+    const events: unknown[] = []
+    const port = await freePort()
+    const { redis: _redis, ...options } = testOptions(through(port), { start: 'degraded', hooks: { onCacheError: (event) => { events.push(event) } } })
+    const app = await createApp(t, options, { server })
+    await t.rejects(app.tokenAuth.findUser('nobody'), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    t.same(warnings(), ['the database cannot be reached: starting without it'])
+    t.match(lines.find(({ level }) => level === 50), { err: { message: `The database cannot be reached (connect ECONNREFUSED 127.0.0.1:${port})` } })
+    t.notMatch(JSON.stringify(lines), "To start without it, set start: 'degraded'")
+    t.same(events, [])
+  })
+
   t.test("start: 'degraded' trusts no cache entry until the seal key can be read, and then those of all servers", async (t) => {
     const port = await freePort()
     const cache = { namespace: uniqueNamespace() }
