@@ -3,6 +3,7 @@ import type { Kysely, RawBuilder } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
 import type { Logger } from '../ports.js'
 import { asStartError, codeOf, isUnreachable, redactValues } from './errors.js'
+import { readIdType, suggestName } from './find-table.js'
 import type { Tables } from './tables.js'
 
 const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'last_used_at', 'revoked_at', 'revoke_reason', 'stale_at', 'ip', 'user_agent', 'label', 'scopes']
@@ -13,30 +14,38 @@ const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'l
  */
 export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, caches, usersView, column, map }: Tables): Promise<void> {
   const lastLogin = map.users.columns.lastLogin === null ? sql`true` : column('lastLogin')
-  await check(db, sql`select 1 from ${usersView} u where false`, 'users')
+  if (!map.users.isOwn) await readIdType(db, map.users).catch((error) => { throw asStartError(error) })
+  await check(db, sql`select 1 from ${usersView} u where false`, 'users', () => suggestName(db, map.users, 'users'))
   await check(db, sql`select ${lastLogin} from ${users} where false`, 'users')
-  await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens')
+  await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens', () => suggestName(db, map.tokens, 'token'))
   await check(db, sql`select value from ${serverKey} where false`, 'server key')
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
 }
 
-/** Codes of a schema, a table or a column that is not there. A migration helps against no other error. */
-const IS_MISSING = new Set(['3F000', '42P01', '42703'])
+/** Codes of a schema and of a table that is not there. */
+const UNDEFINED_TABLE = new Set(['3F000', '42P01'])
 const UNDEFINED_COLUMN = '42703'
+const FORBIDDEN = '42501'
 
-function adviceOf (code: string, which: string): string {
+const MIGRATE = '. Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users, in commands with --users-table'
+
+async function adviceOf (code: string, which: string, suggest: () => Promise<string>): Promise<string> {
+  if (code === FORBIDDEN) return '. Grant this role the rights in docs/storage.md#postgresql-grants'
+  if (UNDEFINED_TABLE.has(code)) return MIGRATE + await suggest()
+  if (code !== UNDEFINED_COLUMN) return ''
   // No migration adds a column to a users table that exists.
-  if (code === UNDEFINED_COLUMN && which === 'users') return '. Add the column, or correct users.columns, users.select or users.activeWhen'
-  return IS_MISSING.has(code) ? '. Run "npx fastify-token-auth migrate --up", set autoMigrate: true, or map your own table with the option users, in commands with --users-table' : ''
+  return which === 'users' ? '. Add the column, or correct users.columns, users.select or users.activeWhen' : MIGRATE
 }
 
-/** Runs a statement that fails if a table is not as expected. Resolves to its rows. */
-export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string): Promise<Row[]> {
+const noName = async () => ''
+
+/** Runs a statement that fails if a table is not as expected. Resolves to its rows. `suggest` names another table, if this one is missing. */
+export async function check<Row> (db: Kysely<any>, statement: RawBuilder<unknown>, which: string, suggest = noName): Promise<Row[]> {
   try {
     return (await statement.execute(db)).rows as Row[]
   } catch (error) {
     if (isUnreachable(error)) throw asStartError(error)
-    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}${adviceOf(codeOf(error), which)}`)
+    throw new MISSING_TABLES(`The ${which} table is not as expected: ${redactValues(error).message}${await adviceOf(codeOf(error), which, suggest)}`)
   }
 }
 

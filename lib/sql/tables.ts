@@ -55,13 +55,16 @@ export function tableId ({ schema, table }: { schema: string | null, table: stri
 }
 
 /** Named after the tokens table, so that two sets of tables in one schema have separate keys. */
-export function serverKeyId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
-  return tableId({ schema, table: `${table}_server_key` })
+export function serverKeyTable ({ schema, table }: TableMap['tokens']): TableMap['tokens'] {
+  return { schema, table: `${table}_server_key` }
 }
 
-export function cachesId ({ schema, table }: TableMap['tokens']): RawBuilder<unknown> {
-  return tableId({ schema, table: `${table}_caches` })
+export function cachesTable ({ schema, table }: TableMap['tokens']): TableMap['tokens'] {
+  return { schema, table: `${table}_caches` }
 }
+
+export const serverKeyId = (tokens: TableMap['tokens']) => tableId(serverKeyTable(tokens))
+export const cachesId = (tokens: TableMap['tokens']) => tableId(cachesTable(tokens))
 
 function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuilder<boolean> {
   if (activeWhen !== null) return sql<boolean>`(${sql.raw(activeWhen)})`

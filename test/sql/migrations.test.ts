@@ -128,14 +128,12 @@ t.test('a migration that fails changes nothing', async (t) => {
   t.same(await describe(db), before)
 })
 
-t.test('an error names a users table of the host that is missing or lacks the id column', async (t) => {
+t.test('a host\'s own Migrator gets an error that names a missing users table, whether the type of its ids is given or not', async (t) => {
   const db = await openEmpty(t)
-  await execute(db, ['create table members (id uuid primary key)'])
-  const missing = (users: Mapping['users']) => t.rejects(migrateUp(db, readTableMap({ users })), {
-    code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: `The users table "${users?.table}" with a column "${users?.columns?.id ?? 'id'}" is not in the database`
-  })
-  await missing({ table: 'people' })
-  await missing({ table: 'members', columns: { id: 'no' } })
+  const provider = (idType?: 'uuid') => ({ getMigrations: async () => migrations({ users: { table: 'people', ...(idType && { idType }) } }) })
+  const error = async (idType?: 'uuid') => (await new Migrator({ db, provider: provider(idType) }).migrateToLatest()).error
+  t.match(await error(), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'The users table "people" is not in the database' })
+  t.match(await error('uuid'), { code: 'FST_TOKEN_AUTH_MISSING_TABLES', message: 'No foreign key can refer to the column "id" of the users table "people": relation "people" does not exist' })
 })
 
 t.test('an error names a users table that no foreign key can refer to, and the reason', async (t) => {
@@ -156,8 +154,9 @@ t.test('an error names a users table that no foreign key can refer to, and the r
 
 t.test('any other error of the migration is passed on unchanged', async (t) => {
   const db = await openEmpty(t)
-  await execute(db, ['create table auth_tokens ()'])
-  await t.rejects(migrateUp(db, OWN), { code: '42P07', message: 'relation "auth_tokens" already exists' })
+  await execute(db, ['create table members (id uuid primary key)', 'create function no() returns event_trigger language plpgsql as $$ begin raise exception \'no tables now\'; end $$',
+    'create event trigger no on ddl_command_end when tag in (\'CREATE TABLE\') execute function no()'])
+  await t.rejects(migrateUp(db, readTableMap({ users: { table: 'members' } })), { code: 'P0001', message: 'no tables now' })
 })
 
 t.test('the foreign key has the type of the host\'s id, whether set or read from the database', async (t) => {

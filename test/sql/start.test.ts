@@ -261,8 +261,8 @@ t.test('the database at start', async (t) => {
     const other = await createDatabase()
     t.teardown(other.drop)
     const pool = openPool(t, { connectionString: other.url })
-    await pool.query('create table users (id uuid primary key)')
-    t.match(await refusal(t, testOptions(other.url)), { code: '42P07', message: 'relation "users" already exists' })
+    await pool.query('create table auth_tokens_migration (id uuid primary key)')
+    t.match(await refusal(t, testOptions(other.url)), { code: '42703', message: 'column "name" does not exist' })
   })
 })
 

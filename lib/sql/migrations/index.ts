@@ -2,6 +2,8 @@ import { DummyDriver, Kysely, PostgresDialect, sql } from 'kysely'
 import { MISSING_TABLES, UNSUPPORTED } from '../../errors.js'
 import type { TableMap } from '../../options/table-map.js'
 import type { Migration } from '../../../types/migrations.js'
+import { codeOf } from '../errors.js'
+import { readIdType } from '../find-table.js'
 import { quoteName } from '../quote.js'
 import { openMigrator } from './kysely-migrator.js'
 import type { MigrationInfo, Migrator } from './kysely-migrator.js'
@@ -58,17 +60,36 @@ const adoptedUsers: Migration = { up: refuseUsers, down: refuseUsers }
 
 /** Applies what is missing; resolves to the names of what was applied. */
 export async function migrateUp (db: Kysely<any>, map: TableMap): Promise<string[]> {
-  return namesOf(await (await createMigrator(db, map)).migrateToLatest())
+  await checkUsersTable(db, map)
+  return await withMigrator(db, map, async (migrator) => namesOf(await migrator.migrateToLatest()))
 }
 
 /** Reverts the latest migration. */
 export async function migrateDown (db: Kysely<any>, map: TableMap): Promise<string[]> {
-  return namesOf(await (await createMigrator(db, map)).migrateDown())
+  return await withMigrator(db, map, async (migrator) => namesOf(await migrator.migrateDown()))
 }
 
 export async function migrationStatus (db: Kysely<any>, map: TableMap): Promise<readonly MigrationInfo[]> {
-  return await (await createMigrator(db, map)).getMigrations()
+  await checkUsersTable(db, map)
+  return await withMigrator(db, map, (migrator) => migrator.getMigrations())
 }
+
+// The migrations do not create it, and those that are applied do not show that it is still there.
+async function checkUsersTable (db: Kysely<any>, { users }: TableMap): Promise<void> {
+  if (!users.isOwn) await readIdType(db, users)
+}
+
+async function withMigrator<Result> (db: Kysely<any>, map: TableMap, work: (migrator: Migrator) => Promise<Result>): Promise<Result> {
+  try {
+    return await work(await createMigrator(db, map))
+  } catch (error) {
+    throw codeOf(error) === FORBIDDEN ? new MISSING_TABLES(`This role may not migrate the database: ${(error as Error).message}. ${RIGHTS}`) : error
+  }
+}
+
+const FORBIDDEN = '42501'
+const RIGHTS = 'It needs CREATE on the schema, or on the database if the schema is missing; REFERENCES on a users table of yours; and it must own the tables ' +
+  'of earlier migrations. Or let the owner run "npx fastify-token-auth migrate --up", and set autoMigrate: false; see docs/storage.md#postgresql-grants'
 
 function namesOf ({ error, results = [] }: Awaited<ReturnType<Migrator['migrateDown']>>): string[] {
   if (error !== undefined) throw error

@@ -1,12 +1,13 @@
 import { sql } from 'kysely'
-import type { Kysely } from 'kysely'
 import { MISSING_TABLES } from '../../errors.js'
 import { codeOf, redactValues } from '../errors.js'
+import { readIdType } from '../find-table.js'
 import { quoteTable } from '../quote.js'
 import { cachesId, tableId } from '../tables.js'
 import type { TableMap } from '../../options/table-map.js'
 import type { Migration } from '../../../types/migrations.js'
 import { createCachesTable } from './caches.js'
+import { create } from './create.js'
 import { createSchema } from './schema.js'
 
 /**
@@ -19,8 +20,8 @@ export function createTokensMigration (map: TableMap): Migration {
   return {
     async up (db) {
       await createSchema(db, tokens.schema)
-      const idType = users.idType ?? await findIdType(db, { users, tokens })
-      await sql`create table ${table} (
+      const idType = users.idType ?? await readIdType(db, users)
+      const statement = sql`create table ${table} (
         id uuid primary key default gen_random_uuid(),
         digest bytea not null unique check (octet_length(digest) = 32),
         user_id ${sql.raw(idType)} references ${tableId(users)} (${sql.id(users.columns.id)}) on delete set null,
@@ -34,7 +35,8 @@ export function createTokensMigration (map: TableMap): Migration {
         user_agent text,
         label text,
         scopes text[]
-      )`.execute(db).catch((error) => refuseReference(error, users))
+      )`
+      await create(db, { table: tokens, statement }).catch((error) => refuseReference(error, users))
       await sql`create index on ${table} (user_id, ip)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
       await sql`create index on ${table} (stale_at, id) where stale_at is not null`.execute(db)
@@ -47,20 +49,11 @@ export function createTokensMigration (map: TableMap): Migration {
   }
 }
 
-/** Codes of a failed foreign key: a different type, a relation that is not a table, no unique constraint on the column. */
-const UNREFERENCED = new Set(['42804', '42809', '42830'])
+/** Codes of a failed foreign key: no such table or column, a different type, a relation that is not a table, no unique constraint on the column. */
+const UNREFERENCED = new Set(['42P01', '42703', '42804', '42809', '42830'])
 
 function refuseReference (error: unknown, users: TableMap['users']): never {
   if (!UNREFERENCED.has(codeOf(error))) throw error
   throw new MISSING_TABLES(`No foreign key can refer to the column "${users.columns.id}" of the users table ${quoteTable(users)}: ${redactValues(error).message}. ` +
     'It must be the primary key of a table, or have a unique constraint of its own, and users.idType must be its type')
-}
-
-async function findIdType (db: Kysely<any>, { users }: TableMap): Promise<string> {
-  const name = quoteTable(users)
-  const { rows } = await sql<{ type: string }>`select format_type(atttypid, atttypmod) as type from pg_attribute
-    where attrelid = to_regclass(${name}) and attname = ${users.columns.id} and not attisdropped`.execute(db)
-  if (rows[0] !== undefined) return rows[0].type
-  throw new MISSING_TABLES(`The users table ${name} with a column "${users.columns.id}" is not in the database; ` +
-    'map your own table with the option users, or set users.idType if there is no database to read it from')
 }
