@@ -39,16 +39,15 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   const redis = settings.redis === null ? null : (await import('./redis/client.js')).openCacheClient(settings.redis, fastify)
   const cache = openCache({ settings, redis, database, onError: (operation, error) => emit('cacheError', { operation, error }), logger })
   fastify.addHook('onClose', async () => { await cache.close().finally(database.close) })
-  await database.start(cache.keys)
-  await cache.start()
-
   const counters = openCounters(settings, redis, logger)
-  const { format, lastUsed, login, passwords, sessions, tokenAuth, prepare, close } = createServices({ settings, database, cache, counters, emit, logger })
+  const { format, lastUsed, login, passwords, sessions, tokenAuth, hashLength, prepare, close } = createServices({ settings, database, cache, counters, emit, logger })
   fastify.addHook('onReady', async () => prepare())
   // Starts the last write of uses before Fastify waits for kept-alive connections: a supervisor may kill the process during that wait.
   // `close` waits for the write. Fastify runs these hooks from the last to the first, so services close before the cache and the database.
   fastify.addHook('preClose', async () => { lastUsed.flush() })
   fastify.addHook('onClose', close)
+  await database.start(cache.keys, hashLength)
+  await cache.start()
 
   const onRefused = (reason: AuthEvents['tokenRefused']['reason'], request: FastifyRequest, record: TokenRecord | null) =>
     emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ...eventOriginOf(request) })

@@ -31,6 +31,8 @@ export interface PasswordChecker {
   verify (password: string, stored: string | null): Promise<PasswordVerdict>
   /** The hash of the password in form NFC. @throws the errors of `verify` */
   hash (password: string): Promise<string>
+  /** The length of the hash of a long password, because some hashers encode those in a longer form. @throws the errors of `verify` */
+  hashLength (): Promise<number>
   /**
    * Whether a hash that verified as right should be replaced by a new one of the same password. Never if bcrypt may have ignored
    * the end of the password: the user could not log in with the new hash.
@@ -64,6 +66,8 @@ export interface PasswordCheckerSettings {
 /** Much longer than any bounded hash takes, so that slow ones on a busy machine do not run beside those that follow. */
 const TIMEOUT_MS = 30_000
 const FAILURE_REPORT_MS = 60_000
+/** Longer than bcrypt reads. */
+const LONG_PASSWORD = 'x'.repeat(128)
 
 /** All hashing goes through here: it chooses the verifier, bounds how many hashes are computed at once, and makes every refusal cost the same. */
 export function createPasswordChecker (settings: PasswordCheckerSettings): PasswordChecker {
@@ -128,6 +132,7 @@ export function createPasswordChecker (settings: PasswordCheckerSettings): Passw
   return {
     verify,
     hash: async (password) => await run(() => hasher.hash(password.normalize('NFC')), password),
+    hashLength: async () => (await run(() => hasher.hash(LONG_PASSWORD))).length,
     needsUpgrade: (password, stored) => !mayBeTruncated(password, stored) && (!choice.isOwn(stored) || hasher.needsRehash(stored)),
     reserve: semaphore.reserve,
     // It takes no place: the first user that a host creates would wait for it. After a failure the next `verify` tries again.

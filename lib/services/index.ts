@@ -62,6 +62,7 @@ export function createServices ({ settings, database, cache, counters, emit, log
     passwords,
     sessions,
     tokenAuth: createTokenAuth({ users: userService, passwords, sessions, revokeAll, format, health, openapi: () => openapi(settings.openapi.tags) }),
+    hashLength: checker.hashLength,
     /** Makes the dummy hash before the first login needs it. */
     prepare: checker.prepare,
     async close () {

@@ -50,10 +50,10 @@ export function openSql (settings: Settings, logger: Logger) {
     /** The selected columns of the users table, after the start. */
     readSelectedColumns: async () => await readSelectedColumns(gateway, tables),
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
-    /** `keys`: where this server's cache is. */
-    async start (keys: CacheKeys | null) {
+    /** `keys`: where this server's cache is. `hashLength` computes the length of the longest password hash. */
+    async start (keys: CacheKeys | null, hashLength: () => Promise<number>) {
       registry = isCommand ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(keys, randomBytes(16).toString('hex')), ttlMs: cache.ttlMs, clock, logger })
-      await startDatabase({ db, tables, primary, key, registry, autoMigrate, start, logger, signal: closing.signal })
+      await startDatabase({ db, tables, primary, key, registry, autoMigrate, hashLength: isCommand ? null : hashLength, start, logger, signal: closing.signal })
     },
     async close () {
       closing.abort()

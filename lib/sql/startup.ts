@@ -7,6 +7,7 @@ import { untilDone } from '../tools/until-done.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
 import { checkForeignKey } from './check-foreign-key.js'
+import { checkHashLimit, readHashLimit } from './check-hash-column.js'
 import { checkPolicies } from './check-policies.js'
 import { checkSearchPath } from './check-search-path.js'
 import { asStartError, codeOf, unreachable } from './errors.js'
@@ -23,6 +24,8 @@ export interface StartupSettings {
   /** `null`: there is nothing to register. */
   registry: CacheRegistry | null
   autoMigrate: boolean
+  /** Computes the length of the longest hash that may be written. `null`: a command, whose hasher need not be that of the servers. */
+  hashLength: (() => Promise<number>) | null
   /** `'degraded'`: a database that is unreachable, or a standby, is retried in the background. */
   start: 'strict' | 'degraded'
   logger: Logger
@@ -76,7 +79,7 @@ async function goOn (settings: StartupSettings, preparing: Promise<void>, report
   }, signal, RETRIES)
 }
 
-async function prepare ({ db, tables, primary, key, registry, autoMigrate, logger }: StartupSettings): Promise<void> {
+async function prepare ({ db, tables, primary, key, registry, autoMigrate, hashLength, logger }: StartupSettings): Promise<void> {
   await inTime(primary.assert())
   if (autoMigrate) {
     const applied = await migrateUp(db, tables.map).catch((error) => { throw asStartError(error) })
@@ -85,6 +88,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, logge
   await inTime(checkTables(db, tables))
   await inTime(checkForeignKey(db, tables))
   await inTime(checkColumns(db, tables))
+  if (hashLength !== null) await checkHashLimit(await inTime(readHashLimit(db, tables)), hashLength, tables)
   await inTime(checkEncoding(db, logger))
   // Any other failure is no reason not to start: the first use reads the key.
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })

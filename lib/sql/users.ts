@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { Credentials, UserStore } from '../ports.js'
-import { noRows, refuseUser } from './refusals.js'
+import { noRows, refuseChange, refuseUser } from './refusals.js'
 import type { CallOptions, Sql } from './gateway.js'
 import type { Tables, UserRow } from './tables.js'
 import { jsonRow, parseRows, typed, valueOf } from './values.js'
@@ -29,7 +29,7 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
     findCredentialsById: (userId) => findCredentials(sql`id = ${userId}`),
     async rehash (userId, from, to) {
       const { rows } = await run((db) => sql`update ${tables.users} set ${tables.column('passwordHash')} = ${to}
-        where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db))
+        where ${tables.column('id')} = ${userId} and ${tables.column('passwordHash')} = ${from} returning 1`.execute(db).catch(refuseChange))
       return rows.length === 1
     },
     async create ({ username, passwordHash, fields }) {

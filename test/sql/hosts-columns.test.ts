@@ -1,9 +1,13 @@
 import bcryptjs from 'bcryptjs'
 import t from 'tap'
 import type { Test } from 'tap'
+import { argon2id, bcrypt } from '../../lib/index.js'
 import type { AuthPluginOptions } from '../../lib/index.js'
-import { caller, createApp, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { caller, createApp, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
+import { cli } from '../helpers/cli.js'
 import { freshDatabase, query } from '../helpers/services.js'
+import { logTo } from '../helpers/start.js'
+import { until } from '../helpers/until.js'
 
 type Users = NonNullable<AuthPluginOptions['users']>
 
@@ -15,13 +19,13 @@ function tableOf (columns: Record<string, string>): string {
   return `create table members (${Object.entries(all).map(([name, type]) => `${name} ${type}`).join(', ')})`
 }
 
-async function start (t: Test, table: string, users = USERS) {
+async function start (t: Test, table: string, users = USERS, options: Partial<AuthPluginOptions> = {}, server = {}) {
   const url = await freshDatabase(t)
   await query(`create extension if not exists citext; ${table}`, url)
-  return { url, app: await createApp(t, testOptions(url, { users })) }
+  return { url, app: await createApp(t, testOptions(url, { users, ...options }), { server }) }
 }
 
-const refusal = async (t: Test, table: string, users = USERS) => await start(t, table, users).then(() => t.fail('it started'), (error) => error)
+const refusal = async (t: Test, table: string, users = USERS, options: Partial<AuthPluginOptions> = {}) => await start(t, table, users, options).then(() => t.fail('it started'), (error) => error)
 
 t.test('a column of an unusable type stops the start; the error names the column, its type and the expected type', async (t) => {
   const CASES: [string, string, string, string, RegExp][] = [
@@ -81,4 +85,48 @@ t.test('a hash that its char column has padded is verified without the padding',
   const changed = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'another long password' } })
   t.equal(changed.statusCode, 200)
   await login(app, 'ada', 'another long password')
+})
+
+t.test('a column that is too short for the hashes of the hasher', async (t) => {
+  const HASHERS: [Partial<AuthPluginOptions>, number][] = [[{ hasher: bcrypt({ cost: 4 }) }, 82], [{ hasher: bcrypt({ cost: 12 }) }, 83], [{ hasher: argon2id({ memoryCost: 64, timeCost: 1 }) }, 94], [{}, 60]]
+
+  t.test('stops the start, which names the column and the length', async (t) => {
+    for (const [options, most] of HASHERS) {
+      t.match(await refusal(t, tableOf({ password_hash: `varchar(${most - 1})` }), USERS, options), {
+        code: 'FST_TOKEN_AUTH_MISSING_TABLES',
+        message: `The column "password_hash" of the users table "members" (users.columns.passwordHash) takes ${most - 1} characters, but a hash of the option hasher may have ${most}: change its type to text or varchar(${most})`
+      })
+      await start(t, tableOf({ password_hash: `varchar(${most})` }), USERS, options)
+    }
+    for (const type of ['char(20)', 'short']) t.match(await refusal(t, `create domain short as varchar(20); ${tableOf({ password_hash: type })}`), { message: /takes 20 characters/ }, type)
+    await start(t, tableOf({ password_hash: 'varchar(20)' }), USERS, { hasher: { ...fastHasher, hash: async () => { throw new Error('not now') } } })
+  })
+
+  t.test('is no reason for a command to fail', async (t) => {
+    const url = await freshDatabase(t)
+    await query(tableOf({ password_hash: 'varchar(20)' }), url)
+    t.match(await cli(['migrate', '--users-table', 'members'], { env: { DATABASE_URL: url } }), { code: 0 })
+    t.match(await cli(['prune', '--users-table', 'members'], { env: { DATABASE_URL: url } }), { code: 0 })
+  })
+
+  t.test('after the start is a fault of the server, which logs it, and not of the client', async (t) => {
+    const { server, lines } = logTo()
+    let more = ''
+    const hasher = { ...fastHasher, hash: async (password: string) => await fastHasher.hash(password) + more, needsRehash: () => true }
+    const { app, url } = await start(t, tableOf({}), USERS, { hasher }, server)
+    const { id } = await app.tokenAuth.createUser({ username: 'ada', password: PASSWORD })
+    await query('alter table members alter password_hash type varchar(60)', url)
+    more = ' and more'
+    const reason = 'a password hash is too long for the column users.columns.passwordHash: change its type to text'
+    const logged = (message: string, level: number) => until(() => lines.some((line) => line.level === level && line.msg === message && JSON.stringify(line).includes(reason)), message)
+    const token = await login(app, 'ada')
+    await logged('a password hash could not be upgraded, keeping the old one', 40)
+    const reply = await caller(app)('POST', '/auth/change-password', { token, body: { currentPassword: PASSWORD, newPassword: 'another long password' } })
+    t.match(reply.json(), { statusCode: 503, code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
+    t.notMatch(reply.body, 'column')
+    await logged(reply.json().message, 50)
+    const refused = { code: 'FST_TOKEN_AUTH_UNAVAILABLE', cause: { message: reason, code: '22001' } }
+    await t.rejects(app.tokenAuth.setPassword(id, 'another long password'), refused)
+    await login(app, 'ada')
+  })
 })
