@@ -21,7 +21,7 @@ export function explainFailure (error: unknown): { line: string, code: number } 
 
 function toLine ({ code = '', syscall, address, port, message, cause }: Failure): string {
   if (syscall === 'listen') return `cannot listen on ${address}${port === undefined ? '' : ` port ${port}`}: ${LISTENING[code] ?? code}`
-  return cause === undefined ? message : `${message} (${reasonOf(cause)})`
+  return cause === undefined || message.includes(reasonOf(cause)) ? message : `${message} (${reasonOf(cause)})`
 }
 
 /** The reason in a driver's error. If a host name has several addresses, the error has only a code. */

@@ -83,8 +83,19 @@ export function redactValues (error: unknown): Error {
 /** An error of the plugin, with the driver's error as cause, without values. */
 export function toOwnError (error: unknown): Error {
   if (isOwn(error)) return error
-  if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return new INVALID_INPUT({ cause: redactValues(error) })
+  if (BAD_INPUT.has(codeOf(error).slice(0, 2))) return invalidInput(error)
   return new UNAVAILABLE({ cause: redactValues(error) })
+}
+
+/** What a value should have been, for values that are no column's, such as an id. From a list, because the rest of the message may quote the value. */
+const TYPE = /for type (uuid|smallint|integer|bigint|inet)\b/
+const REJECTED = 'it is missing, out of range, or contains a character that cannot be stored'
+
+/** The error of a rejected value, without the value. */
+export function invalidInput (error: unknown, message?: string): Error {
+  const [, type] = TYPE.exec(String((error as Failure).message)) ?? []
+  const reason = type === undefined ? REJECTED : `it is not a valid ${type}`
+  return new INVALID_INPUT(message ?? `The database rejected a value: ${reason}`, { cause: redactValues(error) })
 }
 
 function isOwn (error: unknown): error is Error {

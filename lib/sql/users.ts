@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { Credentials, UserStore } from '../ports.js'
-import { noRows, refuseChange, refuseUser } from './refusals.js'
+import { noRows, refuseChange, refuseOwnColumns, refuseUser } from './refusals.js'
 import type { CallOptions, Sql } from './gateway.js'
 import type { Tables, UserRow } from './tables.js'
 import { jsonRow, parseRows, typed, valueOf } from './values.js'
@@ -33,10 +33,12 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
       return rows.length === 1
     },
     async create ({ username, passwordHash, fields }) {
-      const names = [tables.column('username'), tables.column('passwordHash'), ...Object.keys(fields).map((name) => sql.id(name))]
-      const { rows } = await run((db) => sql<JsonRow>`insert into ${tables.users} (${sql.join(names)})
-        values (${sql.join([username, passwordHash, ...Object.values(fields)])})
-        returning ${jsonRow({ user: tables.tableUser })}`.execute(db).catch((error) => refuseUser(db, tables, error)))
+      refuseOwnColumns(fields, tables)
+      const { columns } = tables.map.users
+      const values = { ...fields, [columns.username]: username, [columns.passwordHash]: passwordHash }
+      const { rows } = await run((db) => sql<JsonRow>`insert into ${tables.users} (${sql.join(Object.keys(values).map((name) => sql.id(name)))})
+        values (${sql.join(Object.values(values))})
+        returning ${jsonRow({ user: tables.tableUser })}`.execute(db).catch((error) => refuseUser(db, tables, values, error)))
       return tables.toUser(parseRows<{ user: UserRow }>(rows)[0]!.user)
     }
   }

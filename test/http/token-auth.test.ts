@@ -83,7 +83,9 @@ t.test('an unknown user id is reported as not found', async (t) => {
   await t.rejects(tokenAuth.setPassword(UUID, PASSWORD), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
   await t.rejects(tokenAuth.setActive(UUID, false), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
   await t.rejects(tokenAuth.issueToken(UUID), { code: 'FST_TOKEN_AUTH_USER_NOT_FOUND' })
-  await t.rejects(tokenAuth.revokeUser('not a uuid'), { code: 'FST_TOKEN_AUTH_INVALID_INPUT' })
+  for (const call of [tokenAuth.revokeUser, tokenAuth.listSessions, tokenAuth.deleteUser] as ((id: string) => Promise<unknown>)[]) {
+    await t.rejects(call('not a uuid'), { code: 'FST_TOKEN_AUTH_INVALID_INPUT', message: 'The database rejected a value: it is not a valid uuid' })
+  }
   t.equal(await tokenAuth.deleteUser(UUID), false)
   t.equal(await tokenAuth.revokeUser(UUID), 0)
   t.equal(await tokenAuth.refreshUser(UUID), true)

@@ -127,6 +127,7 @@ t.test('a column that is too short for the hashes of the hasher', async (t) => {
     await logged(reply.json().message, 50)
     const refused = { code: 'FST_TOKEN_AUTH_UNAVAILABLE', cause: { message: reason, code: '22001' } }
     await t.rejects(app.tokenAuth.setPassword(id, 'another long password'), refused)
+    await t.rejects(app.tokenAuth.createUser({ username: 'bob', password: PASSWORD }), refused)
     await login(app, 'ada')
   })
 })
