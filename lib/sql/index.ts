@@ -41,7 +41,7 @@ export function openSql (settings: Settings, logger: Logger) {
     tokens: createTokenStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
     sessions: createSessionStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
     revocations,
-    users: createUserStore(gateway, tables),
+    users: createUserStore(gateway, tables, logger),
     key,
     clock,
     /** Reports calls with an unknown outcome to the watcher. Returns a function that stops it. */

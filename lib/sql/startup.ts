@@ -10,6 +10,7 @@ import { checkForeignKey } from './check-foreign-key.js'
 import { checkHashLimit, readHashLimit } from './check-hash-column.js'
 import { checkPolicies } from './check-policies.js'
 import { checkSearchPath } from './check-search-path.js'
+import { checkUniqueNames } from './check-unique-names.js'
 import { asStartError, codeOf, unreachable } from './errors.js'
 import { migrateUp } from './migrations/index.js'
 import type { Primary } from './primary.js'
@@ -96,6 +97,7 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, hashL
   await inTime(checkLimits(db, logger)).catch(() => {})
   await inTime(checkPolicies(db, tables, logger)).catch(() => {})
   await inTime(checkSearchPath(db, logger)).catch(() => {})
+  await inTime(checkUniqueNames(db, tables, logger)).catch(() => {})
 }
 
 // A database that cannot be written now is written later.

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
-import type { Credentials, UserStore } from '../ports.js'
+import type { Credentials, Logger, UserStore } from '../ports.js'
+import { atMostEvery } from '../tools/quiet-log.js'
 import { noRows, refuseChange, refuseOwnColumns, refuseUser } from './refusals.js'
 import type { CallOptions, Sql } from './gateway.js'
 import type { Tables, UserRow } from './tables.js'
@@ -8,15 +9,28 @@ import { jsonRow, parseRows, typed, valueOf } from './values.js'
 import type { JsonRow, TypedValue } from './values.js'
 import type { UserId } from '../../types/user.js'
 
-export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore {
+const REPORT_MS = 600_000
+
+export function createUserStore ({ read, run }: Sql, tables: Tables, logger: Pick<Logger, 'warn'>): UserStore {
+  // Without the name: it may be a password. A guesser must not fill the log.
+  const reportNamesakes = atMostEvery(REPORT_MS, (userIds: unknown[]) => {
+    logger.warn({ userIds }, 'users cannot log in because they have the same username: see docs/options.md#users')
+  })
+
   async function findOne<Row> (fields: Record<string, RawBuilder<unknown>>, condition: RawBuilder<unknown>, options?: CallOptions): Promise<Row | null> {
-    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ ...fields, active: sql`is_active` })}
+    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ ...fields, id: typed(sql`id`), active: sql`is_active` })}
       from ${tables.usersView} u where ${condition} order by (is_active is true) desc limit 2`.execute(db).catch(noRows), options)
-    return onlyOne(parseRows<Row & { active: boolean | null }>(rows))
+    const [first, second] = parseRows<Row & Found>(rows)
+    if (first === undefined) return null
+    // Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
+    // of the active one with its name.
+    if (second === undefined || Boolean(first.active) !== Boolean(second.active)) return first
+    if (first.active === true) reportNamesakes([first, second].map(({ id }) => valueOf(id)))
+    return null
   }
 
   async function findCredentials (condition: RawBuilder<unknown>, options?: CallOptions): Promise<Credentials | null> {
-    const found = await findOne<CredentialsRow>({ id: typed(sql`id`), username: sql`username::text`, passwordHash: sql`password_hash` }, condition, options)
+    const found = await findOne<CredentialsRow>({ username: sql`username::text`, passwordHash: sql`password_hash` }, condition, options)
     return found === null ? null : { ...found, id: valueOf(found.id) as UserId }
   }
 
@@ -44,11 +58,5 @@ export function createUserStore ({ read, run }: Sql, tables: Tables): UserStore 
   }
 }
 
+interface Found { id: TypedValue, active: boolean | null }
 type CredentialsRow = Omit<Credentials, 'id'> & { id: TypedValue }
-
-// Two rows for one name are ambiguous: refused like an unknown name. But a deleted account that is kept as inactive does not stand in the way
-// of the active one with its name.
-function onlyOne<Row extends { active: boolean | null }> ([first, second]: readonly Row[]): Row | null {
-  if (first === undefined) return null
-  return second !== undefined && Boolean(first.active) === Boolean(second.active) ? null : first
-}

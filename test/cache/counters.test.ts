@@ -568,7 +568,7 @@ t.test('a pseudonym', async (t) => {
 t.test('a known address', async (t) => {
   const { pool, statements, tables, sql } = await openMigrated(t)
   const reader = createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: 60_000 })
-  const users = createUserStore(sql, tables)
+  const users = createUserStore(sql, tables, SILENT)
   let sessions = 0
 
   async function createUser (username: string, ip: string | null, set = ''): Promise<void> {
@@ -647,7 +647,7 @@ t.test('a known address', async (t) => {
 
 t.test('a hash is replaced only if it is still the one that was verified', async (t) => {
   const { pool, tables, sql } = await openMigrated(t)
-  const users = createUserStore(sql, tables)
+  const users = createUserStore(sql, tables, SILENT)
   const { id } = await users.create({ username: 'alice', passwordHash: 'old', fields: {} })
   await users.create({ username: 'bob', passwordHash: 'old', fields: {} })
   await pool.query('insert into auth_tokens (digest, user_id, expires_at) values (sha256(\'a\'), $1, now() + interval \'1 day\')', [id])

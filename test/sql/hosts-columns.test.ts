@@ -131,3 +131,25 @@ t.test('a column that is too short for the hashes of the hasher', async (t) => {
     await login(app, 'ada')
   })
 })
+
+t.test('the start warns of a username without a unique index, and names the column', async (t) => {
+  const unique = ['create unique index on members (username)', 'create unique index on members (lower(username))', 'create unique index on members (username) where active', 'alter table members add unique (username) include (active)']
+  const not = ['', 'create index on members (username)', 'create unique index on members (username, active)', 'create unique index on members (lower(email))']
+  const told = async (statement: string) => {
+    const { server, warnings } = logTo()
+    await start(t, `${tableOf({ username: 'text not null', email: 'text' })}; ${statement}`, USERS, {}, server)
+    return warnings().filter((message) => message.includes('unique index'))
+  }
+  for (const statement of unique) t.same(await told(statement), [], statement)
+  for (const statement of not) {
+    t.same(await told(statement), ['the column "username" of the users table "members" (users.columns.username) has no unique index: of two users with one name, neither can log in; run "create unique index on "members" ("username")"; see docs/options.md#users'], statement)
+  }
+})
+
+t.test('the start does not warn of a view, which has no index', async (t) => {
+  const { url } = await start(t, tableOf({ username: 'text not null' }))
+  await query('create view some_members as select * from members', url)
+  const { server, warnings } = logTo()
+  await createApp(t, testOptions(url, { users: { table: 'some_members', idType: 'integer' } }), { server })
+  t.notMatch(warnings().join(), 'unique index')
+})

@@ -18,7 +18,7 @@ async function open (t: Test, statements: string, options: Partial<AuthPluginOpt
 }
 
 t.test('a new user that the host\'s table refuses is a client error, and its cause names the constraint', async (t) => {
-  const { create } = await open(t, `create table teams (id integer primary key); create type "Mood" as enum ('sweet');
+  const { create, url } = await open(t, `create table teams (id integer primary key); create type "Mood" as enum ('sweet');
     alter table users add email text unique, add team integer references teams, add age integer check (age > 17), add born date, add code varchar(3), add mood "Mood",
       add room int4range, add no integer generated always as identity, add constraint one_room exclude using gist (room with &&);
     create function no_bots() returns trigger language plpgsql as $$ begin if new.username = 'bot' then raise exception 'no %', new.username; end if;
@@ -49,6 +49,8 @@ t.test('a new user that the host\'s table refuses is a client error, and its cau
   await t.rejects(create({ username: 'eve' }), { code: REFUSED, message: 'createUser: fields must not have the column "username": use username' })
   await t.rejects(create({ password_hash: PASSWORD }), { code: REFUSED, message: 'createUser: fields must not have the column "password_hash": use password' })
   await t.resolves(create({}, 'eve'))
+  await query('alter table users rename to gone', url)
+  await t.rejects(create({}, 'fay'), { code: 'FST_TOKEN_AUTH_UNAVAILABLE' })
 })
 
 t.test('a username counts as taken if a unique index over it is violated, and not another index', async (t) => {

@@ -11,6 +11,7 @@ import { createDatabase, uniqueNamespace } from '../helpers/services.js'
 import { countingPool, openMigrated } from '../helpers/pools.js'
 import { until } from '../helpers/until.js'
 import { watchRedis } from '../helpers/watch-redis.js'
+import { SILENT } from '../helpers/silent.js'
 
 const MINUTE_MS = 60_000
 const CACHE_TTL_MS = 5 * MINUTE_MS
@@ -19,7 +20,7 @@ const revocations = createRevocationStore(sql, tables, { cacheTtlMs: CACHE_TTL_M
 const reader = createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS })
 const sessions = createSessionStore(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS })
 const crowded = createSessionStore(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS })
-const users = createUserStore(sql, tables)
+const users = createUserStore(sql, tables, SILENT)
 const newToken = () => ({ digest: randomBytes(32).toString('base64url'), ttlMs: 60 * MINUTE_MS, ip: null, userAgent: null, label: null, scopes: null })
 
 interface State { id: UserId, digest: string, sessionId: string }

@@ -21,6 +21,7 @@ import { createTokenStore } from '../../../lib/sql/tokens.js'
 import { createUserStore } from '../../../lib/sql/users.js'
 import type { Wrap } from '../../../lib/testing/index.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../../helpers/services.js'
+import { SILENT } from '../../helpers/silent.js'
 
 export const CACHE_TTL_MS = 60_000
 /** How many schedules run concurrently; each has its own rows and keys. */
@@ -85,7 +86,7 @@ export async function openProtocolBench (t: Test, kind: 'redis' | 'memory' = 're
   availability.trust()
   return {
     ports: {
-      users: createUserStore(sql, tables),
+      users: createUserStore(sql, tables, SILENT),
       reader: createTokenStore(sql, tables, { idleTtlMs: null, cacheTtlMs: CACHE_TTL_MS }),
       sessions: createSessionStore(sql, tables, { maxPerUser: 100, cacheTtlMs: CACHE_TTL_MS }),
       crowded: createSessionStore(sql, tables, { maxPerUser: 1, cacheTtlMs: CACHE_TTL_MS }),
