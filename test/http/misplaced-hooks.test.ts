@@ -71,7 +71,7 @@ t.test('a route with authenticate.with that nobody has called is rejected', asyn
   t.same(await statuses('/added'), Array(4).fill(500))
 })
 
-t.test('authenticate as such a hook of a scope fails each request, and nothing else', async (t) => {
+t.test('authenticate as such a hook of a scope fails each request, but none if the hook runs after the answer is decided', async (t) => {
   const { statuses } = await open(t, async (app) => {
     for (const hook of LATE) {
       await app.register(async (scope) => {
