@@ -10,6 +10,7 @@ import { unreadableUrl } from '../options/rules.js'
 import { withoutUndefined } from '../tools/without-undefined.js'
 import { codeOf, redactValues } from './errors.js'
 import { ignore, listenOnce, PreparedClient, surviveLoss } from './prepared-client.js'
+import { withoutSilence } from './silent-clients.js'
 import { withoutRefusedLimits } from './startup-parameters.js'
 import { trackClients } from './tracked-clients.js'
 import { POOL_LISTENERS } from './unusable-clients.js'
@@ -30,6 +31,7 @@ const SAFE_POOL = {
   lock_timeout: 2000,
   idle_in_transaction_session_timeout: 10_000,
   keepAlive: true,
+  keepAliveInitialDelayMillis: 10_000,
   application_name: 'fastify-token-auth'
 } satisfies PoolConfig
 
@@ -42,8 +44,9 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
   const Client = withoutRefusedLimits(option.Client as typeof pg.Client | undefined ?? PreparedClient, () => {
     logger.info({}, 'the database refuses time limits as start-up parameters, as connection poolers do: connecting without them; see docs/production.md#pgbouncer')
   })
-  const clients = trackClients(Client)
-  const pool = new pg.Pool({ ...SAFE_POOL, ...withoutUndefined(option), Client: clients.Client })
+  const settings = { ...SAFE_POOL, ...withoutUndefined(option) }
+  const clients = trackClients(withoutSilence(Client, Number(settings.statement_timeout)))
+  const pool = new pg.Pool({ ...settings, Client: clients.Client })
   pool.on('error', (error) => logger.warn({ err: redactValues(error) }, 'an idle database connection broke'))
   const opened = overPool(pool)
   return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }

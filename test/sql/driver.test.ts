@@ -1,14 +1,18 @@
 import { PGlite } from '@electric-sql/pglite'
+import { sql } from 'kysely'
 import pg from 'pg'
 import t from 'tap'
 import { createPGlitePool, PreparedClient } from '../../lib/index.js'
 import { asStartError, codeOf, isLost, isUnreachable, redactValues } from '../../lib/sql/errors.js'
+import { openDatabase } from '../../lib/sql/database.js'
 import { reach } from '../../lib/sql/reach.js'
 import { check } from '../../lib/sql/startup-checks.js'
 import { giveUp } from '../../lib/sql/unusable-clients.js'
 import { createRetry } from '../../lib/sql/retry.js'
 import { caller, createApp, createUser, fastHasher, login, PASSWORD, testOptions } from '../helpers/app.js'
 import { createDatabase } from '../helpers/services.js'
+import { createTcpProxy } from '../helpers/tcp-proxy.js'
+import { SILENT } from '../helpers/silent.js'
 import { roundTrip } from '../helpers/start.js'
 import { countingPool } from '../helpers/pools.js'
 
@@ -60,6 +64,22 @@ t.test('PreparedClient runs every other statement unchanged', async (t) => {
   const named = '/*fta_0123456789abcdef*/ select $1::int as n'
   for (const n of [1, 2]) t.same((await client.query(named, [n])).rows, [{ n }])
   t.same((await client.query('select name from pg_prepared_statements')).rows, [{ name: 'fta_0123456789abcdef' }])
+})
+
+t.test('a connection whose server falls silent is destroyed, so that its statement ends', async (t) => {
+  const { hostname, port } = new URL(database.url)
+  const proxy = await createTcpProxy(t, { host: hostname, port: Number(port) })
+  const through = new URL(database.url)
+  through.port = String(proxy.port)
+  const { db, close } = openDatabase({ connectionString: through.href, statement_timeout: 100 }, SILENT)
+  t.teardown(async () => await close())
+  await db.connection().execute(async (one) => {
+    await sql`select pg_backend_pid()`.execute(one)
+    proxy.freeze()
+    await t.rejects(sql`select 1`.execute(one), { code: 'ETIMEDOUT' })
+  })
+  proxy.pass()
+  t.same((await sql`select 1 as one`.execute(db)).rows, [{ one: 1 }], 'the pool has dropped it')
 })
 
 t.test('a driver\'s error loses its values and keeps its code, table and name', async (t) => {
