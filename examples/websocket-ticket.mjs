@@ -11,20 +11,27 @@ const app = Fastify({ logger: { level: 'warn' } })
 await app.register(websocket)
 await app.register(authPlugin, { database: { connectionString: DATABASE_URL }, autoMigrate: true })
 
-// In this process: with several, keep them in Redis. A ticket works once, and for 30 seconds.
+// In this process: with several, keep them in Redis. A ticket works once, for 30 seconds, and while its session lives.
 const tickets = new Map()
 
-app.post('/live-ticket', { onRequest: app.authenticate }, async ({ user }) => {
+app.post('/live-ticket', { onRequest: app.authenticate }, async ({ user, auth }) => {
   const ticket = randomBytes(32).toString('base64url')
-  tickets.set(ticket, user)
+  tickets.set(ticket, { user, sessionId: auth.sessionId })
   setTimeout(() => tickets.delete(ticket), 30_000).unref()
   return { ticket }
 })
 
 async function takeTicket (request) {
-  request.user = tickets.get(request.query.ticket) ?? null
+  const ticket = tickets.get(request.query.ticket)
   tickets.delete(request.query.ticket)
-  if (request.user === null) throw Object.assign(new Error('The ticket is unknown, used or expired'), { statusCode: 401 })
+  if (ticket === undefined || !await isLive(ticket)) throw Object.assign(new Error('The ticket is unknown, used or expired'), { statusCode: 401 })
+  request.user = ticket.user
+}
+
+// The user may have logged out since.
+async function isLive ({ user, sessionId }) {
+  const sessions = await app.tokenAuth.listSessions(user.id)
+  return sessions.some(({ id }) => id === sessionId)
 }
 
 app.get('/live', { websocket: true, onRequest: takeTicket }, (socket, { user }) => socket.send(`hello ${user.username}`))

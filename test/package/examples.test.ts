@@ -56,16 +56,21 @@ test('examples/fastify-redis.mjs shares the Redis address of the host\'s client'
   t.same(await tryExample(t, 'fastify-redis', 'ann', '/visits'), { visits: 1 })
 })
 
-test('examples/websocket-ticket.mjs accepts a ticket once', async (t) => {
+test('examples/websocket-ticket.mjs accepts a ticket once, and only while its session lives', async (t) => {
   const server = await startExample(t, 'websocket-ticket')
   const url = /Listening on (\S+)/.exec(server.out())?.[1] as string
   const { token } = await (await post(url, '/auth/login', { username: 'ann', password: PASSWORD })).json() as { token: string }
-  const { ticket } = await (await fetch(`${url}/live-ticket`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })).json() as { ticket: string }
+  const headers = { authorization: `Bearer ${token}` }
+  const fetchTicket = async () => (await (await fetch(`${url}/live-ticket`, { method: 'POST', headers })).json() as { ticket: string }).ticket
+  const ticket = await fetchTicket()
   const socket = new WebSocket(`${url.replace('http', 'ws')}/live?ticket=${ticket}`)
   const [message] = await once(socket, 'message')
   t.equal(String(message), 'hello ann')
   socket.close()
   t.equal((await fetch(`${url}/live?ticket=${ticket}`)).status, 401)
+  const unused = await fetchTicket()
+  t.equal((await fetch(`${url}/auth/logout`, { method: 'POST', headers })).status, 204)
+  t.equal((await fetch(`${url}/live?ticket=${unused}`)).status, 401)
 })
 
 test('examples/own-cache.mjs tests a custom cache', async (t) => {
