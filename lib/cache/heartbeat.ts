@@ -22,11 +22,13 @@ export const NO_HEARTBEAT: Heartbeat = { begin: async () => {}, beat: async () =
 
 /** A server notices lost writes after this time at the latest. */
 const INTERVAL_MS = 1000
-const LIFE_MS = 60_000
+/** Long, because a Redis that evicts first what ends soon would otherwise seem to have lost it. */
+const LIFE_MS = 86_400_000
 
-const SWAP = `local before = redis.call('GET', KEYS[1])
+// What has been written over the count, even of another type, has lost it.
+const SWAP = `local before = redis.pcall('GET', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return before`
+return type(before) == 'string' and before`
 
 /**
  * Counts in a key of this process, and looks whether Redis still has the latest number. A Redis can lose writes while the connection stays: a proxy

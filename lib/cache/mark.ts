@@ -6,7 +6,10 @@ import { createRepeated } from '../tools/repeated.js'
 
 /** A server writes it this often, and when it connects. */
 const INTERVAL_MS = 5000
-const LIFE_MS = 6 * INTERVAL_MS
+/** A mark that was written before that is of servers that have ended, or moved to another Redis. */
+const RECENT_MS = 6 * INTERVAL_MS
+/** Long, for a Redis that evicts first what ends soon. The remaining life shows how long ago the mark was written. */
+const LIFE_MS = 86_400_000
 
 /** A key by which a command recognizes the Redis of the servers that run on its database. */
 async function keyOf (namespace: string, serverKey: ServerKey): Promise<string> {
@@ -14,7 +17,7 @@ async function keyOf (namespace: string, serverKey: ServerKey): Promise<string> 
 }
 
 export async function hasMark (redis: RedisClient, namespace: string, serverKey: ServerKey): Promise<boolean> {
-  return await redis.get(await keyOf(namespace, serverKey)) !== null
+  return await redis.pttl(await keyOf(namespace, serverKey)) > LIFE_MS - RECENT_MS
 }
 
 export interface MarkSettings {

@@ -55,6 +55,21 @@ async function byReplication (t: Test): Promise<Replaced> {
   }
 }
 
+t.test('what others write over the count of a server is overwritten, and no revocation fails of it', async (t) => {
+  const { redis, admin } = await open(t)
+  const options = testOptions(database.url, { redis: { url: redis.url }, cache: { namespace: uniqueNamespace() } })
+  const app = await createApp(t, options)
+  const { username } = await createUser(app)
+  for (const write of [(key: string) => admin.set(key, 'x'), (key: string) => admin.del(key), (key: string) => admin.multi().del(key).lpush(key, 'x').exec()]) {
+    const token = await login(app, username)
+    const [key] = await admin.keys(`${options.cache!.namespace}server:*`) as [string]
+    await write(key)
+    t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
+    t.match(await admin.get(key), /^\d+$/)
+    await until(async () => (await app.tokenAuth.health()).cache === 'up', 'the catch-up is done')
+  }
+})
+
 for (const [name, create] of Object.entries({ SWAPDB: bySwap, 'REPLICAOF, back and forth': byReplication })) {
   t.test(`servers notice that ${name} has brought back an ended token, while their connections stay`, async (t) => {
     const { redis, keep, replace } = await create(t)
