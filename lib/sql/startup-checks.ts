@@ -56,7 +56,7 @@ export async function checkEncoding (db: Kysely<any>, logger: Logger): Promise<v
   if (encoding !== 'UTF8') logger.warn({}, `the database's encoding is ${encoding}, not UTF8: usernames with characters that it cannot store are refused; see docs/options.md#database`)
 }
 
-interface Setting { name: string, setting: string }
+interface Setting { name: string, setting: string, role: string }
 
 /** The longest timeout of a statement or a lock: two of them, and the pauses between, fit into the time of a revocation's transaction. */
 const MOST_MS = 20_000
@@ -69,14 +69,14 @@ export async function checkLimits (db: Kysely<any>, logger: Logger): Promise<voi
   const settings = await readSettings(db).catch(() => [])
   const weak = settings.filter(isWeak).map(({ name, setting }) => `${name} is ${setting === '0' ? 'off' : `${setting} ms`}`)
   const is = (name: string, value: string) => settings.some((one) => one.name === name && one.setting === value)
-  if (weak.length > 0) logger.warn({}, `the connections to the database lack server-side time limits: ${weak.join(', ')}; set them for the role, as in "alter role app set statement_timeout = '5s'"; see docs/production.md#pgbouncer`)
+  if (weak.length > 0) logger.warn({}, `the connections to the database lack server-side time limits: ${weak.join(', ')}; set them for the role, as in "alter role ${settings[0]!.role} set statement_timeout = '5s'"; see docs/production.md#pgbouncer`)
   if (is('synchronous_commit', 'off')) logger.warn({}, 'synchronous_commit is off: after a crash of the database a revoked token may be live again; see docs/options.md#database')
   if (is('transaction_read_only', 'on')) logger.warn({}, 'the connections to the database are read-only: logins and revocations are answered 503; see docs/options.md#database')
 }
 
 // A standalone backend, such as PGlite, has one session: no other transaction can delay it.
 async function readSettings (db: Kysely<any>): Promise<Setting[]> {
-  const { rows } = await sql<Setting>`select name, setting from pg_catalog.pg_settings
+  const { rows } = await sql<Setting>`select name, setting, pg_catalog.quote_ident(current_user) as role from pg_catalog.pg_settings
     where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'synchronous_commit', 'transaction_read_only')
     and not exists (select from pg_catalog.pg_stat_activity where pid = pg_backend_pid() and backend_type = 'standalone backend')
     order by name desc`.execute(db)

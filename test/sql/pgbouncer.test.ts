@@ -14,7 +14,7 @@ t.test('behind PgBouncer in transaction mode', { skip: noPgBouncer }, async (t) 
 
   await t.test('the server starts without the refused parameters, and warns which limits are missing', async (t) => {
     t.equal(lines.filter(({ msg }) => /refuses time limits as start-up parameters/.test(msg)).length, 1)
-    t.same(warnings(), ['the connections to the database lack server-side time limits: statement_timeout is off, lock_timeout is off, idle_in_transaction_session_timeout is off; set them for the role, as in "alter role app set statement_timeout = \'5s\'"; see docs/production.md#pgbouncer'])
+    t.same(warnings(), ['the connections to the database lack server-side time limits: statement_timeout is off, lock_timeout is off, idle_in_transaction_session_timeout is off; set them for the role, as in "alter role postgres set statement_timeout = \'5s\'"; see docs/production.md#pgbouncer'])
   })
 
   await t.test('a thousand requests of several kinds are answered', async (t) => {

@@ -25,7 +25,7 @@ async function warningsOf (t: Test, option: AuthPluginOptions['database'], more:
   return warnings
 }
 
-const warningOf = (limits: string) => [`the connections to the database lack server-side time limits: ${limits}; set them for the role, as in "alter role app set statement_timeout = '5s'"; see docs/production.md#pgbouncer`]
+const warningOf = (limits: string) => [`the connections to the database lack server-side time limits: ${limits}; set them for the role, as in "alter role postgres set statement_timeout = '5s'"; see docs/production.md#pgbouncer`]
 
 t.test('a start warns once about connections without server-side time limits', async (t) => {
   const all = warningOf('statement_timeout is off, lock_timeout is off, idle_in_transaction_session_timeout is off')
