@@ -11,7 +11,7 @@ export interface Heartbeat {
 }
 
 export interface HeartbeatSettings {
-  redis: Pick<RedisClient, 'eval'>
+  redis: Pick<RedisClient, 'eval' | 'isCluster'>
   namespace: string
   /** Called when Redis has lost writes of this process. */
   onLost: () => void
@@ -33,7 +33,8 @@ return type(before) == 'string' and before`
 /**
  * Counts in a key of this process, and looks whether Redis still has the latest number. A Redis can lose writes while the connection stays: a proxy
  * hides a restart or a failover, or `SWAPDB` and `REPLICAOF` replace its data. Replication keeps the order of writes: if a beat is not lost, no
- * write before it is.
+ * write before it is. On a Cluster the first beat is the only one: a count on one of the masters says nothing about the others, and a revocation
+ * would depend on that master.
  */
 export function createHeartbeat ({ redis, namespace, onLost }: HeartbeatSettings): Heartbeat {
   const key = `${namespace}server:${randomBytes(9).toString('base64url')}`
@@ -53,9 +54,9 @@ export function createHeartbeat ({ redis, namespace, onLost }: HeartbeatSettings
   return {
     async begin () {
       acknowledged = 0
-      await beats.run()
+      await (redis.isCluster ? beat() : beats.run())
     },
-    beat,
+    beat: async () => { if (!redis.isCluster) await beat() },
     close: beats.close
   }
 }

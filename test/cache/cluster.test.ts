@@ -261,6 +261,17 @@ t.test('on a Redis Cluster of three masters and three replicas', { buffered: tru
     t.equal(masters.size, 3)
   })
 
+  await t.test('a revocation depends on the master of its own token alone', async (t) => {
+    const { namespace, open } = await createWorld(t, redis)
+    const app = await open()
+    await trusted([app])
+    const [key] = (await Promise.all(cluster.living().map((port) => cluster.ask(port, 'KEYS', `${namespace}server:*`)))).flat() as [string]
+    const count = async () => await cluster.ask(await cluster.masterOf(key), 'GET', key)
+    const before = await count()
+    for (const token of await sessions(app, 3)) t.equal((await caller(app)('POST', '/auth/logout', { token })).statusCode, 204)
+    t.equal(await count(), before)
+  })
+
   await t.test('the cache follows a slot that moves to another master, and its tombstones move too', async (t) => {
     const { namespace, open } = await createWorld(t, redis)
     const app = await open()
