@@ -91,7 +91,7 @@ export interface TokenStore {
   listOwners (after: UserId | null, limit: number): Promise<UserId[]>
   /**
    * Tokens whose entry in some server's cache may be invalid, in pages of at most `limit`, the latest first. None is missed that is dated again
-   * meanwhile; those of the last 30 s are listed twice.
+   * between two pages; those of the last 30 s may be listed twice.
    */
   listStale (limit: number): AsyncGenerator<StalePage, void>
   /** Writes last uses; `agesMs[i]` is how long ago `sessionIds[i]` was used. */

@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import type { RawBuilder } from 'kysely'
 import type { StalePage, TokenStore } from '../ports.js'
+import { monotonicNow } from '../tools/monotonic.js'
 import { TRANSACTION_MS } from '../tools/stale-window.js'
 import { ago, digestHex, staleSince, toDigest } from './codec.js'
 import type { Sql } from './gateway.js'
@@ -19,43 +20,38 @@ export function createStaleList ({ read }: Pick<Sql, 'read'>, tables: Tables, ca
   const since = staleSince(tables, cacheTtlMs)
 
   // Expired tokens are in no cache: entries end with their token.
-  async function readPage ({ order, isAfter }: typeof LATEST_FIRST, after: string | null, limit: number): Promise<StaleRow[]> {
-    const isNext = after === null ? sql`true` : sql`(stale_at, id) ${isAfter} ${toPosition(after)}`
-    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ digest: digestHex, revoked: sql`revoked_at is not null`, position: positionOf(sql`stale_at`, sql`id`) })}
+  async function readPage ({ order, isAfter }: typeof LATEST_FIRST, after: RawBuilder<unknown> | null, limit: number): Promise<StaleRow[]> {
+    const isNext = after === null ? sql`true` : sql`(stale_at, id) ${isAfter} ${after}`
+    const { rows } = await read((db) => sql<JsonRow>`select ${jsonRow({ digest: digestHex, revoked: sql`revoked_at is not null`, position })}
       from ${tables.tokens} where stale_at > ${since} and expires_at > now() and ${isNext}
       order by stale_at ${order}, id ${order} limit ${sql.lit(limit)}`.execute(db))
     return parseRows<StaleRow>(rows)
   }
 
-  async function * readPages (direction: typeof LATEST_FIRST, start: string | null, limit: number): AsyncGenerator<StalePage, void> {
+  /** Returns the number of pages. */
+  async function * readPages (direction: typeof LATEST_FIRST, start: RawBuilder<unknown> | null, limit: number): AsyncGenerator<StalePage, number> {
     let after = start
-    let rows: StaleRow[]
-    do {
-      rows = await readPage(direction, after, limit)
-      after = rows.at(-1)?.position ?? null
+    for (let pages = 1; ; pages++) {
+      const rows = await readPage(direction, after, limit)
       yield toPage(rows)
-    } while (rows.length === limit)
-  }
-
-  async function readStart (): Promise<string> {
-    const { rows } = await read((db) => sql<{ position: string }>`select ${positionOf(ago(TRANSACTION_MS), sql.lit(NO_ID))} as position`.execute(db))
-    return rows[0]!.position
+      if (rows.length < limit) return pages
+      after = toPosition(rows[limit - 1]!)
+    }
   }
 
   // A row that is dated again between two pages moves ahead of both. Forwards, it cannot move behind the reader.
   return async function * listStale (limit) {
-    const start = await readStart()
-    yield * readPages(LATEST_FIRST, null, limit)
-    yield * readPages(EARLIEST_FIRST, start, limit)
+    const startedAtMs = monotonicNow()
+    const pages = yield * readPages(LATEST_FIRST, null, limit)
+    if (pages === 1) return
+    yield * readPages(EARLIEST_FIRST, sql`(${ago(monotonicNow() - startedAtMs + TRANSACTION_MS)}, ${NO_ID}::uuid)`, limit)
   }
 }
 
 // Explicit, because the cast of a timestamp to text depends on settings of the session.
-function positionOf (instant: RawBuilder<unknown>, id: RawBuilder<unknown>): RawBuilder<string> {
-  return sql<string>`pg_catalog.to_char((${instant}) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || ${id}`
-}
+const position = sql<string>`pg_catalog.to_char(stale_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || id`
 
-function toPosition (position: string): RawBuilder<unknown> {
+function toPosition ({ position }: StaleRow): RawBuilder<unknown> {
   const [instant, id] = position.split(' ')
   return sql`(${instant}::timestamptz, ${id}::uuid)`
 }
