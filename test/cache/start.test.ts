@@ -26,7 +26,7 @@ t.test('Redis at start', async (t) => {
     app.addHook('onClose', async () => { alive = await app.redis.ping() })
     await app.register(authPlugin, testOptions(database.url, { redis: true }))
     await app.ready()
-    t.equal((await app.tokenAuth.health()).cache, 'up')
+    await until(async () => (await app.tokenAuth.health()).cache === 'up', 'the cache is used')
     await app.close()
     t.equal(alive, 'PONG')
   })

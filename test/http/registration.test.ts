@@ -86,7 +86,7 @@ t.test('the plugin closes only the connections that it opened', async (t) => {
     t.teardown(() => host.disconnect())
     const app = await createApp(t, testOptions(database.url, { redis: host }))
     await roundTrip(t, app)
-    t.equal((await app.tokenAuth.health()).cache, 'up')
+    await until(async () => (await app.tokenAuth.health()).cache === 'up', 'the cache is used')
     await app.close()
     t.equal(await host.ping(), 'PONG')
     const own = await createApp(t, testOptions(database.url, { redis: { url: redisUrl(), connectionName } }))
