@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { recaptcha } from '../captcha/recaptcha.js'
+import { COMMAND_FAILED, MISSING_TABLES } from '../errors.js'
 import { oneOf } from '../options/rules.js'
 import { createDemoUser, toBanner } from './banner.js'
 import type { DemoUser } from './banner.js'
@@ -97,7 +98,13 @@ async function open ({ stdout }: Io, { redisUrl, recaptchaKey, tokenTtlMs, trust
     logLevel,
     // Log lines are JSON, in which an escaped character has the same meaning.
     logs: { write: (line) => print(stdout, line.trimEnd()) }
-  })
+  }).catch(explainTables)
+}
+
+// What the plugin advises are options of the plugin.
+function explainTables (error: Error): never {
+  if (!(error instanceof MISSING_TABLES)) throw error
+  throw new COMMAND_FAILED(`${error.message}. serve has none of these options: it needs a database of its own, in which its role may create tables`)
 }
 
 async function toLines (app: FastifyInstance, { redisUrl, recaptchaKey, wantsDemo }: Settings, { label, isEmbedded }: CliDatabase, demo: DemoUser | null): Promise<string[]> {

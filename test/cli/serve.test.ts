@@ -107,7 +107,13 @@ test('of several servers that start at once on an empty database one creates the
 test('serve reports conflicting tables of another application in one line', async (t) => {
   const url = await freshDatabase(t)
   await query('create table users (nr int)', url)
-  t.match(await cli(['serve', '--port', '0'], { env: { DATABASE_URL: url } }), { code: 1, out: '', err: /^fastify-token-auth: "users" exists already, [^\n]*\n$/ })
+  t.match(await cli(['serve', '--port', '0'], { env: { DATABASE_URL: url } }), { code: 1, out: '', err: /^fastify-token-auth: "users" exists already, [^\n]*\. serve has none of these options: it needs a database of its own[^\n]*\n$/ })
+})
+
+test('serve reports in one line that a later version has migrated the database', async (t) => {
+  const url = await freshDatabase(t)
+  await query("create table auth_tokens_migration (name text primary key, timestamp text not null); insert into auth_tokens_migration values ('9999_later', now()::text)", url)
+  t.match(await cli(['serve', '--port', '0'], { env: { DATABASE_URL: url } }), { code: 1, out: '', err: /^fastify-token-auth: [^\n]*9999_later[^\n]*\n$/ })
 })
 
 test('serve answers 503 at /health when the database is unavailable', async (t) => {
