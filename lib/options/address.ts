@@ -9,6 +9,8 @@ import type { Setting } from './settings.js'
 interface Address {
   path: string
   url: string
+  /** The setting for TLS. */
+  tls: string
   settings: Record<string, Setting>
   /** One of these must be present. Empty: the driver's own variables may name the server. */
   oneOf: string[]
@@ -17,15 +19,17 @@ interface Address {
 const DATABASE: Address = {
   path: 'database',
   url: 'connectionString',
+  tls: 'ssl',
   // None may be undefined: pg would use a variable such as PGPASSWORD, or the user of the process.
   settings: { connectionString: POSTGRES_URL, host: HOST, port: PORT, database: NAME, user: NAME, password: PASSWORD, options: TEXT, application_name: TEXT, fallback_application_name: TEXT },
   oneOf: []
 }
-const REDIS: Address = { path: 'redis', url: 'url', settings: { url: REDIS_URL, host: HOST, path: PATH, port: optional(PORT) }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
+const REDIS: Address = { path: 'redis', url: 'url', tls: 'tls', settings: { url: REDIS_URL, host: HOST, path: PATH, port: optional(PORT) }, oneOf: ['url', 'host', 'path', 'sentinels', 'Connector'] }
 
 /** What an address is called elsewhere, or by mistake. */
 const URL_NAME = /^(ur[il]|dsn|socket|conn?e?c?tion_?(str|string|ur[il])?)$/i
 const HOST_NAME = /^host_?name$/i
+const TLS_NAME = /^(ssl|tls)$/i
 
 /**
  * Refuses the configuration of a connection whose address is missing, as from an unset variable, or has another name: the driver would connect
@@ -60,9 +64,11 @@ function isSet (handle: object, name: string): boolean {
   return (handle as Record<string, unknown>)[name] != null
 }
 
-function refuseMisnamed (handle: object, { path, url }: Address): void {
+function refuseMisnamed (handle: object, { path, url, tls }: Address): void {
   for (const name of Object.keys(handle)) {
     if (HOST_NAME.test(name)) throw new INVALID_OPTION(`Unknown setting "${path}.${name}": the host is ${path}.host`)
     if (name !== url && URL_NAME.test(name)) throw new INVALID_OPTION(`Unknown setting "${path}.${name}": the address is ${path}.${url}`)
+    // The driver would connect without TLS.
+    if (name !== tls && TLS_NAME.test(name)) throw new INVALID_OPTION(`Unknown setting "${path}.${name}": TLS is ${path}.${tls}`)
   }
 }

@@ -283,6 +283,9 @@ t.test('an address that is missing is rejected, as from an unset variable', asyn
   for (const [option, at] of [['redis', { hostname: 'secret' }], ['database', { hostName: 'secret', user: 'a' }]] as const) {
     t.match(await refusal(t, { database: {}, [option]: at }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `": the host is ${option}.host` })
   }
+  for (const [option, at, right] of [['redis', { host: 'a', ssl: true }, 'redis.tls'], ['database', { host: 'a', tls: {} }, 'database.ssl']] as const) {
+    t.match(await refusal(t, { database: {}, [option]: at }), { code: 'FST_TOKEN_AUTH_INVALID_OPTION', message: `": TLS is ${right}` })
+  }
   const { hostname, port, username, password, pathname } = new URL(database.url)
   for (const given of [port, Number(port)]) {
     await createApp(t, testOptions(database.url, { database: { host: hostname, port: given as number, user: username, ...password === '' ? {} : { password }, database: pathname.slice(1) } }))
