@@ -31,12 +31,16 @@ export function createStaleList ({ read }: Pick<Sql, 'read'>, tables: Tables, ca
   /** Returns the number of pages. */
   async function * readPages (direction: typeof LATEST_FIRST, start: RawBuilder<unknown> | null, limit: number): AsyncGenerator<StalePage, number> {
     let after = start
-    for (let pages = 1; ; pages++) {
+    let pages = 0
+    let lastOfFull: StaleRow | undefined
+    do {
       const rows = await readPage(direction, after, limit)
       yield toPage(rows)
-      if (rows.length < limit) return pages
-      after = toPosition(rows[limit - 1]!)
-    }
+      pages++
+      lastOfFull = rows[limit - 1]
+      if (lastOfFull !== undefined) after = toPosition(lastOfFull)
+    } while (lastOfFull !== undefined)
+    return pages
   }
 
   // A row that is dated again between two pages moves ahead of both. Forwards, it cannot move behind the reader.
