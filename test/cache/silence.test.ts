@@ -122,7 +122,7 @@ t.test('an old master that resumes is not read if its address leads to another s
   const { token } = await left.tokenAuth.issueToken((await createUser(left)).id)
   const key = `${namespace}t:${digestOf(token)}`
   t.equal(await status(left, token), 200)
-  await until(async () => /^V/.test(await fleet.ask(replica, 'GET', key)), 'the entry is filled')
+  await until(async () => await status(left, token) === 200 && /^V/.test(await fleet.ask(replica, 'GET', key)), 'the entry is filled')
 
   fleet.freeze(master)
   await fleet.ask(replica, 'REPLICAOF', 'NO', 'ONE')

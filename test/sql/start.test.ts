@@ -119,8 +119,9 @@ t.test('the database at start', async (t) => {
     const redis = new Redis(redisUrl())
     t.teardown(() => redis.disconnect())
     const key = `${cache.namespace}t:${digestOf(token)}`
-    t.equal((await caller(first)('GET', '/auth/me', { token })).statusCode, 200)
-    await until(async () => (await redis.get(key))?.[0] === 'V', 'the entry is filled')
+    const status = async () => (await caller(first)('GET', '/auth/me', { token })).statusCode
+    t.equal(await status(), 200)
+    await until(async () => await status() === 200 && (await redis.get(key))?.[0] === 'V', 'the entry is filled')
     const entry = await redis.get(key)
     const { pool, statements } = countingPool(t, through(port))
     const call = caller(await createApp(t, testOptions('', { database: pool, start: 'degraded', cache })))
