@@ -25,9 +25,10 @@ const EXPECTED: Partial<Record<Name, Expected>> = {
 /**
  * Checks that the columns' types work in a login and in the join with tokens, without reading a row:
  * with other types the server would start, and answer every login 503.
+ * Resolves to the columns of the users table.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
  */
-export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<void> {
+export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, usersView }: Tables): Promise<Column[]> {
   const columns = parseRows<Column>(await check(db, selectColumns(users), 'users'))
   // With users.activeWhen the flag column is not used.
   const used = users.activeWhen === null ? users.columns : { ...users.columns, active: null }
@@ -36,6 +37,7 @@ export async function checkColumns (db: Kysely<any>, { map: { users }, tokens, u
     if (column !== undefined && column.category !== expected.category) refuse(users, option, column, expected)
   }
   await check(db, sql`select 1 from ${tokens} t join ${usersView} u on u.id = t.user_id where u.is_active and false`, 'users')
+  return columns
 }
 
 function refuse (users: TableMap['users'], option: string, { name, type }: Column, { words, instead }: Expected): never {

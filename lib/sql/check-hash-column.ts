@@ -1,24 +1,15 @@
-import type { Kysely } from 'kysely'
 import { MISSING_TABLES } from '../errors.js'
-import { selectColumns } from './columns.js'
 import type { Column } from './columns.js'
 import { quoteName, quoteTable } from './quote.js'
-import { check } from './startup-checks.js'
 import type { Tables } from './tables.js'
-import { parseRows } from './values.js'
-
-/** Resolves to the most characters that the column of the hashes takes, or to `null` without a limit. */
-export async function readHashLimit (db: Kysely<any>, { map: { users } }: Tables): Promise<number | null> {
-  const columns = parseRows<Column>(await check(db, selectColumns(users), 'users'))
-  return columns.find(({ name }) => name === users.columns.passwordHash)!.maxLength
-}
 
 /**
  * Checks that the column takes the hashes that will be written: with a shorter one, users with an old hash could log in, and nobody could change
  * a password. `hashLength` is not called without a limit: it computes a hash.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, naming the column
  */
-export async function checkHashLimit (limit: number | null, hashLength: () => Promise<number>, { map: { users } }: Tables): Promise<void> {
+export async function checkHashLimit (columns: readonly Column[], hashLength: () => Promise<number>, { map: { users } }: Tables): Promise<void> {
+  const limit = columns.find(({ name }) => name === users.columns.passwordHash)!.maxLength
   if (limit === null) return
   // A hasher that fails is reported by the first login.
   const needed = await hashLength().catch(() => 0)

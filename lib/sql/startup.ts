@@ -7,7 +7,7 @@ import { untilDone } from '../tools/until-done.js'
 import type { CacheRegistry } from './caches.js'
 import { checkColumns } from './check-columns.js'
 import { checkForeignKey } from './check-foreign-key.js'
-import { checkHashLimit, readHashLimit } from './check-hash-column.js'
+import { checkHashLimit } from './check-hash-column.js'
 import { checkPolicies } from './check-policies.js'
 import { checkSearchPath } from './check-search-path.js'
 import { checkUniqueNames } from './check-unique-names.js'
@@ -88,8 +88,8 @@ async function prepare ({ db, tables, primary, key, registry, autoMigrate, hashL
   }
   await inTime(checkTables(db, tables))
   await inTime(checkForeignKey(db, tables))
-  await inTime(checkColumns(db, tables))
-  if (hashLength !== null) await checkHashLimit(await inTime(readHashLimit(db, tables)), hashLength, tables)
+  const columns = await inTime(checkColumns(db, tables))
+  if (hashLength !== null) await checkHashLimit(columns, hashLength, tables)
   await inTime(checkEncoding(db, logger))
   // Any other failure is no reason not to start: the first use reads the key.
   await key.load().catch((error) => { if (error instanceof MISSING_TABLES) throw error })
