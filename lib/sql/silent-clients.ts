@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { stallTolerantTimeout } from '../tools/deadline.js'
 
 /** Beyond `statement_timeout`: the answer of the server may be slow, too. */
 const MARGIN_MS = 5000
@@ -18,9 +19,8 @@ export function withoutSilence (Client: typeof pg.Client, statementTimeoutMs: nu
     }
 
     #await (answer: Promise<unknown>): void {
-      const timer = setTimeout(() => { destroy(this) }, statementTimeoutMs + MARGIN_MS)
-      const stop = () => clearTimeout(timer)
-      answer.then(stop, stop)
+      const cancel = stallTolerantTimeout(statementTimeoutMs + MARGIN_MS, () => destroy(this))
+      answer.then(cancel, cancel)
     }
   }
 }
