@@ -1,3 +1,4 @@
+import { isOwnError } from '../tools/own-error.js'
 import { untilDone } from '../tools/until-done.js'
 import type { CacheAvailability } from './availability.js'
 import type { Heartbeat } from './heartbeat.js'
@@ -65,7 +66,7 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
       await rewriteAll()
     } catch (error) {
       // An error of our own is the database's, which is reported where it is used: the cache has not failed.
-      if (!('statusCode' in (error as Error))) availability.failed('catch-up', error as Error)
+      if (!isOwnError(error)) availability.failed('catch-up', error as Error)
       return false
     }
     if (target !== wanted || !connection.isUp) return await attempt()

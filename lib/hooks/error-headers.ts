@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import type { TokenAuthError } from '../errors.js'
+import { isOwnError } from '../tools/own-error.js'
 
 /** An error of this plugin, with the values of its headers. */
 export interface AnswerError extends TokenAuthError {
@@ -22,18 +23,13 @@ export function challengeOf ({ schemes, realm }: { schemes: readonly string[], r
  * (RFC 9110 15.5.2, RFC 6750 3), Retry-After with every 429 and 503. What the application throws itself has the headers that it has set.
  */
 export function setErrorHeaders (reply: FastifyReply, error: unknown, challenge: string): void {
-  if (!isOwn(error)) return
-  const { statusCode, code } = error
+  if (!isOwnError(error)) return
+  const { statusCode, code, scope: wanted, retryAfterSeconds } = error as AnswerError
   if (statusCode === 401 || code in CHALLENGES) {
-    const scope = error.scope === undefined ? '' : `, scope="${error.scope}"`
+    const scope = wanted === undefined ? '' : `, scope="${wanted}"`
     reply.header('www-authenticate', `${challenge}${CHALLENGES[code] ?? ''}${scope}`)
   }
   if (statusCode === 429 || statusCode === 503) {
-    reply.header('retry-after', Math.max(1, Math.ceil(error.retryAfterSeconds ?? 1)))
+    reply.header('retry-after', Math.max(1, Math.ceil(retryAfterSeconds ?? 1)))
   }
-}
-
-// By code, not by class: another copy of the package may have thrown it.
-function isOwn (error: unknown): error is AnswerError {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('FST_TOKEN_AUTH_')
 }
