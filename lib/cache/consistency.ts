@@ -52,6 +52,7 @@ export function createCacheConsistency ({ cache, cacheTtlMs, availability, doubt
     writeTombstones: tombstones.write,
     dropEntries: drops.write,
     lostWrites () {
+      availability.failed('heartbeat', new Error('Redis has lost writes, or its data was replaced'))
       tombstones.forget()
       catchUp.begin()
     },

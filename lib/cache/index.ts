@@ -54,7 +54,7 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
   // A command is gone before anybody looks.
   const mark = redis === null || settings.isCommand ? null : createMark({ redis, namespace, serverKey: database.key, onConnection: far.onConnection })
   const { listStale, find } = database.tokens
-  const heartbeat = redis === null ? NO_HEARTBEAT : createHeartbeat({ redis, namespace, onLost: lostWrites })
+  const heartbeat = redis === null ? NO_HEARTBEAT : createHeartbeat({ redis, namespace, onLost: () => consistency.lostWrites() })
   const consistency = createCacheConsistency({
     cache,
     cacheTtlMs: ttlMs,
@@ -64,11 +64,6 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     assertPrimary: database.assertPrimary,
     heartbeat
   })
-  function lostWrites (): void {
-    availability.failed('heartbeat', new Error('Redis has lost writes, or its data was replaced'))
-    consistency.lostWrites()
-  }
-
   const unwatch = database.watchOutcomes(consistency.watcher)
   const readThrough = createReadThrough({
     cache,
