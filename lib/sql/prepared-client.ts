@@ -56,6 +56,7 @@ export class PreparedClient extends pg.Client {
   // The pool drops a client that has ended: the next one may reach the primary. For callers with a callback, pg itself reports the error.
   #refuse (args: any[]): any {
     this.end()
+    // As in query(): the overload is the caller's.
     if (typeof args.at(-1) === 'function') return (super.query as any)(...args)
     return Promise.reject(Object.assign(new Error('the server is a standby'), { code: STANDBY }))
   }

@@ -57,6 +57,7 @@ test('serve runs on PostgreSQL and Redis, and reads its environment variables', 
   const { expiresAt } = await reply.json() as { expiresAt: string }
   const seconds = (Date.parse(expiresAt) - Date.now()) / 1000
   t.ok(seconds > 60 && seconds <= 121, `${seconds} s`)
+  // A document has no type; the assertions look into it.
   const document = await (await fetch(`${server.url}/docs/json`)).json() as any
   t.match(document, { openapi: '3.1.0', info: { license: { identifier: 'MIT' } } })
   t.ok(document.paths['/auth/login'].post && document.paths['/health'].get)

@@ -163,6 +163,7 @@ t.test('docs/errors.md has every error with its status and message, and no other
   const sections = sectionsOf(read('docs/errors.md'), '###')
   t.same(sorted(sections.keys()), sorted(Object.keys(errors).map((name) => `FST_TOKEN_AUTH_${name}`)))
   for (const [name, OwnError] of Object.entries(errors)) {
+    // Without the values of its message, which the types demand.
     const { code, statusCode, message } = new (OwnError as any)()
     t.equal(code, `FST_TOKEN_AUTH_${name}`)
     const [, , line = ''] = sections.get(code)?.split('\n') ?? []
@@ -193,6 +194,7 @@ t.test('docs/routes.md', async (t) => {
     for (const [heading, section] of sections) {
       for (const [status, codes] of rowsOf(section, 'status', 'code', 'when')) {
         for (const code of codesOf(codes!)) {
+          // Names from the text, which the types do not know.
           const OwnError = (errors as any)[code.replace('FST_TOKEN_AUTH_', '')] ?? (errorCodes as any)[code]
           t.equal(String(OwnError === undefined ? 'unknown' : new OwnError().statusCode), status, `${heading} ${code}`)
         }
@@ -403,6 +405,7 @@ t.test('docs/security.md', async (t) => {
 t.test('the README has every command, flag of serve and variable, and no other', async (t) => {
   async function help (...args: string[]): Promise<string> {
     const stdout = new PassThrough()
+    // Help needs no terminal, which the types demand.
     t.equal(await run(args, { env: {}, stdin: new PassThrough(), stdout, stderr: stdout } as any), 0)
     return String(stdout.read())
   }

@@ -76,6 +76,7 @@ t.test('the plugin works with @fastify/jwt and @fastify/passport, registered bef
     app.get('/jwt', { onRequest: app.authenticate }, async (request) => request.user)
     app.get('/token', { onRequest: named<Authenticate>(app, 'authenticateToken') }, async (request) => requireUser(request))
     const { username, token } = await logIn(app, app.tokenAuth)
+    // The types do not have the decorators of @fastify/jwt.
     t.match((await app.inject({ url: '/jwt', ...withToken((app as any).jwt.sign({ sub: 'ann' })) })).json(), { sub: 'ann' })
     t.match((await app.inject({ url: '/token', ...withToken(token) })).json(), { username })
     t.equal((await app.inject({ url: '/jwt', ...withToken(token) })).statusCode, 401)
