@@ -46,7 +46,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   // `close` waits for the write. Fastify runs these hooks from the last to the first, so services close before the cache and the database.
   fastify.addHook('preClose', async () => { lastUsed.flush() })
   fastify.addHook('onClose', close)
-  await database.start(cache.keys, hashLength)
+  await database.start(cache.place, hashLength)
   await cache.start()
 
   const onRefused = (reason: AuthEvents['tokenRefused']['reason'], request: FastifyRequest, record: TokenRecord | null) =>

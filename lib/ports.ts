@@ -154,6 +154,26 @@ export interface RevocationStore {
   refresh (userId: UserId): Promise<Digest[]>
 }
 
+/** A server that may answer from its memory. */
+export interface Member {
+  id: string
+  /** How long it may answer after it was last known not to be expelled. */
+  leaseMs: number
+  isExpelled: boolean
+}
+
+/** The durable side: the servers that a revocation must reach. */
+export interface MemberStore {
+  /** Adds a member. An id is used once. */
+  join (id: string, leaseMs: number): Promise<void>
+  /** Whether it has joined and was not expelled. */
+  isMember (id: string): Promise<boolean>
+  list (): Promise<Member[]>
+  /** From now on they are no members. The rows stay, because their leases have not run out yet. */
+  expel (ids: readonly string[]): Promise<void>
+  remove (ids: readonly string[]): Promise<void>
+}
+
 export interface UserStore {
   /** The user with this name, active or not. */
   find (username: string): Promise<AuthenticatedUser | null>

@@ -1,5 +1,5 @@
 import type { Kysely, PostgresPool } from 'kysely'
-import type { Pool, PoolConfig } from 'pg'
+import type { ClientConfig, Pool, PoolConfig } from 'pg'
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { AuthHooks } from './events.js'
 import type { CaptchaOption } from './captcha.js'
@@ -85,18 +85,21 @@ export interface CacheOptions {
   /** Entries of the in-process cache. */
   max?: number
   /**
-   * Also keeps live tokens in the process, so that a request costs no round trip to Redis. Off by default: a server
-   * that misses the invalidation accepts a revoked token for up to `ttl`, also with `revocation: 'strict'`.
-   * `request.user` is then deeply frozen. Needs Redis; a Cluster is not supported.
+   * Also keeps live tokens in the process, so that a request costs no round trip to Redis. A revocation waits until every server
+   * has dropped the token, or may not use its memory any more. `request.user` is then deeply frozen. Off by default.
    */
-  near?: null | false | NearCacheOptions
+  near?: null | boolean | NearCacheOptions
 }
 
 export interface NearCacheOptions {
-  /** At most 10 s. */
-  ttl?: Duration
+  /** How long a server may answer from its memory without word from PostgreSQL, and how long a revocation waits for a server that has died. */
+  lease?: Duration
   /** Entries. */
   max?: number
+  /** Whether what Redis answers counts only under the lease, too. */
+  leaseRedis?: boolean
+  /** Without Redis: settings of a connection for `LISTEN`, if that of `database` goes through a pooler, or is a `Kysely`. */
+  connection?: ClientConfig | null
 }
 
 export interface LookupOptions {

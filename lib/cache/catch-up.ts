@@ -10,6 +10,8 @@ export interface CatchUp {
   start (): void
   /** Distrusts the cache until everything that it may have lost is written again. */
   begin (): void
+  /** The same; resolves when that is done. */
+  run (): Promise<void>
   /** Resolves when the first catch-up has succeeded. */
   readonly ready: Promise<void>
   close (): Promise<void>
@@ -42,8 +44,12 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
   let round = Promise.resolve()
   let isRunning = false
   let wanted = 0
-  let firstReady: () => void
-  const ready = new Promise<void>((resolve) => { firstReady = resolve })
+  const waiting: (() => void)[] = []
+  const ready = done()
+
+  function done (): Promise<void> {
+    return new Promise((resolve) => waiting.push(resolve))
+  }
 
   async function rewriteAll (): Promise<void> {
     await assertPrimary()
@@ -72,7 +78,7 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
     if (target !== wanted || !connection.isUp) return await attempt()
     availability.succeeded()
     availability.trust()
-    firstReady()
+    for (const resolve of waiting.splice(0)) resolve()
     return finish()
   }
 
@@ -100,6 +106,10 @@ export function createCatchUp ({ cache, availability, listStale, assertPrimary, 
       })
     },
     begin,
+    run () {
+      begin()
+      return done()
+    },
     ready,
     async close () {
       closing.abort()

@@ -1,22 +1,25 @@
-import type { TokenCache } from '../../types/cache.js'
+import type { NearCache } from './near-cache.js'
 
-/** The caches of all registrations in this process that use no Redis. */
-const caches = new Set<TokenCache>()
+/** The near caches of all registrations in this process. */
+const caches = new Set<NearCache>()
+
+export interface Joined extends NearCache {
+  leave (): void
+}
 
 /**
- * A cache in this process that ends a token in the caches of the other registrations, too: two of them may serve the same users. A digest is of
+ * A near cache that drops a token from those of the other registrations in this process, too: two of them may serve the same users. A digest is of
  * one token only, so it does no harm in a cache of other users.
  */
-export function joinProcess (own: TokenCache): TokenCache {
+export function joinProcess (own: NearCache): Joined {
   caches.add(own)
-  const everywhere = async (write: (cache: TokenCache) => Promise<void>) => { await Promise.all([...caches].map(write)) }
   return {
     ...own,
-    tombstone: async (digests, ttlMs) => await everywhere((cache) => cache.tombstone(digests, ttlMs)),
-    drop: async (digests) => await everywhere((cache) => cache.drop(digests)),
-    async close () {
+    drop (digests) { for (const cache of caches) cache.drop(digests) },
+    end (digests, ms) { for (const cache of caches) cache.end(digests, ms) },
+    leave () {
       caches.delete(own)
-      await own.close()
+      own.clear()
     }
   }
 }

@@ -1,110 +1,117 @@
-import { randomBytes } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
 import { createSeal, UNSEALED } from '../crypto/seal.js'
-import { UNAVAILABLE } from '../errors.js'
+import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import type { Logger } from '../ports.js'
+import type { Channel } from '../tools/channel.js'
 import type { Settings } from '../options/read.js'
-import { placeOf } from '../redis/place.js'
 import type { RedisClient } from '../redis/client.js'
+import { openSubscriber } from '../redis/subscriber.js'
 import type { Database } from '../sql/index.js'
-import type { TokenCache } from '../../types/cache.js'
-import type { Health } from '../../types/token-auth.js'
-import { createCacheAvailability, createFailureReporter, probe } from './availability.js'
-import type { ReportFailure } from './availability.js'
-import { createCacheConsistency } from './consistency.js'
-import { createDoubts } from './doubts.js'
-import { createHeartbeat, NO_HEARTBEAT } from './heartbeat.js'
-import { joinProcess } from './in-process.js'
-import { createMark } from './mark.js'
-import { createMemoryCache } from './memory-cache.js'
-import { openNear } from './near.js'
-import { createReadThrough } from './read-through.js'
-import { createRedisCache } from './redis-cache.js'
-import type { RedisCommands } from './redis-cache.js'
 import { monotonicNow } from '../tools/monotonic.js'
+import type { Digest } from '../../types/cache.js'
+import type { Health } from '../../types/token-auth.js'
+import { createFailureReporter } from './availability.js'
+import type { ReportFailure } from './availability.js'
+import { createDoubts } from './doubts.js'
+import { createLocalWrites } from './local-writes.js'
+import { createDatabaseLookup, createDatabaseRead } from './lookup.js'
+import { openNear } from './near.js'
+import { createServerId } from './peers.js'
+import { openRedisSide } from './redis-side.js'
+import { createRedisChannel } from './redis-channel.js'
 
 export interface CacheParts {
   settings: Settings
   /** `null`: the cache is in this process. */
   redis: RedisClient | null
-  database: Pick<Database, 'tokens' | 'key' | 'clock' | 'assertPrimary' | 'watchOutcomes'>
+  database: Pick<Database, 'tokens' | 'members' | 'openChannel' | 'canListen' | 'key' | 'clock' | 'assertPrimary' | 'watchOutcomes'>
   onError: ReportFailure
   logger: Logger
 }
 
 export type OpenCache = ReturnType<typeof openCache>
 
-/** How long a start waits for Redis. */
-const START_MS = 1000
+const CANNOT_LISTEN = 'cache.near without redis needs a connection for LISTEN: pass database as a pg.Pool or as settings such as { connectionString }, or set cache.near.connection'
 
 /** Opens the cache and the lookups through it. No I/O until `start`. */
 export function openCache ({ settings, redis, database, onError, logger }: CacheParts) {
-  const { cache: { ttlMs, near: nearSettings, namespace }, lookup: { timeoutMs } } = settings
-  const availability = createCacheAvailability({
-    monotonicNow,
-    onError: createFailureReporter({ onError, logger, monotonicNow, message: 'the token cache does not answer: tokens are looked up in the database' })
-  })
+  const { cache: { ttlMs, near: leased, namespace }, lookup: { timeoutMs }, now } = settings
+  const { clock, tokens: { find }, members } = database
+  if (leased !== null && redis === null && !database.canListen) throw new INVALID_OPTION(CANNOT_LISTEN)
+  const server = createServerId()
   const doubts = createDoubts()
-  const far = createCache(settings, redis)
-  const near = redis === null || nearSettings === null
+  const report = (message: string) => createFailureReporter({ onError, logger, monotonicNow, message })
+  const onNearFailure = report('the servers do not reach each other: this one does not answer from its memory, and revocations may wait for others')
+  const reading = { find, clock, ttlMs, jitter: Math.random }
+  const deadline = { timeoutMs, expired: () => new UNAVAILABLE() }
+
+  const side = redis === null
     ? null
-    : openNear({ near: nearSettings, namespace, redis, cache: far, availability, clock: database.clock, onError, logger, monotonicNow })
-  if (near !== null) doubts.onBegin(near.clear)
-  const cache = near?.cache ?? far
-  // A command is gone before anybody looks.
-  const mark = redis === null || settings.isCommand ? null : createMark({ redis, namespace, serverKey: database.key, onConnection: far.onConnection })
-  const { listStale, find } = database.tokens
-  const heartbeat = redis === null ? NO_HEARTBEAT : createHeartbeat({ redis, namespace, onLost: () => consistency.lostWrites() })
-  const consistency = createCacheConsistency({
-    cache,
-    cacheTtlMs: ttlMs,
-    availability,
-    doubts,
-    listStale,
-    assertPrimary: database.assertPrimary,
-    heartbeat
-  })
-  const unwatch = database.watchOutcomes(consistency.watcher)
-  const readThrough = createReadThrough({
-    cache,
-    availability,
-    doubts,
-    seal: redis === null ? UNSEALED : createSeal(database.key, viewOf(settings)),
-    find,
-    deadline: { timeoutMs, expired: () => new UNAVAILABLE() },
+    : openRedisSide({
+      cache: settings.cache,
+      view: viewOf(settings),
+      redis,
+      serverKey: database.key,
+      listStale: database.tokens.listStale,
+      assertPrimary: database.assertPrimary,
+      // A command is gone before anybody looks.
+      isMarked: !settings.isCommand,
+      doubts,
+      reading,
+      deadline,
+      mayRead: () => leased?.leaseRedis !== true || near.isLeased(),
+      withdraw: (digests) => near.withdraw(digests),
+      report
+    })
+  const near = openNear({
+    server,
+    leaseMs: leased?.leaseMs ?? null,
+    max: leased?.max ?? (redis === null ? settings.cache.max : null),
     ttlMs,
-    clock: database.clock,
-    leaseOwner: randomBytes(9).toString('base64url'),
-    jitter: Math.random
+    channel: redis === null ? database.openChannel(server, (error) => onNearFailure('subscribe', error)) : redisChannel(redis),
+    seal: redis === null ? UNSEALED : createSeal(database.key, 'message'),
+    members,
+    clock,
+    now,
+    monotonicNow,
+    isTrusted: side?.isTrusted ?? (() => true),
+    catchUp: side?.catchUp ?? (async () => {}),
+    onFailure: onNearFailure
   })
+  const writes = side ?? createLocalWrites({ near, doubts, timeoutMs, onFailure: onNearFailure })
+  doubts.onBegin(near.clear)
+  side?.onDoubt(near.clear)
+  // The server may have been replaced, which a subscribed connection does not notice: other servers then publish through the new one.
+  side?.onLoss(near.renew)
+  const unwatch = database.watchOutcomes(writes.watcher)
+
+  function redisChannel (client: RedisClient): Channel {
+    return createRedisChannel({ openSubscriber: () => openSubscriber(client), publisher: client, name: `${namespace}n`, server, onFailure: (error) => onNearFailure('subscribe', error) })
+  }
+
+  // Before, because the cache may hang; and again afterwards, because a read in between has found the old entry.
+  async function both (forget: (digests: readonly Digest[]) => void, write: (digests: readonly Digest[]) => Promise<boolean>, digests: readonly Digest[]): Promise<boolean> {
+    forget(digests)
+    return await write(digests).finally(() => forget(digests))
+  }
 
   return {
-    ...near?.inFrontOf(readThrough) ?? readThrough,
-    /** Where the keys of this cache are; `null`: in this process. */
-    keys: redis === null ? null : { ...placeOf(redis), namespace },
-    writeTombstones: consistency.writeTombstones,
-    dropEntries: consistency.dropEntries,
-    holdsTombstone: cache.holdsTombstone,
+    ...near.inFrontOf(side?.lookup ?? createDatabaseLookup(createDatabaseRead(reading), deadline)),
+    /** Where a command finds this cache. `null`: nowhere, or it is notified in another way. */
+    place: settings.isCommand || (redis === null && leased !== null) ? null : { keys: side?.keys ?? null },
+    writeTombstones: async (digests: readonly Digest[]) => await both(near.end, writes.writeTombstones, digests),
+    dropEntries: async (digests: readonly Digest[]) => await both(near.drop, writes.dropEntries, digests),
+    holdsTombstone: side?.holdsTombstone ?? (async (digest: Digest) => near.hasEnded(digest)),
     /** Connects, and waits a second at most: the client goes on trying, and has logged what is wrong. */
     async start () {
-      consistency.start()
-      near?.start()
-      mark?.start()
-      const connected = redis?.connect().then(() => consistency.ready) ?? consistency.ready
-      await atMost(START_MS, connected)
+      near.start()
+      await side?.start()
     },
     async health (): Promise<Health['cache']> {
-      if (redis === null) return 'in-process'
-      await probe(cache, availability)
-      if (availability.isHealthy()) return 'up'
-      return redis.status === 'ready' ? 'catching-up' : 'down'
+      return await side?.health() ?? 'in-process'
     },
     async close () {
-      await Promise.all([unwatch(), consistency.close()])
-      mark?.close()
-      heartbeat.close()
-      await near?.close()
-      await cache.close()
+      await Promise.all([unwatch(), writes.close(), near.close()])
+      await side?.close()
     }
   }
 }
@@ -112,20 +119,4 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
 // A registration with another condition for active users, other columns or another idle limit would have found something else in SQL.
 function viewOf ({ map: { users: { idType, ...users }, tokens }, token: { idleTtlMs } }: Settings): string {
   return JSON.stringify([users, tokens, idleTtlMs])
-}
-
-function createCache ({ cache }: Settings, redis: RedisClient | null): TokenCache {
-  if (redis === null) return joinProcess(createMemoryCache({ max: cache.max, now: monotonicNow }))
-  return createRedisCache({
-    client: redis as unknown as RedisCommands,
-    namespace: cache.namespace,
-    readTimeoutMs: cache.timeoutMs,
-    close: async () => { redis.disconnect() }
-  })
-}
-
-async function atMost (ms: number, work: Promise<void>): Promise<void> {
-  const timer = new AbortController()
-  await Promise.race([work.catch(() => {}), pause(ms, undefined, timer).catch(() => {})])
-  timer.abort()
 }

@@ -1,67 +1,98 @@
-import type { Logger } from '../ports.js'
-import type { RedisClient } from '../redis/client.js'
-import { openSubscriber } from '../redis/subscriber.js'
-import type { DatabaseClock } from '../tools/database-clock.js'
-import type { TokenCache } from '../../types/cache.js'
+import type { Seal } from '../crypto/seal.js'
+import type { MemberStore } from '../ports.js'
+import type { Channel } from '../tools/channel.js'
+import type { Digest } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
-import { createFailureReporter } from './availability.js'
-import type { CacheAvailability, ReportFailure } from './availability.js'
-import { createInvalidationChannel } from './invalidation-channel.js'
-import { createInvalidatingCache, createNearCache, createNearLookup } from './near-cache.js'
-import type { TokenLookup } from './read-through.js'
+import type { DatabaseClock } from '../tools/database-clock.js'
+import type { ReportFailure } from './availability.js'
+import { joinProcess } from './in-process.js'
+import { createLease, ENDLESS } from './lease.js'
+import { createMembership, NO_MEMBERSHIP } from './membership.js'
+import { createNearCache, ENDED } from './near-cache.js'
+import { createNearLookup, createRecordLookup } from './near-lookup.js'
+import type { RecordLookup } from './near-lookup.js'
+import type { TokenLookup } from './lookup.js'
+import { openPeers } from './peers.js'
 
+/** What this server has in memory, and the way to what the others have. */
 export interface Near {
-  /** The cache, which also invalidates the entries of every near cache. */
-  cache: TokenCache
-  /** Puts the near cache in front of a lookup. */
-  inFrontOf (lookup: TokenLookup): TokenLookup
-  /** Forgets every entry. */
+  /** Puts the memory in front of a lookup. */
+  inFrontOf (store: TokenLookup): RecordLookup
+  /** Ends these tokens in this process. */
+  end (digests: readonly Digest[]): void
+  drop (digests: readonly Digest[]): void
   clear (): void
+  hasEnded (digest: Digest): boolean
+  /** Resolves when no server answers from what it knew before: see `Withdrawal`. */
+  withdraw (digests: readonly Digest[]): Promise<void>
+  /** Whether this server holds the lease, and has read nothing that is out of date since it registered. */
+  isLeased (): boolean
+  /** Makes the connection that receives messages anew. */
+  renew (): void
   start (): void
   close (): Promise<void>
 }
 
 export interface NearSettings {
-  near: { ttlMs: number, max: number }
-  namespace: string
-  redis: RedisClient
-  cache: TokenCache
-  availability: CacheAvailability
+  server: string
+  /** `null`: this server has no lease, and its memory is only for itself. */
+  leaseMs: number | null
+  /** Entries in memory; `null`: nothing is kept. */
+  max: number | null
+  ttlMs: number
+  channel: Channel
+  seal: Seal
+  members: MemberStore
   clock: DatabaseClock
-  onError: ReportFailure
-  logger: Logger
+  now: Now
   monotonicNow: Now
+  /** Whether what is read now is up to date. */
+  isTrusted: () => boolean
+  /** Makes sure that nothing which was revoked before this call is read. */
+  catchUp: () => Promise<void>
+  onFailure: ReportFailure
 }
 
-/** Opens the near cache and its channel. No I/O until `start`. */
+/** Opens the memory of this server. No I/O until `start`. */
 export function openNear (settings: NearSettings): Near {
-  const { namespace, redis, cache, availability, clock, logger } = settings
-  const near = createNearCache({ ...settings.near, clock, isSubscribed: () => availability.isTrusted() && channel.isSubscribed() })
-  const subscriber = openSubscriber(redis, logger)
-  const channel = createInvalidationChannel({
-    subscriber,
-    publisher: redis,
-    name: `${namespace}n`,
-    onInvalid: near.drop,
-    onLost: near.clear,
-    report: createFailureReporter({ ...settings, message: 'the near cache\'s channel fails: it is not used, or other servers accept ended tokens until cache.near.ttl is over' })
+  const { leaseMs, max, ttlMs, members, clock, isTrusted, catchUp, onFailure } = settings
+  const lease = leaseMs === null ? ENDLESS : createLease()
+  const memory = joinProcess(createNearCache({ ...settings, max: max ?? 1, lease, databaseClock: clock, mayFill: () => isTrusted() && membership.mayFill() }))
+  const peers = openPeers({
+    ...settings,
+    memberId: () => membership.id,
+    drop: memory.drop,
+    onUp: () => membership.connected(),
+    onDown: () => membership.lost()
   })
-  availability.onDistrust(near.clear)
-  // The server may have been replaced, which a subscribed connection does not notice: other servers then publish through the new one.
-  onLoss(cache, () => subscriber.stream?.destroy())
-  return {
-    cache: createInvalidatingCache({ cache, near, channel }),
-    inFrontOf: (store) => createNearLookup({ near, store }),
-    clear: near.clear,
-    start: channel.start,
-    close: channel.close
-  }
-}
+  const membership = leaseMs === null
+    ? NO_MEMBERSHIP
+    : createMembership({
+      members,
+      lease,
+      leaseMs,
+      clock,
+      newId: peers.newMemberId,
+      checkChannel: () => peers.checkChannel(leaseMs),
+      prepare: catchUp,
+      forget: memory.clear,
+      onFailure: (error) => onFailure('near', error)
+    })
 
-function onLoss (cache: TokenCache, listener: () => void): void {
-  let wasConnected = false
-  cache.onConnection((isConnected) => {
-    if (wasConnected && !isConnected) listener()
-    wasConnected = isConnected
-  })
+  return {
+    inFrontOf: (store) => max === null ? createRecordLookup(store) : createNearLookup({ near: memory, store }),
+    end (digests) { memory.end(digests, ttlMs) },
+    drop: memory.drop,
+    clear: memory.clear,
+    hasEnded: (digest) => memory.get(digest) === ENDED,
+    withdraw: peers.withdraw,
+    isLeased: membership.mayFill,
+    renew: peers.renew,
+    start () { if (leaseMs !== null) peers.open() },
+    async close () {
+      await membership.close()
+      memory.leave()
+      await peers.close()
+    }
+  }
 }

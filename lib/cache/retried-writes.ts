@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache'
+import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
-import type { CacheAvailability } from './availability.js'
+import type { ReportFailure } from './availability.js'
 import type { Digest } from '../../types/cache.js'
 import type { Doubts } from './doubts.js'
 
 export interface RetriedWrites {
-  /** Resolves to whether the cache has acknowledged all writes; the others are repeated in the background until it has. Never rejects. */
+  /** Resolves to whether all writes are acknowledged in time; the others are repeated in the background until they are. Never rejects. */
   write (digests: readonly Digest[]): Promise<boolean>
   /** Forgets acknowledged writes: the cache may have lost them. */
   forget (): void
@@ -17,7 +18,9 @@ export interface RetriedWritesSettings {
   /** Whether only a loss of the cache can undo the write: an acknowledged write is then not sent again. */
   isTerminal: boolean
   send: (digests: readonly Digest[]) => Promise<void>
-  availability: CacheAvailability
+  /** How long a caller waits; unlimited if omitted. The write goes on. */
+  timeoutMs?: number | undefined
+  onFailure: ReportFailure
   /** These tokens are in doubt until their write is acknowledged. */
   doubts: Doubts
   /** Called if there are too many writes to keep. */
@@ -28,11 +31,17 @@ export interface RetriedWritesSettings {
 const MOST = 10_000
 
 /** Writes that must reach the cache: repeated until it has acknowledged them. */
-export function createRetriedWrites ({ operation, isTerminal, send, availability, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
+export function createRetriedWrites ({ operation, isTerminal, send, timeoutMs, onFailure, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
   const acknowledged = new LRUCache<Digest, true>({ max: MOST })
   const pending = new Map<Digest, () => void>()
   const closing = new AbortController()
   let repeating: Promise<void> | null = null
+
+  async function attemptOrKeep (digests: readonly Digest[]): Promise<boolean> {
+    const isDone = await attempt(digests)
+    if (!isDone) keep(digests)
+    return isDone
+  }
 
   async function attempt (digests: readonly Digest[]): Promise<boolean> {
     try {
@@ -40,7 +49,7 @@ export function createRetriedWrites ({ operation, isTerminal, send, availability
       if (isTerminal) for (const digest of digests) acknowledged.set(digest, true)
       return true
     } catch (error) {
-      availability.failed(operation, error as Error)
+      onFailure(operation, error as Error)
       return false
     }
   }
@@ -69,12 +78,15 @@ export function createRetriedWrites ({ operation, isTerminal, send, availability
     }, closing.signal)
   }
 
+  async function inTime (work: Promise<boolean>): Promise<boolean> {
+    if (timeoutMs === undefined) return await work
+    return await withDeadline(work, { timeoutMs, expired: () => new Error('late') }).catch(() => false)
+  }
+
   return {
     async write (digests) {
       const wanted = digests.filter((digest) => !acknowledged.has(digest))
-      if (wanted.length === 0 || await attempt(wanted)) return true
-      keep(wanted)
-      return false
+      return wanted.length === 0 || await inTime(attemptOrKeep(wanted))
     },
     forget () { acknowledged.clear() },
     async close () {

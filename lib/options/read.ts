@@ -3,6 +3,7 @@ import { readCaptcha } from '../captcha/options.js'
 import { INVALID_OPTION, UNAVAILABLE } from '../errors.js'
 import { refuseBundle } from '../tools/bundled.js'
 import { refuseBadAddresses } from './address.js'
+import { nearSettings } from './near.js'
 import { OPTIONS } from './table.js'
 import type { Values } from './table.js'
 import { isPlainObject, readTable, refuse } from './rules.js'
@@ -13,7 +14,7 @@ import type { TableMap } from './table-map.js'
 const FASTIFY_OPTIONS = ['logLevel', 'logSerializers']
 /** Groups of options, with the other values that they accept. */
 const GROUPS: Record<string, unknown[]> = {
-  decorators: [], openapi: [], token: [], cache: [], 'cache.near': [false, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
+  decorators: [], openapi: [], token: [], cache: [], 'cache.near': [false, true, null], users: [], 'users.columns': [], lookup: [], rateLimit: [false], accountLimit: [false], hashing: [], password: [], hooks: []
 }
 
 /** A key of the options of a command, whose cache no other process needs to know. */
@@ -122,9 +123,13 @@ function refuseUnknown (group: object, at: string): void {
     if (!Object.hasOwn(GROUPS, path)) throw new INVALID_OPTION(`Unknown option "${path}"; known options: ${siblings(at).join(', ')}`)
     if (value === undefined || GROUPS[path]!.includes(value)) continue
     // A string in its place, as in `password: '...'`, may be a secret.
-    if (!isPlainObject(value)) refuse(path, GROUPS[path]!.includes(false) ? 'an object or false' : 'an object', value, typeof value === 'string' ? 'a string' : undefined)
+    if (!isPlainObject(value)) refuse(path, shapeOf(GROUPS[path]!), value, typeof value === 'string' ? 'a string' : undefined)
     refuseUnknown(value, `${path}.`)
   }
+}
+
+function shapeOf (others: unknown[]): string {
+  return ['an object', ...others.filter((other) => typeof other === 'boolean')].join(' or ')
 }
 
 function siblings (at: string): string[] {
@@ -168,12 +173,6 @@ function localMax (values: Values, limit: 'rateLimit' | 'accountLimit'): number 
   const max = values[`${limit}.max`]
   const given = values[`${limit}.localMax`] ?? Math.ceil(max / 2)
   return given <= max ? given : refuse(`${limit}.localMax`, `at most ${limit}.max (${max})`, given)
-}
-
-function nearSettings (values: Values, { cache }: AuthPluginOptions): { ttlMs: number, max: number } | null {
-  if (!cache?.near) return null
-  if (values.redis === null) throw new INVALID_OPTION('cache.near must be off without redis: the in-process cache is local already')
-  return { ttlMs: values['cache.near.ttl'], max: values['cache.near.max'] }
 }
 
 /** Only the table map, for tools that have no other option. */

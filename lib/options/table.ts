@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import type { ClientConfig } from 'pg'
 import type { AuthHooks } from '../../types/events.js'
 import type { Now, OpenApiTransform, RandomBytes, UsersOptions } from '../../types/options.js'
 import type { CaptchaOption } from '../../types/captcha.js'
 import type { BreachedPasswords, Hasher, PasswordRule, PasswordVerifier } from '../../types/passwords.js'
 import { networkList } from '../tools/client-address.js'
-import { boolean, callable, duration, entry, handle, hasMethods, integer, list, nullable, oneOf, refuse, text, withMethods } from './rules.js'
+import { boolean, callable, duration, entry, handle, hasMethods, integer, isPlainObject, list, nullable, oneOf, refuse, text, withMethods } from './rules.js'
 import type { Rule } from './rules.js'
 import { databaseHandle, redisHandle } from './handle-rules.js'
 
@@ -51,8 +52,10 @@ export const OPTIONS = {
   'cache.timeout': entry('100ms', duration({ min: 5, max: 10 * SECOND })),
   'cache.namespace': entry('fta:', text('1 to 60 printable ASCII characters without spaces', /^[!-~]{1,60}$/)),
   'cache.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
-  'cache.near.ttl': entry('1s', duration({ min: 50, max: 10 * SECOND })),
-  'cache.near.max': entry(10_000, integer({ min: 1, max: 1_000_000 })),
+  'cache.near.lease': entry('2s', duration({ min: 500, max: 60 * SECOND })),
+  'cache.near.max': entry(50_000, integer({ min: 1, max: 10_000_000 })),
+  'cache.near.leaseRedis': entry(false, boolean()),
+  'cache.near.connection': entry(null, nullable(handle<ClientConfig>('the settings of a connection such as { connectionString }', isPlainObject))),
   revocation: entry('strict', oneOf('strict', 'bounded')),
   'users.table': entry('users', identifier),
   'users.schema': entry(null, nullable(identifier)),

@@ -72,6 +72,8 @@ export class NewestMasterConnector extends SentinelConnector {
     stream.once('error', (error) => { this.firstError = error })
     stream.once('close', sentinels.close)
     sentinels.watch((answer) => {
+      // At the connection, the Sentinel may not have been connected to the others yet.
+      if (answer.others.length > 0) this.#others = answer.others
       if (answer.epoch <= epoch) return
       epoch = answer.epoch
       // Not `end()`: a server that hangs would not close its side.

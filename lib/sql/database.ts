@@ -19,6 +19,8 @@ export interface OpenDatabase {
   db: Kysely<any>
   /** Maximum number of connections; 10, the default of pg, for a Kysely, whose pool is not visible. */
   poolSize: number
+  /** Makes a client for a connection beside the pool; `null` for a pool that is not of pg, or not visible. */
+  openClient: (() => pg.Client) | null
   /** Closes what was opened here, and leaves handles of the application open. A connection that hangs is destroyed after the time. */
   close: (timeoutMs?: number) => Promise<void>
 }
@@ -38,7 +40,7 @@ const SAFE_POOL = {
 const CLOSE_MS = 3000
 
 export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatabase {
-  if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, close: async () => {} }
+  if (isKysely(option)) return { db: option.withoutPlugins(), poolSize: SAFE_POOL.max, openClient: null, close: async () => {} }
   if (isPool(option)) return { ...overPool(option), close: async () => {} }
   refuseQueryTimeout(option)
   const Client = withoutRefusedLimits(option.Client as typeof pg.Client | undefined ?? PreparedClient, () => {
@@ -52,9 +54,13 @@ export function openDatabase (option: DatabaseOption, logger: Logger): OpenDatab
   return { ...opened, close: (timeoutMs = CLOSE_MS) => clients.close(() => opened.db.destroy(), timeoutMs) }
 }
 
-function overPool (pool: pg.Pool | PostgresPool): { db: Kysely<any>, poolSize: number } {
-  return { db: new Kysely<any>({ dialect: new PostgresDialect({ pool }) }), poolSize: 'options' in pool ? prepare(pool) : 1 }
+function overPool (pool: pg.Pool | PostgresPool): Omit<OpenDatabase, 'close'> {
+  const db = new Kysely<any>({ dialect: new PostgresDialect({ pool }) })
+  return 'options' in pool ? { db, poolSize: prepare(pool), openClient: () => new (pool as PoolOfClients).Client(pool.options) } : { db, poolSize: 1, openClient: null }
 }
+
+/** The class of its clients is missing in the types of pg. */
+type PoolOfClients = pg.Pool & { Client: typeof pg.Client }
 
 // A compatible pool other than pg's has one connection and none of this.
 function prepare (pool: pg.Pool): number {

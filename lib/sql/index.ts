@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import type pg from 'pg'
 import type { Logger } from '../ports.js'
 import type { Settings } from '../options/read.js'
 import { createDatabaseClock } from '../tools/database-clock.js'
@@ -9,7 +10,10 @@ import { createCacheRegistry, formatKeys } from './caches.js'
 import type { CacheKeys, CacheRegistry } from './caches.js'
 import { openDatabase } from './database.js'
 import { createSql, expired } from './gateway.js'
+import { createMemberStore } from './members.js'
+import { createNotifyChannel } from './notify-channel.js'
 import { createOutcomes } from './outcomes.js'
+import { PreparedClient } from './prepared-client.js'
 import { createPrimary } from './primary.js'
 import { createRevocationStore } from './revocations.js'
 import { readSelectedColumns } from './selected-columns.js'
@@ -26,7 +30,8 @@ export type Database = ReturnType<typeof openSql>
 /** Opens everything that is stored in PostgreSQL. No I/O until `start`. */
 export function openSql (settings: Settings, logger: Logger) {
   const { lookup: { timeoutMs, ...lookup }, map, token, cache, now, start, autoMigrate, isCommand, randomBytes } = settings
-  const { db, poolSize, close } = openDatabase(settings.database, logger)
+  const { db, poolSize, openClient, close } = openDatabase(settings.database, logger)
+  const openListener = listenerOf(cache.near?.connection ?? null, openClient)
   const tables = createTables(map)
   const primary = createPrimary(db)
   const clock = createDatabaseClock({ now, monotonicNow })
@@ -42,6 +47,10 @@ export function openSql (settings: Settings, logger: Logger) {
     sessions: createSessionStore(gateway, tables, { ...token, cacheTtlMs: cache.ttlMs }),
     revocations,
     users: createUserStore(gateway, tables, logger),
+    members: createMemberStore(gateway, tables),
+    /** Whether `openChannel` can receive. */
+    canListen: openListener !== null,
+    openChannel: (server: string, onFailure: (error: Error) => void) => createNotifyChannel({ sql: gateway, tables, server, openListener, onFailure }),
     key,
     clock,
     /** Reports calls with an unknown outcome to the watcher. Returns a function that stops it. */
@@ -50,9 +59,9 @@ export function openSql (settings: Settings, logger: Logger) {
     /** The selected columns of the users table, after the start. */
     readSelectedColumns: async () => await readSelectedColumns(gateway, tables),
     ping: singleFlight(async () => { await gateway.read((db) => sql`select 1`.execute(db)) }),
-    /** `keys`: where this server's cache is. `hashLength` computes the length of the longest password hash. */
-    async start (keys: CacheKeys | null, hashLength: () => Promise<number>) {
-      registry = isCommand ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(keys, randomBytes(16).toString('hex')), ttlMs: cache.ttlMs, clock, logger })
+    /** `place`: where this server's cache is, for commands to find it. `hashLength` computes the length of the longest password hash. */
+    async start (place: { keys: CacheKeys | null } | null, hashLength: () => Promise<number>) {
+      registry = place === null ? null : createCacheRegistry({ sql: gateway, tables, keys: formatKeys(place.keys, randomBytes(16).toString('hex')), ttlMs: cache.ttlMs, clock, logger })
       await startDatabase({ db, tables, primary, key, registry, autoMigrate, hashLength: isCommand ? null : hashLength, start, logger, signal: closing.signal })
     },
     async close () {
@@ -61,4 +70,8 @@ export function openSql (settings: Settings, logger: Logger) {
       await close(timeoutMs)
     }
   }
+}
+
+function listenerOf (connection: pg.ClientConfig | null, openClient: (() => pg.Client) | null): (() => pg.Client) | null {
+  return connection === null ? openClient : () => new PreparedClient({ keepAlive: true, ...connection })
 }

@@ -12,7 +12,7 @@ const TOKEN_COLUMNS = ['id', 'digest', 'user_id', 'created_at', 'expires_at', 'l
  * Checks that the tables are there with every column in use. Reads no row.
  * @throws `FST_TOKEN_AUTH_MISSING_TABLES`, `FST_TOKEN_AUTH_DATABASE_UNREACHABLE`
  */
-export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, caches, usersView, column, map }: Tables): Promise<void> {
+export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, caches, members, usersView, column, map }: Tables): Promise<void> {
   const lastLogin = map.users.columns.lastLogin === null ? sql`true` : column('lastLogin')
   if (!map.users.isOwn) await readIdType(db, map.users).catch((error) => { throw asStartError(error) })
   await check(db, sql`select 1 from ${usersView} u where false`, 'users', () => suggestName(db, map.users, 'users'))
@@ -20,6 +20,7 @@ export async function checkTables (db: Kysely<any>, { users, tokens, serverKey, 
   await check(db, sql`select ${sql.join(TOKEN_COLUMNS.map((name) => sql.id(name)))} from ${tokens} where false`, 'tokens', () => suggestName(db, map.tokens, 'token'))
   await check(db, sql`select value from ${serverKey} where false`, 'server key')
   await check(db, sql`select namespace, ttl_ms, seen_at from ${caches} where false`, 'caches')
+  await check(db, sql`select id, lease_ms, is_expelled from ${members} where false`, 'members')
 }
 
 /** Codes of a schema and of a table that is not there. */

@@ -21,6 +21,7 @@ export function withoutRefusedLimits (Client: typeof pg.Client, onRefused: () =>
     }
 
     override connect (callback?: any): any {
+      if (callback === undefined) return new Promise<void>((resolve, reject) => this.connect((error: Error | null) => error ? reject(error) : resolve()))
       return super.connect((error: Error) => {
         if (isRefusal(error) && dropLimits(this.#config)) onRefused()
         // Also a client that began to connect before: a later one may succeed.

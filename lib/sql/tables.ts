@@ -14,6 +14,8 @@ export interface Tables {
   serverKey: RawBuilder<unknown>
   /** The `cache.ttl` of every server. */
   caches: RawBuilder<unknown>
+  /** The servers that may answer from their memory. */
+  members: RawBuilder<unknown>
   /** The users with fixed column names (id, username, password_hash, is_active, f0, f1, ...): planned as the table itself. */
   usersView: RawBuilder<unknown>
   /** A user, from that view as `u`. */
@@ -40,6 +42,7 @@ export function createTables (map: TableMap): Tables {
     tokens: tableId(map.tokens),
     serverKey: serverKeyId(map.tokens),
     caches: cachesId(map.tokens),
+    members: membersId(map.tokens),
     viewUser: userRecord(sql`u.id`, sql`u.username`, select.map((_name, index) => sql`u.${sql.id(`f${index}`)}`)),
     tableUser: userRecord(column('id'), column('username'), select.map((name) => sql.id(name))),
     usersView: sql`(select ${viewColumns}, ${column('passwordHash')}::text as password_hash, ${isActive} as is_active from ${users})`,
@@ -63,8 +66,13 @@ export function cachesTable ({ schema, table }: TableMap['tokens']): TableMap['t
   return { schema, table: `${table}_caches` }
 }
 
+export function membersTable ({ schema, table }: TableMap['tokens']): TableMap['tokens'] {
+  return { schema, table: `${table}_members` }
+}
+
 export const serverKeyId = (tokens: TableMap['tokens']) => tableId(serverKeyTable(tokens))
 export const cachesId = (tokens: TableMap['tokens']) => tableId(cachesTable(tokens))
+export const membersId = (tokens: TableMap['tokens']) => tableId(membersTable(tokens))
 
 function activeCondition ({ users: { activeWhen, columns } }: TableMap): RawBuilder<boolean> {
   if (activeWhen !== null) return sql<boolean>`(${sql.raw(activeWhen)})`

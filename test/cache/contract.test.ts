@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../helpers/memory-cache.js'
 import { createRedisCache } from '../../lib/cache/redis-cache.js'
 import type { RedisCommands } from '../../lib/cache/redis-cache.js'
 import { contract, get, newDigest } from '../helpers/cache-contract.js'

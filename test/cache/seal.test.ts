@@ -7,7 +7,7 @@ import { createCacheAvailability } from '../../lib/cache/availability.js'
 import { createReadThrough } from '../../lib/cache/read-through.js'
 import { createDatabaseClock } from '../../lib/tools/database-clock.js'
 import { createDoubts } from '../../lib/cache/doubts.js'
-import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../helpers/memory-cache.js'
 import { createPseudonyms } from '../../lib/crypto/pseudonym.js'
 import { createSeal } from '../../lib/crypto/seal.js'
 import { createSql } from '../../lib/sql/gateway.js'
@@ -133,10 +133,10 @@ t.test('a cache without the key', async (t) => {
   availability.trust()
   const cache = createMemoryCache({ max: 10, now: Date.now })
   let asked = 0
-  const server = (secret: ReturnType<typeof open>) => {
+  const server = (secret: ReturnType<typeof open>): (digest: string) => Promise<TokenRecord | null> => {
     const find = async () => { asked++; return { record, asOfMs: Date.now() } }
     const store = createReadThrough({ cache, availability, doubts: createDoubts(), seal: createSeal(secret, 'view'), find, ttlMs: 60_000, clock: createDatabaseClock({ now: Date.now, monotonicNow: () => performance.now() }), leaseOwner: 'x', jitter: () => 0 })
-    return (digest: string) => new Promise((resolve, reject) => store.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
+    return (digest) => new Promise((resolve, reject) => store.lookup(digest, (error, found) => error === null ? resolve(found === null ? null : found.record) : reject(error)))
   }
   const at = (digest: string) => new Promise((resolve) => cache.get(digest, (_error, value) => resolve(value)))
   const known = open()

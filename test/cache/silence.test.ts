@@ -118,7 +118,7 @@ t.test('an old master that resumes is not read if its address leads to another s
   const open = (more = {}) => createApp(t, testOptions(url, { redis: { host: HOST, port, ...NEVER, commandTimeout: 5000 }, cache: { namespace, ...more } }))
   const status = async (app: FastifyInstance, token: string) => (await caller(app)('GET', '/protected', { token })).statusCode
   const connections = async () => String(await fleet.ask(replica, 'CLIENT', 'LIST')).match(/ name=fastify-token-auth/g)?.length
-  const left = await open({ near: { ttl: '50ms' } })
+  const left = await open({ near: true })
   const { token } = await left.tokenAuth.issueToken((await createUser(left)).id)
   const key = `${namespace}t:${digestOf(token)}`
   t.equal(await status(left, token), 200)

@@ -11,7 +11,7 @@ import { createCacheRegistry } from '../../lib/sql/caches.js'
 import { createRetriedWrites } from '../../lib/cache/retried-writes.js'
 import { createDatabaseClock } from '../../lib/tools/database-clock.js'
 import { createDoubts } from '../../lib/cache/doubts.js'
-import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../helpers/memory-cache.js'
 import { createOutcomes } from '../../lib/sql/outcomes.js'
 import { createCacheConsistency } from '../../lib/cache/consistency.js'
 import { digestOf } from '../../lib/crypto/token.js'
@@ -214,7 +214,7 @@ t.test('writes that a cache does not accept are retried, up to a limit', async (
   const writes = createRetriedWrites({
     operation: 'tombstone',
     isTerminal: true,
-    availability,
+    onFailure: availability.failed,
     doubts,
     overflowed: () => { overflows++ },
     send: async (digests) => {
@@ -280,7 +280,8 @@ t.test('a cache that rejects more tombstones than the server can queue is not tr
     listStale: never.ask,
     assertPrimary: never.ask,
     heartbeat: NO_HEARTBEAT,
-    doubts: createDoubts()
+    doubts: createDoubts(),
+    withdraw: never.ask
   })
   t.equal(await consistency.writeTombstones(['a']), false)
   t.equal(availability.isTrusted(), true, 'a single missing tombstone is tracked')

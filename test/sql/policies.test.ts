@@ -26,7 +26,7 @@ t.test('a start warns of a policy that applies to the role, whatever functions o
   t.teardown(() => query('drop function public.row_security_active(regclass)', database.url))
   const { warnings } = await start(t, '-c app.name=ann')
   t.equal(warnings.length, 1)
-  t.match(warnings[0], /^row level security applies to this role on "users": users and tokens that a policy hides cannot log in or be revoked; use a role with BYPASSRLS/)
+  t.match(warnings[0], /^row level security applies to this role on "users": what a policy hides cannot log in, be revoked, or be notified of a revocation; use a role with BYPASSRLS/)
 })
 
 t.test('a login works under a policy that shows every row, as documented', async (t) => {

@@ -71,8 +71,10 @@ const BAD: Record<string, [value: unknown, message: string][]> = {
   'cache.ttl': [['1ms', 'a duration of at least 1 s, got "1ms"'], ['2d', 'a duration of at most 86400 s, got "2d"']],
   'cache.timeout': [[1, 'a duration of at least 5 ms, got 1'], ['1m', 'a duration of at most 10 s, got "1m"']],
   'cache.namespace': [['a b', `${PRINTABLE} without spaces, got "a b"`]],
-  'cache.near.ttl': [[49, 'a duration of at least 50 ms, got 49'], ['11s', 'a duration of at most 10 s, got "11s"']],
-  'cache.near.max': [[0, 'an integer from 1 to 1000000, got 0']],
+  'cache.near.lease': [[499, 'a duration of at least 500 ms, got 499'], ['61s', 'a duration of at most 60 s, got "61s"']],
+  'cache.near.max': [[0, 'an integer from 1 to 10000000, got 0']],
+  'cache.near.leaseRedis': [['yes', 'true or false, got "yes"']],
+  'cache.near.connection': [[new URL('postgres://localhost'), 'the settings of a connection such as { connectionString }, got an instance of URL']],
   'cache.max': [[0, 'an integer from 1 to 10000000, got 0']],
   revocation: [['lax', "'strict' or 'bounded', got \"lax\""], [true, "'strict' or 'bounded', got true"]],
   'users.table': [[null, `${NAME}, got null`], ['x'.repeat(64), `${NAME}, got "${'x'.repeat(60)}…"`]],
@@ -168,7 +170,7 @@ t.test('options', async (t) => {
     t.match(await refusal(t, { database: {}, rateLimit: true }), { message: 'rateLimit must be an object or false, got true' })
     t.match(await refusal(t, { database: {}, rateLimit: null }), { message: 'rateLimit must be an object or false, got null' })
     t.match(await refusal(t, { database: {}, accountLimit: 5 }), { message: 'accountLimit must be an object or false, got 5' })
-    t.match(await refusal(t, { database: {}, cache: { near: true } }), { message: 'cache.near must be an object or false, got true' })
+    t.match(await refusal(t, { database: {}, cache: { near: 1 as never } }), { message: 'cache.near must be an object or false or true, got 1' })
     t.match(await refusal(t, { database: {}, password: 'of the database' }), { message: 'password must be an object, got a string' })
     t.match(await refusal(t, { database: {}, password: false }), { message: 'password must be an object, got false' })
     t.match(await refusal(t, { database: {}, token: new Map([['ttl', '1h']]) }), { message: 'token must be an object, got an instance of Map' })

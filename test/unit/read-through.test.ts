@@ -5,7 +5,7 @@ import { createCacheAvailability, probe } from '../../lib/cache/availability.js'
 import { NO_HEARTBEAT } from '../../lib/cache/heartbeat.js'
 import { createReadThrough } from '../../lib/cache/read-through.js'
 import { UNSEALED } from '../../lib/crypto/seal.js'
-import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../helpers/memory-cache.js'
 import { createCatchUp } from '../../lib/cache/catch-up.js'
 import { createDatabaseClock } from '../../lib/tools/database-clock.js'
 import { createDoubts } from '../../lib/cache/doubts.js'
@@ -76,14 +76,14 @@ t.test('a revocation that overtakes a read', async (t) => {
 
   await t.test('between the statement and the fill prevents the fill', async (t) => {
     const late = store(memory, async () => { await memory.tombstone(['b'], 60_000); return { record, asOfMs: record.expiresAtMs - 60_000 } })
-    t.same(await resolve(late, 'b'), record, 'it began before the revocation had returned')
+    t.match(await resolve(late, 'b'), { record }, 'it began before the revocation had returned')
     t.equal(await resolve(late, 'b'), null)
   })
 
   await t.test('a token in its last millisecond is not cached', async (t) => {
     let asked = 0
     const short = store(memory, async () => { asked++; return { record, asOfMs: record.expiresAtMs - 0.4 } })
-    for (let i = 0; i < 2; i++) t.same(await resolve(short, 'c'), record)
+    for (let i = 0; i < 2; i++) t.match(await resolve(short, 'c'), { record })
     t.equal(asked, 2)
   })
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createMemoryCache } from '../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../helpers/memory-cache.js'
 import { exploreTokenCache, tokenCacheContract } from '../../lib/testing/index.js'
 import type { CacheExploration } from '../../lib/testing/index.js'
 import type { TokenCache } from '../../lib/index.js'

@@ -3,15 +3,16 @@ import { MISSING_TABLES } from '../../errors.js'
 import { codeOf, redactValues } from '../errors.js'
 import { readIdType } from '../find-table.js'
 import { quoteTable } from '../quote.js'
-import { cachesId, tableId } from '../tables.js'
+import { cachesId, membersId, tableId } from '../tables.js'
 import type { TableMap } from '../../options/table-map.js'
 import type { Migration } from '../../../types/migrations.js'
 import { createCachesTable } from './caches.js'
 import { create } from './create.js'
+import { createMembersTable } from './members.js'
 import { createSchema } from './schema.js'
 
 /**
- * The tokens table and the caches table. Deleting a user keeps the rows, without the user: their digests
+ * The tokens table, and the tables of the servers' caches. Deleting a user keeps the rows, without the user: their digests
  * tell a returning cache that they are revoked, and a new user with the same id gets no old token.
  */
 export function createTokensMigration (map: TableMap): Migration {
@@ -41,8 +42,10 @@ export function createTokensMigration (map: TableMap): Migration {
       await sql`create index on ${table} (expires_at)`.execute(db)
       await sql`create index on ${table} (stale_at, id) where stale_at is not null`.execute(db)
       await createCachesTable(db, map)
+      await createMembersTable(db, map)
     },
     async down (db) {
+      await sql`drop table ${membersId(tokens)}`.execute(db)
       await sql`drop table ${cachesId(tokens)}`.execute(db)
       await sql`drop table ${table}`.execute(db)
     }

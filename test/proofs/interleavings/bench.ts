@@ -9,7 +9,7 @@ import type { RevocationStore, SessionStore, TokenStore, UserStore } from '../..
 import { readTableMap } from '../../../lib/options/read.js'
 import { createCacheAvailability } from '../../../lib/cache/availability.js'
 import type { CacheAvailability } from '../../../lib/cache/availability.js'
-import { createMemoryCache } from '../../../lib/cache/memory-cache.js'
+import { createMemoryCache } from '../../helpers/memory-cache.js'
 import { migrateUp } from '../../../lib/sql/migrations/index.js'
 import { createRedisCache } from '../../../lib/cache/redis-cache.js'
 import type { RedisCommands } from '../../../lib/cache/redis-cache.js'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { TokenRecord } from '../../../lib/ports.js'
-import type { TokenLookup } from '../../../lib/cache/read-through.js'
+import type { CachedRecord } from '../../../lib/cache/entry.js'
+import type { TokenLookup } from '../../../lib/cache/lookup.js'
 import type { Wrap } from '../../../lib/testing/index.js'
 import type { Ports, ProtocolBench } from './bench.js'
 import { CACHE_TTL_MS } from './bench.js'
@@ -91,7 +91,7 @@ export const CONTROLS: Record<string, Control> = {
 
 /** A request that arrives during a read of the same token gets the answer of that read. */
 function joiningRuns (store: TokenLookup): TokenLookup {
-  const running = new Map<string, Promise<TokenRecord | null>>()
+  const running = new Map<string, Promise<CachedRecord | null>>()
   return {
     ...store,
     lookup (digest, done) {

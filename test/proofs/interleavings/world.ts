@@ -10,7 +10,7 @@ import { createSessionService } from '../../../lib/services/sessions.js'
 import type { SessionService } from '../../../lib/services/sessions.js'
 import { NO_HEARTBEAT } from '../../../lib/cache/heartbeat.js'
 import { createReadThrough } from '../../../lib/cache/read-through.js'
-import type { TokenLookup } from '../../../lib/cache/read-through.js'
+import type { TokenLookup } from '../../../lib/cache/lookup.js'
 import { createDatabaseClock } from '../../../lib/tools/database-clock.js'
 import { createDoubts } from '../../../lib/cache/doubts.js'
 import { UNSEALED } from '../../../lib/crypto/seal.js'
@@ -19,7 +19,8 @@ import { createCacheConsistency } from '../../../lib/cache/consistency.js'
 import type { CacheConsistency } from '../../../lib/cache/consistency.js'
 import { createTokenFormat, digestOf } from '../../../lib/crypto/token.js'
 import type { Digest } from '../../../lib/index.js'
-import type { TokenStore, TokenRecord } from '../../../lib/ports.js'
+import type { CachedRecord } from '../../../lib/cache/entry.js'
+import type { TokenStore } from '../../../lib/ports.js'
 import type { Wrap } from '../../../lib/testing/index.js'
 import { CACHE_TTL_MS, wrapPorts } from './bench.js'
 import type { Ports, ProtocolBench, State } from './bench.js'
@@ -76,8 +77,8 @@ function ofOneSchedule ({ sessions, revocations }: Ports, { digests }: State): P
   }
 }
 
-export function read (server: TokenLookup, digest: Digest): Promise<TokenRecord | null> {
-  return new Promise((resolve, reject) => server.lookup(digest, (error, record) => error === null ? resolve(record) : reject(error)))
+export function read (server: TokenLookup, digest: Digest): Promise<CachedRecord | null> {
+  return new Promise((resolve, reject) => server.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 }
 
 /** A read that must not be accepted. */
@@ -118,7 +119,7 @@ export function createServices ({ users, reader, sessions, revocations, cache }:
     randomBytes,
     pseudonym: async () => '',
     canonicalize: (username: string) => username,
-    lookupFresh: a.lookupFresh,
+    lookupFresh: async (digest: Digest) => (await a.lookupFresh(digest))?.record ?? null,
     retentionMs: 0
   }
   const log = () => {}
@@ -149,7 +150,8 @@ function followCache ({ cache, bench: { availability }, recent }: Pick<Ports, 'c
     assertPrimary: async () => {},
     heartbeat: NO_HEARTBEAT,
     cacheTtlMs: CACHE_TTL_MS,
-    doubts: createDoubts()
+    doubts: createDoubts(),
+    withdraw: async () => {}
   })
 }
 

@@ -38,7 +38,7 @@ t.test('a server leaves no handle, timer, thread, connection, listener or lastin
 
   const setups: Record<string, Setup> = {
     'with Redis': {},
-    'with a near cache': { cache: { near: { ttl: '1s' } } },
+    'with a near cache': { cache: { near: true } },
     'in one process': { redis: undefined as never },
     'with bcrypt in threads': { hasher: bcrypt({ cost: 4, threads: 2 }) },
     'with argon2id': { hasher: argon2id({ memoryCost: 16 }) },
@@ -52,7 +52,7 @@ t.test('a server leaves no handle, timer, thread, connection, listener or lastin
 
   await t.test('with neither Redis nor PostgreSQL available', async (t) => {
     const port = await freePort()
-    const away = { database: { host: '127.0.0.1', port, user: 'nobody' }, redis: { url: `redis://127.0.0.1:${port}` }, cache: { near: { ttl: '1s' } }, start: 'degraded' as const }
+    const away = { database: { host: '127.0.0.1', port, user: 'nobody' }, redis: { url: `redis://127.0.0.1:${port}` }, cache: { near: true }, start: 'degraded' as const }
     await leavesNothing(t, database.url, away, async (app) => {
       const { statusCode } = await caller(app)('GET', '/protected', { token: format.create() })
       t.equal(statusCode, 503)

@@ -4,7 +4,6 @@ import type { CheckerSettings } from './checker.js'
 /** The allowed delay of a loaded machine beyond a bound. */
 const SLACK_MS = 1000
 const LEASE_MS = 2000
-const NEAR_TTL_MS = 1000
 
 export type Mode = 'strict' | 'bounded' | 'near'
 
@@ -27,11 +26,7 @@ export function optionsOf ({ mode, isolation, namespace }: Variety): { options: 
   const users = usersOf(isolation)
   if (mode === 'strict') return { options: { cache, users }, bounds: { boundMs: 0, resurrectionMs: entryMs, profileMs: 0 } }
   if (mode === 'bounded') return { options: { cache, users, revocation: 'bounded' }, bounds: { boundMs: entryMs, resurrectionMs: entryMs, profileMs: 0 } }
-  const nearMs = NEAR_TTL_MS + SLACK_MS
-  return {
-    options: { cache: { ...cache, near: { ttl: NEAR_TTL_MS } }, users },
-    bounds: { boundMs: nearMs, resurrectionMs: entryMs + NEAR_TTL_MS, profileMs: nearMs }
-  }
+  return { options: { cache: { ...cache, near: true }, users }, bounds: { boundMs: 0, resurrectionMs: entryMs, profileMs: 0 } }
 }
 
 // With the stricter levels no login writes to the user's row, which causes fewer serialization conflicts.

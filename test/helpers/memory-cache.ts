@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { TokenCache } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
-import { TOMBSTONE } from './entry.js'
+import { TOMBSTONE } from '../../lib/cache/entry.js'
 
 /**
  * The in-process cache: the same protocol as Redis for a server of one process.
