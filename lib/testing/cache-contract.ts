@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Digest, TokenCache } from '../../types/cache.js'
 import { callable, entry, readTable } from '../options/rules.js'
 import { checkedCache, get } from './checked-cache.js'
-import { timeout, within } from './scheduler.js'
+import { timeout, within } from './time-limit.js'
 
 export interface CacheUnderTest {
   /** Called once for each check. It may return the same cache again. The cache is not closed. */

@@ -3,7 +3,7 @@ import { NEVER } from './orders.js'
 import type { Independent } from './orders.js'
 import { readProcesses } from './processes.js'
 import type { Processes, Starts } from './processes.js'
-import { timeout } from './scheduler.js'
+import { timeout } from './time-limit.js'
 import type { Wrap } from './wrap.js'
 
 /** A random sample of the schedules. */

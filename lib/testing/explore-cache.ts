@@ -11,7 +11,7 @@ import { checkedCache, get } from './checked-cache.js'
 import type { InterleavingReport } from './exploration.js'
 import { exploreInterleavings } from './explore.js'
 import type { Process } from './processes.js'
-import { timeout, within } from './scheduler.js'
+import { timeout, within } from './time-limit.js'
 import type { Wrap } from './wrap.js'
 import { monotonicNow } from '../tools/monotonic.js'
 

@@ -1,8 +1,9 @@
 import { readExploration } from './exploration.js'
 import type { Exploration, InterleavingReport, Settings, Violation } from './exploration.js'
 import { createPlan } from './plans.js'
-import { createScheduler, messageOf, within } from './scheduler.js'
+import { createScheduler, messageOf } from './scheduler.js'
 import type { Choose, TakenStep } from './scheduler.js'
+import { within } from './time-limit.js'
 
 /**
  * Runs processes in every order of their steps, or in a sample of the orders, each on a fresh state. It is deterministic: another run has the same schedules.

@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { entry, integer } from '../options/rules.js'
-import { withDeadline } from '../tools/deadline.js'
 import type { Starts } from './processes.js'
+import { within } from './time-limit.js'
 import { createWrap } from './wrap.js'
 import type { Wrap } from './wrap.js'
 
@@ -110,15 +109,4 @@ function settle (): Promise<void> {
 
 export function messageOf (error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-/** The option `timeoutMs`. The maximum is the longest delay of a timer. */
-export const timeout = entry(10_000, integer({ min: 1, max: 2 ** 31 - 1 }))
-
-/**
- * Settles as `work` does, and rejects after `timeoutMs`. Without a timer, Node.js would exit with code 13 and no message when
- * `work` hangs and nothing else is left to do.
- */
-export function within<Result> (timeoutMs: number, what: string, work: Promise<Result>): Promise<Result> {
-  return withDeadline(work, { timeoutMs, expired: () => new Error(`${what} in ${timeoutMs} ms`) })
 }
