@@ -34,9 +34,9 @@ export interface Exploration<World> {
   /** Called when all processes have ended. Throws if a promise was broken. */
   check? (world: World): void | Promise<void>
   /**
-   * Whether two steps have the same effect in either order, in any state. Default: never, so that every order is run. Otherwise only one of the
-   * schedules that differ by such swaps is run (sleep sets, Godefroid 1996). Steps of one process are never independent. A sample or
-   * a single schedule ignores this option.
+   * Whether two steps have the same effect in either order, in any state, and neither makes the other possible or impossible. Default: never,
+   * so that every order is run. Otherwise only one of the schedules that differ by such swaps is run (sleep sets, Godefroid 1996). Steps of
+   * one process are never independent. A sample or a single schedule ignores this option.
    */
   independent?: Independent
   /** More schedules than this are an error, so that none is left out silently. Default: 10 000. Does not apply to a sample. */

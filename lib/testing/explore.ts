@@ -2,13 +2,15 @@ import { readExploration } from './exploration.js'
 import type { Exploration, InterleavingReport, Settings, Violation } from './exploration.js'
 import { createPlan } from './plans.js'
 import { createScheduler, messageOf } from './scheduler.js'
-import type { Choose, TakenStep } from './scheduler.js'
+import type { Choose } from './scheduler.js'
 import { within } from './time-limit.js'
+import type { TakenStep } from './waiting.js'
 
 /**
  * Runs processes in every order of their steps, or in a sample of the orders, each on a fresh state. It is deterministic: another run has the same schedules.
  * @throws `FST_TOKEN_AUTH_INVALID_OPTION`, a `TypeError`, before anything runs; an `Error` if there are more than `maxSchedules`, if no process
- * makes a step, if one waits for something other than a step, or if a step does not complete; and errors of `setup`
+ * makes a step, if one waits for something other than a step, if a step does not complete, or if `independent` contradicts a condition;
+ * and errors of `setup` and of conditions
  */
 export async function exploreInterleavings<World> (exploration: Exploration<World>): Promise<InterleavingReport> {
   const settings = readExploration(exploration)
@@ -50,12 +52,13 @@ async function runSchedule<World> (settings: Settings<World>, choose: Choose): P
   const { timeoutMs, schedule: given } = settings
   const scheduler = createScheduler(timeoutMs)
   const world = await within(timeoutMs, 'setup: has not ended', (async () => await settings.setup(scheduler.wrap))())
-  const taken = await scheduler.run(settings.processes, world, choose)
-  if (taken === null) return null
-  if (given !== null && taken.length < given.length) throw new Error(`${given[taken.length]}: cannot come now, all have ended`)
+  const run = await scheduler.run(settings.processes, world, choose)
+  if (run === null) return null
+  const { taken, deadlock } = run
+  if (given !== null && taken.length < given.length) throw new Error(`${given[taken.length]}: cannot come now, ${deadlock ?? 'all have ended'}`)
   const messages = [...scheduler.rejections]
-  const checked = Promise.resolve(world).then(settings.check).catch((error) => { messages.push(messageOf(error)) })
-  await within(timeoutMs, 'check: has not ended', checked)
+  const checked = deadlock === null ? Promise.resolve(world).then(settings.check) : Promise.reject(new Error(deadlock))
+  await within(timeoutMs, 'check: has not ended', checked.catch((error) => { messages.push(messageOf(error)) }))
   const schedule = taken.map(({ step }) => step.label)
   return { taken, violations: messages.map((message) => ({ schedule, message })) }
 }

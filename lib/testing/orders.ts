@@ -1,6 +1,6 @@
-import type { Step, TakenStep } from './scheduler.js'
+import type { Step, TakenStep } from './waiting.js'
 
-/** Whether two steps of different processes have the same effect in either order. */
+/** Whether two steps of different processes have the same effect in either order, and neither makes the other possible or impossible. */
 export type Independent = (one: Step, other: Step) => boolean
 
 /** No steps are independent. */
@@ -37,4 +37,13 @@ function mustPrecede (taken: readonly TakenStep[], index: number, { step, enable
 
 export function areDependent (one: Step, other: Step, independent: Independent): boolean {
   return one.process === other.process || !independent(one, other)
+}
+
+/**
+ * Refuses an answer that the last step has shown to be wrong. To correct it instead would not be enough: which steps change a condition may
+ * depend on states that the wrong answer has left out.
+ */
+export function assertDependent (last: TakenStep | undefined, independent: Independent): void {
+  const other = last?.changed.find((waiting) => !areDependent(last.step, waiting, independent))
+  if (other !== undefined) throw new Error(`independent must be false for ${last!.step.label} and ${other.label}: the first changes the condition of the second`)
 }

@@ -1,7 +1,8 @@
 import type { Settings } from './exploration.js'
-import { areDependent, countOrders, NEVER } from './orders.js'
+import { areDependent, assertDependent, countOrders, NEVER } from './orders.js'
 import type { Independent } from './orders.js'
-import type { Choose, TakenStep } from './scheduler.js'
+import type { Choose } from './scheduler.js'
+import type { TakenStep } from './waiting.js'
 
 /** Decides which schedules are run. */
 export interface Plan {
@@ -26,7 +27,11 @@ function everyOrder (independent: Independent): Plan {
       const branch = branches.pop()
       return branch === undefined ? null : follow(branch, independent, branches)
     },
-    ordersOf: (taken) => independent === NEVER ? 1 : countOrders(taken, independent)
+    ordersOf (taken) {
+      // After the last step nothing was chosen.
+      assertDependent(taken.at(-1), independent)
+      return independent === NEVER ? 1 : countOrders(taken, independent)
+    }
   }
 }
 
@@ -35,7 +40,8 @@ function follow ({ prefix, asleep }: Branch, independent: Independent, branches:
   const steps: string[] = []
   let sleeping = asleep
 
-  return (possible) => {
+  return (possible, last) => {
+    assertDependent(last, independent)
     const given = prefix[steps.length]
     if (given !== undefined) return go(given)
     const awake = possible.filter(({ label }) => !sleeping.includes(label))

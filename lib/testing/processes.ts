@@ -1,16 +1,28 @@
-import { callable, entry, isObject, readTable, refuse } from '../options/rules.js'
+import { boolean, callable, entry, isObject, nullable, readTable, refuse } from '../options/rules.js'
+import type { Rule } from '../options/rules.js'
 
 /** The actions of one party. It may wait only for calls of wrapped ports. A rejection is a violation. */
 export type Process<World> = (world: World) => Promise<void>
 
-/**
- * Processes by name. With `after` a process starts when another one has resolved. If that one rejects, the process never starts, which
- * is a violation as well.
- */
-export type Processes<World> = Record<string, Process<World> | { after: string, run: Process<World> }>
+/** Processes by name. */
+export type Processes<World> = Record<string, Process<World> | ProcessSettings<World>>
 
-/** Processes in their normal form. `after: null`: it starts at once. */
-export type Starts<World> = Record<string, { after: string | null, run: Process<World> }>
+export interface ProcessSettings<World> {
+  run: Process<World>
+  /**
+   * The process starts when this other one has resolved. If that one rejects, the process never starts, which is a violation as well.
+   * Default: `null`, it starts at once.
+   */
+  after?: string | null
+  /**
+   * Whether it serves the others, such as a network or a clock, so that it may still wait when they have ended. Its steps are steps like any
+   * other: a schedule ends when no step is possible. Default: false, it must end.
+   */
+  isDaemon?: boolean
+}
+
+/** Processes in their normal form. */
+export type Starts<World> = Record<string, Required<ProcessSettings<World>>>
 
 /** Refuses processes that could never start: they would find no violation, and nobody would notice. */
 export function readProcesses<World> (value: unknown, path: string): Starts<World> {
@@ -25,11 +37,13 @@ export function readProcesses<World> (value: unknown, path: string): Starts<Worl
 }
 
 function readProcess<World> (value: unknown, path: string, others: string[]): Starts<World>[string] {
-  if (typeof value === 'function') return { after: null, run: value as Process<World> }
-  if (!isObject(value)) return refuse(path, 'a function, or { after, run }', value)
+  if (typeof value === 'function') return { run: value as Process<World>, after: null, isDaemon: false }
+  if (!isObject(value)) return refuse(path, 'a function, or { run, after, isDaemon }', value)
+  const another: Rule<string> = (after, at) => others.includes(after as string) ? after as string : refuse(at, `another process (${others.join(', ') || 'there is none'})`, after)
   return readTable<Starts<World>[string]>({
-    after: entry(undefined, (after, at) => others.includes(after as string) ? after as string : refuse(at, `another process (${others.join(', ') || 'there is none'})`, after)),
-    run: entry(undefined, callable())
+    run: entry(undefined, callable()),
+    after: entry(null, nullable(another)),
+    isDaemon: entry(false, boolean())
   }, value, { prefix: `${path}.` })
 }
 

@@ -1,34 +1,30 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Starts } from './processes.js'
 import { within } from './time-limit.js'
+import { createWaitingSteps } from './waiting.js'
+import type { Step, TakenStep, WaitingStep } from './waiting.js'
 import { createWrap } from './wrap.js'
 import type { Wrap } from './wrap.js'
 
-/** One call of a port by a process, or the arrival of its reply if that is a step of its own. */
-export interface Step {
-  /** `reader A: cache.get`. From the second time on it has a number: `reader A: cache.get #2`. */
-  readonly label: string
-  readonly process: string
-  readonly port: string
-  readonly call: string
-  readonly isReply: boolean
-}
-
-/** A step that was taken, and the index of the step that made it possible. `-1`: it was possible from the start. */
-export interface TakenStep { step: Step, enabledBy: number }
-
-interface WaitingStep extends TakenStep { proceed: () => void }
-
 /** Chooses one of the possible steps. `null` abandons the schedule. */
-export type Choose = (possible: readonly Step[]) => string | null
+export type Choose = (possible: readonly Step[], last: TakenStep | undefined) => string | null
+
+export interface Run {
+  taken: TakenStep[]
+  /** Which processes wait for what for ever. `null`: all have ended, except daemons. */
+  deadlock: string | null
+}
 
 export interface Scheduler {
   wrap: Wrap
-  /** Runs the processes one step at a time. Resolves to the steps taken, or to `null` if the schedule was abandoned. */
-  run<World> (processes: Starts<World>, world: World, choose: Choose): Promise<TakenStep[] | null>
+  /** Runs the processes one step at a time, until no step is possible. Resolves to `null` if the schedule was abandoned. */
+  run<World> (processes: Starts<World>, world: World, choose: Choose): Promise<Run | null>
   /** The rejections of processes, and the processes that did not start because of them. */
   readonly rejections: readonly string[]
 }
+
+/** A daemon whose steps need no condition would go on for ever. */
+const MOST_STEPS = 5000
 
 // One for all schedules: each instance makes every promise slower, even when it is no longer used.
 const processNames = new AsyncLocalStorage<string>()
@@ -38,27 +34,25 @@ const processNames = new AsyncLocalStorage<string>()
  * has ended; processes do nothing else that takes time. A call may take `timeoutMs`.
  */
 export function createScheduler (timeoutMs: number): Scheduler {
-  const waiting = new Map<string, WaitingStep>()
-  const calls = new Map<string, number>()
+  const waiting = createWaitingSteps()
   const taken: TakenStep[] = []
   const rejections: string[] = []
   const started = new Set<string>()
   const unfinished = new Set<string>()
   let completed!: () => void
 
-  function arrive (port: string, call: string, isReply: boolean): Promise<void> {
-    const process = processNames.getStore() as string
-    const name = `${process}: ${port}.${call}${isReply ? ' reply' : ''}`
-    const count = (calls.get(name) ?? 0) + 1
-    calls.set(name, count)
-    const label = count === 1 ? name : `${name} #${count}`
-    const step = { label, process, port, call, isReply }
-    return new Promise((resolve) => waiting.set(label, { step, enabledBy: taken.length - 1, proceed: resolve }))
+  /** The steps that are possible now. What the last step has changed is noted. */
+  function look (): WaitingStep[] {
+    const { possible, changed } = waiting.look()
+    const last = taken.at(-1)
+    if (last !== undefined) last.changed = changed
+    return possible
   }
 
   async function take ({ step, enabledBy, proceed }: WaitingStep): Promise<void> {
-    waiting.delete(step.label)
-    taken.push({ step, enabledBy })
+    if (taken.length === MOST_STEPS) throw new Error(`${step.label}: is one of more than ${MOST_STEPS} steps. A process must end, or wait for a condition`)
+    waiting.remove(step.label)
+    taken.push({ step, enabledBy, changed: [] })
     await within(timeoutMs, `${step.label}: has not been answered`, new Promise<void>((resolve) => { completed = resolve; proceed() }))
     await settle()
   }
@@ -74,9 +68,16 @@ export function createScheduler (timeoutMs: number): Scheduler {
     }
   }
 
+  function findDeadlock (processes: Starts<never>): string | null {
+    // Sorted, so that all orders that end in one deadlock say the same.
+    const labels = waiting.labels().sort()
+    if (unfinished.size > 0 && labels.length === 0) throw new Error(`${[...unfinished].join(', ')}: waits for something that is no step`)
+    const stuck = [...unfinished].filter((name) => !processes[name]!.isDaemon)
+    return stuck.length === 0 ? null : `deadlock: ${stuck.join(', ')} cannot go on, since no waiting step is possible (${labels.join(', ')})`
+  }
+
   // A process that has not run must not look like one that kept its promise.
   function end (processes: Starts<never>): void {
-    if (unfinished.size > 0) throw new Error(`${[...unfinished].join(', ')}: waits for something that is no step`)
     for (const [name, { after }] of Object.entries(processes)) {
       if (!started.has(name)) rejections.push(`${name}: has not started, since ${after} has not resolved`)
     }
@@ -84,20 +85,25 @@ export function createScheduler (timeoutMs: number): Scheduler {
   }
 
   return {
-    wrap: createWrap({ isInProcess: () => processNames.getStore() !== undefined, arrive, completed: () => completed() }),
+    wrap: createWrap({
+      isInProcess: () => processNames.getStore() !== undefined,
+      arrive: (arrival) => waiting.add(processNames.getStore() as string, arrival, taken.length - 1),
+      completed: () => completed()
+    }),
     rejections,
     async run (processes, world, choose) {
       start(processes, world, null)
       await settle()
-      while (waiting.size > 0) {
-        const label = choose([...waiting.values()].map(({ step }) => step))
+      for (let possible = look(); possible.length > 0; possible = look()) {
+        const label = choose(possible.map(({ step }) => step), taken.at(-1))
         if (label === null) return null
-        const chosen = waiting.get(label)
-        if (chosen === undefined) throw new Error(`${label}: cannot come now, only ${[...waiting.keys()].join(', ')}`)
+        const chosen = possible.find(({ step }) => step.label === label)
+        if (chosen === undefined) throw new Error(`${label}: cannot come now, only ${possible.map(({ step }) => step.label).join(', ')}`)
         await take(chosen)
       }
-      end(processes)
-      return taken
+      const deadlock = findDeadlock(processes)
+      if (deadlock === null) end(processes)
+      return { taken, deadlock }
     }
   }
 }

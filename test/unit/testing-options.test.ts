@@ -16,9 +16,10 @@ const REFUSED: [string, object, string][] = [
   ['no setup', { setup: undefined }, 'setup must be a function, got undefined'],
   ['no processes', { processes: undefined }, 'processes must be an object with at least one process, got undefined'],
   ['no process', { processes: {} }, 'processes must be an object with at least one process, got an object'],
-  ['a process that is a number', { processes: { ann: 7 } }, 'processes.ann must be a function, or { after, run }, got 7'],
+  ['a process that is a number', { processes: { ann: 7 } }, 'processes.ann must be a function, or { run, after, isDaemon }, got 7'],
   ['a process without `run`', { processes: { ann: run, late: { after: 'ann' } } }, 'processes.late.run must be a function, got undefined'],
-  ['a misspelt `after`', { processes: { ann: run, late: { afer: 'ann', run } } }, 'Unknown option "processes.late.afer"; known options: after, run'],
+  ['a misspelt `after`', { processes: { ann: run, late: { afer: 'ann', run } } }, 'Unknown option "processes.late.afer"; known options: run, after, isDaemon'],
+  ['a daemon that is a text', { processes: { ann: run, late: { isDaemon: 'yes', run } } }, 'processes.late.isDaemon must be true or false, got "yes"'],
   ['after an unknown process', { processes: { ann: run, bob: run, late: { after: 'an', run } } }, 'processes.late.after must be another process (ann, bob), got "an"'],
   ['after itself', { processes: { late: { after: 'late', run } } }, 'processes.late.after must be another process (there is none), got "late"'],
   ['after each other', { processes: { ann: run, late: { after: 'one', run }, one: { after: 'other', run }, other: { after: 'one', run } } },
@@ -42,7 +43,9 @@ t.test('options that would be ignored, or would keep processes from running, are
 
 t.test('an undefined option has its default', async (t) => {
   const names = ['check', 'independent', 'maxSchedules', 'sample', 'concurrency', 'stopAtFirst', 'schedule', 'timeoutMs', 'onProgress']
-  const report = await explore(Object.fromEntries(names.map((name) => [name, undefined])))
+  const process = { run, after: undefined, isDaemon: undefined }
+  const setup = (wrap: Wrap) => wrap('port', { step: async () => {} }, { replies: undefined, when: undefined })
+  const report = await explore({ ...Object.fromEntries(names.map((name) => [name, undefined])), processes: { ann: process }, setup })
   t.same(report, { schedules: 1, orders: 1, violations: [], sample: null })
 })
 
