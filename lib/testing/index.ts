@@ -4,6 +4,8 @@ export type { Exploration, InterleavingReport, Sample, Violation } from './explo
 export type { Process, Processes } from './processes.js'
 export type { Step } from './waiting.js'
 export type { Conditions, Wrap, WrapSettings } from './wrap.js'
+export { createTestClock } from './test-clock.js'
+export type { TestClock, TestClockSettings } from './test-clock.js'
 export { exploreTokenCache } from './explore-cache.js'
 export type { CacheExploration } from './explore-cache.js'
 export { tokenCacheContract } from './cache-contract.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { exploreInterleavings } from '../../lib/testing/index.js'
+import { createTestClock, exploreInterleavings } from '../../lib/testing/index.js'
 import type { Exploration, Process, Step, Wrap } from '../../lib/testing/index.js'
 import { createRandom } from '../../lib/testing/plans.js'
 
@@ -72,6 +72,50 @@ t.test('with `independent`, random programs end in the same states and deadlocks
   }
   t.comment(`${saved} schedules saved, ${ends} ends, ${deadlocks} of them early`)
   t.ok(saved > 1000 && deadlocks > 50 && ends - deadlocks > 50)
+})
+
+/** A message that may be late, a receiver that waits for it for 2 ms at most, and a process beside them. */
+function createTimedRace (wrap: Wrap) {
+  const clock = createTestClock(wrap)
+  const world = { sent: 0, arrived: 0, noted: 0, log: [] as string[] }
+  const wire = wrap('wire', {
+    send: async () => { world.sent++ },
+    deliver: async () => { world.sent--; world.arrived++ },
+    receive: async (_options: { signal: AbortSignal }) => { world.arrived-- }
+  }, { when: { deliver: () => world.sent > 0, receive: () => world.arrived > 0 } })
+  const notes = wrap('notes', { add: async () => { world.noted++ }, read: async () => world.noted })
+  return { clock, wire, notes, world, toJSON: () => ({ ...world, now: clock.now() }) }
+}
+
+type TimedRace = ReturnType<typeof createTimedRace>
+
+const TIMED_RACE: Exploration<TimedRace>['processes'] = {
+  sender: async ({ clock, wire }) => { await clock.pause(1); await wire.send() },
+  receiver: async ({ clock, wire, notes, world }) => {
+    const over = new AbortController()
+    const received = wire.receive(over).then(() => 'received')
+    world.log.push(await Promise.race([received, clock.pause(2, over).then(() => 'timed out')]))
+    over.abort()
+    world.log.push(`${await notes.read()} at ${clock.now()}`)
+  },
+  writer: async ({ notes }) => { await notes.add() },
+  network: { isDaemon: true, run: async ({ wire }) => { for (;;) await wire.deliver() } },
+  clock: { isDaemon: true, run: async ({ clock }) => await clock.run() }
+}
+
+t.test('so do timers, and calls that are withdrawn', async (t) => {
+  const touchedBy = ({ process, port, call }: Step) => {
+    if (port === 'notes') return call === 'add' ? ['notes'] : ['notes', 'time']
+    // The sender's pause and the receiver's calls begin or end pauses.
+    return process === 'receiver' ? ['arrived', 'time'] : ({ pause: ['time'], tick: ['time'], send: ['sent'], deliver: ['sent', 'arrived'] })[call]!
+  }
+  const independent = (one: Step, other: Step) => !touchedBy(one).some((part) => touchedBy(other).includes(part))
+  const all = await endsOf({ setup: createTimedRace, processes: TIMED_RACE })
+  const reduced = await endsOf({ setup: createTimedRace, processes: TIMED_RACE, independent })
+  t.same(reduced.states, all.states, `${reduced.schedules} schedules for ${all.schedules}`)
+  t.equal(reduced.orders, all.schedules)
+  t.ok(reduced.schedules < all.schedules / 2)
+  for (const log of ['received', 'timed out']) t.ok(all.states.some((state) => state.includes(log)), log)
 })
 
 t.test('an answer of `independent` that a condition contradicts is refused', async (t) => {
