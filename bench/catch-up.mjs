@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import authPlugin from '../dist/lib/index.js'
-import { execute, withDatabase } from './common.mjs'
+import { execute, forgetKeys, withDatabase } from './common.mjs'
 
 const counts = process.argv.slice(2).map(Number)
 if (counts.length === 0) counts.push(1000, 100_000, 1_000_000)
@@ -37,7 +37,7 @@ async function measure (databaseUrl, count) {
   const caughtUpMs = performance.now() - startedAt
   const plainMs = await plainSets(admin, namespace, count)
   await app.close()
-  await forget(admin, namespace)
+  await forgetKeys(admin, `${namespace}*`)
   admin.disconnect()
   return { revocations: count, 'unused, ms': Math.round(caughtUpMs), 'us each': (1000 * caughtUpMs / count).toFixed(1), 'plain SETs, ms': Math.round(plainMs), ratio: (caughtUpMs / plainMs).toFixed(1) }
 }
@@ -50,10 +50,6 @@ async function plainSets (redis, namespace, count) {
     await pipeline.exec()
   }
   return performance.now() - startedAt
-}
-
-async function forget (redis, namespace) {
-  for await (const keys of redis.scanStream({ match: `${namespace}*`, count: 10_000 })) if (keys.length > 0) await redis.unlink(keys)
 }
 
 await withDatabase(async (url) => {
