@@ -7,7 +7,8 @@ export function rowsOf (samples) {
     const of = (field) => samples[name].map((sample) => sample[field])
     const middle = (field) => of(field).includes(null) ? null : median(of(field))
     const fields = ['rps', 'ratio', 'p50Ms', 'p99Ms', 'serverS', 'cpuRatio', 'redisS', 'postgresS', 'busy']
-    return { name, title, ...Object.fromEntries(fields.map((field) => [field, middle(field)])), min: Math.min(...of('ratio')), max: Math.max(...of('ratio')) }
+    const refused = of('refused').reduce((sum, each) => sum + each, 0)
+    return { name, title, refused, ...Object.fromEntries(fields.map((field) => [field, middle(field)])), min: Math.min(...of('ratio')), max: Math.max(...of('ratio')) }
   })
   return rows.sort((one, other) => other.ratio - one.ratio)
 }
@@ -24,7 +25,7 @@ const COLUMNS = [
 ]
 
 export function printRows (rows, about) {
-  console.log(`\n${describe(about)}\n`)
+  console.log(`\n${describe(rows, about)}\n`)
   console.table(Object.fromEntries(rows.map((row) => [row.title, Object.fromEntries(COLUMNS.map(([title, show]) => [title, show(row)]))])))
   for (const line of targetsOf(rows)) console.log(line.join(': '))
 }
@@ -38,7 +39,7 @@ export function tableOf (rows, about) {
     ...rows.map((row) => line([row.title, ...COLUMNS.map(([, show]) => show(row))]))
   ]
   const targets = [line(['target', 'in this run']), '|---|---|', ...targetsOf(rows).map(line)]
-  return [describe(about), '', ...table, '', ...targets].join('\n')
+  return [describe(rows, about), '', ...table, '', ...targets].join('\n')
 }
 
 function targetsOf (rows) {
@@ -47,13 +48,14 @@ function targetsOf (rows) {
     .map(({ text, isMet }) => [text, isMet(ratioOf) ? 'met' : 'missed'])
 }
 
-/** One sentence on the machine and one on the run, in lines that fit the page. */
-export function describe ({ machine, noise, date, rounds, seconds, connections, tokens }) {
+/** What was measured where and how, in lines that fit the page. */
+function describe (rows, { machine, noise, date, rounds, seconds, connections, tokens }) {
   const { cpu, cores, node, redis, postgres, isPinned } = machine
   return [
     `${date}: ${cpu}, ${cores} cores, Node.js ${node}, Redis ${redis}, PostgreSQL ${postgres}.`,
     `Rounds: ${rounds}, with samples of ${seconds} s, ${connections} connections, ${tokens.toLocaleString('en-US')} tokens, ${isPinned ? 'the server had a core for itself' : 'nothing was pinned to a core'}.`,
-    `Noisy groups of samples: ${noise.again} of ${noise.groups} were taken again, and ${noise.kept} were kept although they were noisy.`
+    `Noisy groups of samples: ${noise.again} of ${noise.groups} were taken again, and ${noise.kept} were kept although they were noisy.`,
+    `Requests that were refused: ${rows.map(({ title, refused }) => refused > 0 && `${refused} of ${title}`).filter(Boolean).join(', ') || 'none'}.`
   ].join('\n')
 }
 

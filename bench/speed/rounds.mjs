@@ -2,7 +2,10 @@
 
 /** Contestants between two samples of the bare route. */
 const GROUP = 4
-/** A group is noisy if other processes used more than this share of a core during a sample, or if the bare route differed by more than `DRIFT`. */
+/**
+ * A group is noisy if other processes used more than `FOREIGN` of a core during a sample, if the bare route differed by more than `DRIFT`,
+ * or if a request was refused.
+ */
 const FOREIGN = 0.05
 const DRIFT = 0.1
 
@@ -46,6 +49,8 @@ function ratiosOf ({ rps, serverS }, bare) {
 
 /** What was noisy; `null` if nothing was. */
 function noiseOf (samples, drift) {
+  const refused = samples.find((sample) => sample.refused > 0)
+  if (refused !== undefined) return `${refused.refused} requests were refused: ${refused.refusal}`
   const foreign = Math.max(...samples.map((sample) => sample.foreign ?? 0))
   if (foreign > FOREIGN) return `other processes used ${percent(foreign)} of a core`
   return drift > DRIFT ? `the bare route differed by ${percent(drift)}` : null

@@ -15,10 +15,12 @@ export function createSampler ({ services, cores, connections, warmMs, measureMs
   return async function sample ({ pid, port, next, forget }) {
     await forget()
     const around = () => readUse(pid)
-    const { completed, times, seconds, before, after } = await load({ port, connections, next, warmMs, measureMs, around })
+    const { completed, refused, refusal, times, seconds, before, after } = await load({ port, connections, next, warmMs, measureMs, around })
     const used = (name) => after[name] === null ? null : after[name] - before[name]
     const per = (name) => used(name) === null ? null : used(name) / completed * PER
     return {
+      refused,
+      refusal,
       rps: completed / seconds,
       p50Ms: median(times),
       p99Ms: percentile(times, 0.99),
