@@ -55,7 +55,8 @@ function describe (rows, { machine, noise, date, rounds, seconds, connections, t
     `${date}: ${cpu}, ${cores} cores, Node.js ${node}, Redis ${redis}, PostgreSQL ${postgres}.`,
     `Rounds: ${rounds}, with samples of ${seconds} s, ${connections} connections, ${tokens.toLocaleString('en-US')} tokens, ${isPinned ? 'the server had a core for itself' : 'nothing was pinned to a core'}.`,
     `Noisy groups of samples: ${noise.again} of ${noise.groups} were taken again, and ${noise.kept} were kept although they were noisy.`,
-    `Requests that were refused: ${rows.map(({ title, refused }) => refused > 0 && `${refused} of ${title}`).filter(Boolean).join(', ') || 'none'}.`
+    `Requests that were refused: ${rows.map(({ title, refused }) => refused > 0 && `${refused} of ${title}`).filter(Boolean).join(', ') || 'none'}.`,
+    ...noise.kept > noise.groups / 2 ? ['**The machine was busy: most samples are noisy, and these figures say little.**'] : []
   ].join('\n')
 }
 
