@@ -2,8 +2,9 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { openCache } from './cache/index.js'
 import { DECORATOR_TAKEN } from './errors.js'
+import { createAccepted } from './hooks/accepted.js'
 import { createAuthenticate, isAuthenticate, isUncalledWith } from './hooks/authenticate.js'
-import { createReadDigest, requireDigest } from './hooks/authorization.js'
+import { createReadToken, createRequireDigest } from './hooks/authorization.js'
 import { describeSecurity } from './hooks/describe-security.js'
 import { challengeOf } from './hooks/error-headers.js'
 import { createIpLimit } from './hooks/ip-limit.js'
@@ -53,8 +54,9 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     emit('tokenRefused', { reason, userId: record?.user.id ?? null, sessionId: record?.sessionId ?? null, ...eventOriginOf(request) })
   const onLimited = (request: FastifyRequest) =>
     emit('loginFailed', { reason: 'rate_limited', detail: null, userId: null, name: null, ...eventOriginOf(request) })
-  const readDigest = createReadDigest({ schemes: settings.schemes, isWellFormed: format.isWellFormed, onMalformed: (request) => onRefused('malformed', request, null) })
-  const authenticate = createAuthenticate({ challenge, decorators, readDigest, lookup: cache.lookup, lookupFresh: cache.lookupFresh, noteUse: lastUsed.note, onRefused })
+  const readToken = createReadToken(settings.schemes)
+  const accepted = createAccepted(decorators)
+  const authenticate = createAuthenticate({ challenge, readToken, format, peek: cache.peek, lookup: cache.lookup, lookupFresh: cache.lookupFresh, accepted, noteUse: lastUsed.note, now: settings.now, onRefused })
   const ipLimit = settings.rateLimit === null ? null : await createIpLimit({ ...settings.rateLimit, redis, challenge, logger, onLimited })
   if (ipLimit !== null) fastify.addHook('onClose', ipLimit.close)
 
@@ -66,8 +68,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
   if (settings.openapi.hostRoutes && isDocumented) fastify.addHook('onRoute', describeSecurity)
   fastify.decorate(decorators.authenticate, authenticate)
   fastify.decorate(decorators.tokenAuth, tokenAuth)
-  fastify.decorateRequest(decorators.user, null)
-  fastify.decorateRequest(decorators.auth, null)
+  accepted.decorate(fastify)
   addRegistration(fastify, { authenticate, user: decorators.user })
   const { routes } = await import('./routes/index.js')
   await fastify.register(routes, {
@@ -82,7 +83,7 @@ const plugin: FastifyPluginAsync<AuthPluginOptions> = async (fastify, options) =
     callerOf: createCallerOf(decorators),
     errorHandler: () => fastify.errorHandler,
     manage: authenticate.with({ scopes: [MANAGE_SCOPE] }),
-    requireDigest: requireDigest(readDigest),
+    requireDigest: createRequireDigest({ readToken, isWellFormed: format.isWellFormed, onMalformed: (request) => onRefused('malformed', request, null) }),
     ipLimit: ipLimit?.hook ?? null
   })
 }

@@ -11,8 +11,8 @@ export interface NearRead { readonly digest: Digest }
 
 /** Live and ended tokens in this process. */
 export interface NearCache {
-  /** The live token; `ENDED` for one that was revoked; `undefined` if it is not known here. */
-  get (digest: Digest): TokenRecord | typeof ENDED | undefined
+  /** The live token; `ENDED` for one that was revoked; `undefined` if it is not known here. `nowMs`: the wall clock, if it has been read. */
+  get (digest: Digest, nowMs?: number): TokenRecord | typeof ENDED | undefined
   /** Call before a read. `null`: its result is not kept. Every read must be settled. */
   begin (digest: Digest): NearRead | null
   /** Call after the read: keeps a live token, unless it was dropped since `begin`. */
@@ -60,15 +60,15 @@ export function createNearCache ({ max, lease, mayFill, databaseClock, now, mono
   }
 
   return {
-    get (digest) {
+    get (digest, nowMs = now()) {
       const entry = entries.get(digest)
       if (entry === undefined) return undefined
-      const [at, monotonicAt] = [now(), monotonicNow()]
-      if (at >= entry.endsAtMs || monotonicAt >= entry.endsAtMonotonicMs) {
+      const monotonicMs = monotonicNow()
+      if (nowMs >= entry.endsAtMs || monotonicMs >= entry.endsAtMonotonicMs) {
         entries.delete(digest)
         return undefined
       }
-      return at < lease.endsAtMs && monotonicAt < lease.endsAtMonotonicMs ? entry.record : undefined
+      return nowMs < lease.endsAtMs && monotonicMs < lease.endsAtMonotonicMs ? entry.record : undefined
     },
     begin (digest) {
       if (reads.has(digest) || !mayFill()) return null

@@ -6,6 +6,9 @@ import type { NearCache } from './near-cache.js'
 
 /** What the rest of the plugin sees of the cache. */
 export interface RecordLookup {
+  /** What is in memory: the live token, `null` for one that has ended, `undefined` for one that must be looked up. */
+  peek (digest: Digest, nowMs: number): TokenRecord | null | undefined
+  /** Call it after `peek`. */
   lookup (digest: Digest, done: Done<TokenRecord>): void
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
 }
@@ -13,6 +16,7 @@ export interface RecordLookup {
 /** The records of a lookup, each an object of its own. */
 export function createRecordLookup (store: TokenLookup): RecordLookup {
   return {
+    peek: () => undefined,
     lookup: (digest, done) => store.lookup(digest, (error, found) => done(error, found === null ? null : found.record)),
     lookupFresh: async (digest) => (await store.lookupFresh(digest))?.record ?? null
   }
@@ -24,9 +28,8 @@ export function createRecordLookup (store: TokenLookup): RecordLookup {
  */
 export function createNearLookup ({ near, store }: { near: NearCache, store: TokenLookup }): RecordLookup {
   return {
+    peek: near.get,
     lookup (digest, done) {
-      const known = near.get(digest)
-      if (known !== undefined) return done(null, known)
       const read = near.begin(digest)
       store.lookup(digest, (error, found) => {
         deepFreeze(found)

@@ -13,6 +13,8 @@ const BODY = /^[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}$/
 export interface TokenFormat {
   /** Creates a new token: `<prefix>_<43 characters base64url><6 characters checksum>`. */
   create (): string
+  /** Whether the string has the length of a token. */
+  hasLength (text: string): boolean
   /** Whether the string has the form and the checksum of a token. A filter before any I/O, not authentication. */
   isWellFormed (text: string): boolean
 }
@@ -37,6 +39,7 @@ export function createTokenFormat ({ prefix, randomBytes }: { prefix: string, ra
       const text = head + randomBytes(SECRET_BYTES).toString('base64url')
       return text + checksum(text)
     },
+    hasLength: (text) => text.length === length,
     isWellFormed (text) {
       return text.length === length && text.startsWith(head) && BODY.test(text.slice(head.length)) &&
         text.slice(checked) === checksum(text.slice(0, checked))

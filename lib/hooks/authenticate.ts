@@ -1,13 +1,16 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { digestOf } from '../crypto/token.js'
+import type { TokenFormat } from '../crypto/token.js'
 import { INVALID_TOKEN, UNAUTHENTICATED } from '../errors.js'
 import type { AuthEvents } from '../../types/events.js'
 import type { Authenticate, AuthenticateVariant } from '../../types/fastify.js'
 import type { TokenRecord } from '../ports.js'
 import { missingScope } from '../tools/scopes.js'
 import type { Digest } from '../../types/cache.js'
-import type { AuthenticatedUser, AuthSession } from '../../types/user.js'
-import type { ReadDigest } from './authorization.js'
-import { contained } from './contained.js'
+import type { Now } from '../../types/options.js'
+import type { Accepted } from './accepted.js'
+import type { ReadToken } from './authorization.js'
+import { contained, finish } from './contained.js'
 import type { Done } from './contained.js'
 import { setErrorHeaders } from './error-headers.js'
 import { isGuardCall, refuseCall } from './placement.js'
@@ -15,12 +18,15 @@ import { readVariant } from './variant.js'
 
 export interface AuthenticateSettings {
   challenge: string
-  /** The names of the request decorators. */
-  decorators: { user: string, auth: string }
-  readDigest: ReadDigest
+  readToken: ReadToken
+  format: Pick<TokenFormat, 'hasLength' | 'isWellFormed'>
+  /** What is in memory: the live token, `null` for one that has ended, `undefined` for one that must be looked up. */
+  peek (digest: Digest, nowMs: number): TokenRecord | null | undefined
   lookup (digest: Digest, done: (error: Error | null, record: TokenRecord | null) => void): void
   lookupFresh (digest: Digest): Promise<TokenRecord | null>
-  noteUse (record: TokenRecord): void
+  accepted: Pick<Accepted, 'accept' | 'forget'>
+  noteUse (record: TokenRecord, nowMs: number): void
+  now: Now
   /** Called for each refused token; with its `record` if the token is live. */
   onRefused (reason: Refusal, request: FastifyRequest, record: TokenRecord | null): void
 }
@@ -60,7 +66,7 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
   function variant (options: AuthenticateVariant): Authenticate {
     const check = createCheck(settings, options)
     function authenticate (request: FastifyRequest, reply: FastifyReply, done?: Done): void | Promise<void> {
-      if (!isGuardCall(arguments)) return refuseCall(arguments)
+      if (!isGuardCall(arguments.length, reply)) return refuseCall(arguments)
       if (done !== undefined) return check(request, reply, done)
       return new Promise((resolve, reject) => check(request, reply, (error) => error === undefined ? resolve() : reject(error)))
     }
@@ -69,20 +75,24 @@ export function createAuthenticate (settings: AuthenticateSettings): Authenticat
   return variant({})
 }
 
-function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
-  const { challenge, decorators, readDigest, noteUse, onRefused } = settings
-  const lookup = fresh ? byCallback(settings.lookupFresh) : settings.lookup
+const NOT_IN_MEMORY = () => undefined
 
-  function judge (request: FastifyRequest, record: TokenRecord | null): Error | undefined {
+// The order of the steps is for speed: a token in memory needs no check of its form, since its digest is that of a token which was issued.
+function createCheck (settings: AuthenticateSettings, { optional = false, fresh = false, scopes = [] }: AuthenticateVariant) {
+  const { challenge, readToken, format, noteUse, now, onRefused, accepted: { accept, forget } } = settings
+  const [peek, lookup] = fresh ? [NOT_IN_MEMORY, byCallback(settings.lookupFresh)] : [settings.peek, settings.lookup]
+
+  function judge (request: FastifyRequest, record: TokenRecord | null, nowMs: number): Error | undefined {
     if (record === null) return refused(request, 'not_live', new INVALID_TOKEN())
     const missing = missingScope(record, scopes)
     if (missing !== undefined) return refused(request, 'insufficient_scope', missing, record)
-    accept(request, record, decorators)
-    noteUse(record)
+    accept(request, record)
+    noteUse(record, nowMs)
     return undefined
   }
 
   function refused (request: FastifyRequest, reason: Refusal, error: Error, record: TokenRecord | null = null): Error {
+    forget(request)
     onRefused(reason, request, record)
     return error
   }
@@ -92,33 +102,29 @@ function createCheck (settings: AuthenticateSettings, { optional = false, fresh 
     return error
   }
 
-  return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
-    const refuse = (error: Error) => done(withHeaders(reply, error))
-    forget(request, decorators)
-    let digest: Digest | null
-    try {
-      digest = readDigest(request)
-    } catch (error) {
-      return refuse(error as Error)
-    }
-    if (digest === null) return optional ? done() : refuse(new UNAUTHENTICATED())
-    lookup(digest, (error, record) => contained(reply, () => withHeaders(reply, error ?? judge(request, record)), done))
+  // A token of another length costs no digest.
+  function find (request: FastifyRequest, reply: FastifyReply, token: string, done: Done): void {
+    const digest = format.hasLength(token) ? digestOf(token) : null
+    const nowMs = now()
+    const known = digest === null ? undefined : peek(digest, nowMs)
+    if (known !== undefined) return finish(reply, withHeaders(reply, judge(request, known, nowMs)), done)
+    if (digest === null || !format.isWellFormed(token)) return done(withHeaders(reply, refused(request, 'malformed', new INVALID_TOKEN())))
+    forget(request)
+    lookup(digest, (error, record) => contained(reply, () => withHeaders(reply, error ?? judge(request, record, now())), done))
   }
-}
 
-type Names = AuthenticateSettings['decorators']
-type Decorated = Record<string, AuthenticatedUser | AuthSession | null>
-
-function forget (request: FastifyRequest, names: Names): void {
-  const decorated = request as unknown as Decorated
-  decorated[names.user] = null
-  decorated[names.auth] = null
-}
-
-function accept (request: FastifyRequest, { user, sessionId, issuedAtMs, expiresAtMs, scopes }: TokenRecord, names: Names): void {
-  const decorated = request as unknown as Decorated
-  decorated[names.user] = user
-  decorated[names.auth] = { sessionId, createdAt: new Date(issuedAtMs), expiresAt: new Date(expiresAtMs), scopes }
+  return function check (request: FastifyRequest, reply: FastifyReply, done: Done): void {
+    let token: string | null
+    try {
+      token = readToken(request)
+    } catch (error) {
+      forget(request)
+      return done(withHeaders(reply, error as Error))
+    }
+    if (token !== null) return find(request, reply, token, done)
+    forget(request)
+    done(optional ? undefined : withHeaders(reply, new UNAUTHENTICATED()))
+  }
 }
 
 function byCallback (lookupFresh: AuthenticateSettings['lookupFresh']): AuthenticateSettings['lookup'] {

@@ -9,7 +9,11 @@ const answered = new WeakSet<FastifyReply>()
  * an escaping error would end the process. So would an error in the callback; it becomes the answer of the request.
  */
 export function contained (reply: FastifyReply, work: () => Error | undefined, done: Done): void {
-  const error = attempt(work)
+  finish(reply, attempt(work), done)
+}
+
+/** Calls back, and contains what the callback throws. */
+export function finish (reply: FastifyReply, error: Error | undefined, done: Done): void {
   try {
     done(error)
   } catch (thrown) {

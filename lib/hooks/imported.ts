@@ -30,7 +30,7 @@ export function requireUser (request: AnyRequest): AuthenticatedUser {
 
 function importedVariant (find: (request: FastifyRequest) => Authenticate, options: AuthenticateVariant): Authenticate {
   function authenticate (request: FastifyRequest, reply: FastifyReply, done?: Done): void | Promise<void> {
-    if (!isGuardCall(arguments)) return refuseCall(arguments)
+    if (!isGuardCall(arguments.length, arguments[1])) return refuseCall(arguments)
     if (done === undefined) return callAsync(find, request, reply)
     let hook: Authenticate
     try {

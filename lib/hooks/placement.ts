@@ -26,9 +26,9 @@ function nameOf ({ method, url }: RouteOptions): string {
   return `${[method].flat().join(', ')} ${url}`
 }
 
-/** Whether Fastify calls the hook as a guard: with a reply that is not sent yet, and without a payload. */
-export function isGuardCall ({ length, 1: reply }: ArrayLike<any>): boolean {
-  return length <= 3 && typeof reply?.header === 'function' && reply.raw?.writableEnded !== true
+/** Whether Fastify calls the hook as a guard: without a payload, and with a reply that is not sent yet. */
+export function isGuardCall (count: number, reply: any): boolean {
+  return count <= 3 && typeof reply?.header === 'function' && reply.raw?.writableEnded !== true
 }
 
 /**

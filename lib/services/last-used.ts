@@ -3,8 +3,8 @@ import type { Now } from '../../types/options.js'
 import { createIdleHurry } from './idle-hurry.js'
 
 export interface LastUsed {
-  /** Records a use, without I/O. */
-  note (record: TokenRecord): void
+  /** Records a use, without I/O. `nowMs`: the wall clock, if it has been read. */
+  note (record: TokenRecord, nowMs?: number): void
   /** Writes the recorded uses. */
   flush (): Promise<void>
   /** Waits for the write under way, and writes the rest once, successful or not. */
@@ -90,12 +90,12 @@ export function createLastUsed ({ touch, intervalMs, now, databaseNow, logger }:
   }
 
   return {
-    note ({ sessionId, idleAtMs }) {
-      const at = now()
-      const isNew = !uses.has(sessionId)
-      if (isNew && uses.size >= 2 * BATCH) return
-      uses.set(sessionId, at)
-      const isUrgent = hurry.claimUrgentWrite(sessionId, idleAtMs, databaseNow()) || (isNew && uses.size === BATCH)
+    note ({ sessionId, idleAtMs }, nowMs = now()) {
+      const before = uses.size
+      if (before >= 2 * BATCH && !uses.has(sessionId)) return
+      uses.set(sessionId, nowMs)
+      const isNew = uses.size > before
+      const isUrgent = (idleAtMs !== null && hurry.claimUrgentWrite(sessionId, idleAtMs, databaseNow())) || (isNew && uses.size === BATCH)
       // While writes fail, the next attempt is soon, and further uses do not bring it forward.
       if (isUrgent && !isFailing) flush()
       else schedule()

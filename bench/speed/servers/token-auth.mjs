@@ -16,7 +16,7 @@ export async function start ({ name, tokens, redis, near, fresh = false }) {
   await app.register(authPlugin, {
     database: { connectionString: process.env.DATABASE_URL },
     redis: redis ? { url: process.env.REDIS_URL } : null,
-    cache: { ...SELDOM.cache, namespace, near: near ? {} : false },
+    cache: { ...SELDOM.cache, namespace, near: near ?? false },
     token: SELDOM.token
   })
   app.get('/me', { onRequest: fresh ? app.authenticate.with({ fresh }) : app.authenticate }, async ({ user }) => ({ username: user.username }))
