@@ -18,6 +18,7 @@ import { cutReplication, field, HOST, replicated, startFleet } from '../helpers/
 import { freePorts } from '../helpers/ports.js'
 import { startRedisSentinel } from '../helpers/redis-sentinel.js'
 import { say } from '../helpers/say.js'
+import { resolveUser } from '../helpers/near.js'
 import { createDatabase, redisUrl, uniqueNamespace } from '../helpers/services.js'
 import { until } from '../helpers/until.js'
 import { SILENT } from '../helpers/silent.js'
@@ -116,6 +117,21 @@ function life (t: Test, redis: RedisSetting): void {
     t.equal(await status(one, changed.json().token), 401)
   })
 
+  t.test('a logout is final on servers with a near cache', async (t) => {
+    const { open } = await createWorld(t, redis)
+    const near = { cache: { near: { lease: '60s' } } }
+    const [one, other] = [await open(near), await open(near)]
+    const token = await session(one)
+    for (const app of [one, other]) {
+      await until(async () => {
+        const users = [await resolveUser(app, token), await resolveUser(app, token)]
+        return users[0] === users[1]
+      }, 'requests share the entry')
+    }
+    t.equal((await caller(one)('POST', '/auth/logout', { token })).statusCode, 204)
+    t.equal(await status(other, token), 401)
+  })
+
   t.test('login limits and the single use of a captcha apply across servers', async (t) => {
     const { open } = await createWorld(t, redis)
     const attempts = async (servers: FastifyInstance[], body: object, count: number) => {
@@ -140,7 +156,7 @@ interface Outage { begin (): Promise<void>, failedOver (): Promise<void> }
 
 /** Sends live and revoked tokens to two servers while the outage happens. */
 async function underLoad (t: Test, { open }: World, { begin, failedOver }: Outage): Promise<void> {
-  const servers = [await open(), await open()]
+  const servers = [await open(), await open({ cache: { near: true } })]
   const live = await sessions(servers[0]!, 30)
   await trusted(servers)
   const load = startLoad({ servers, live, issue: await issuer(servers[1]!) })
@@ -405,7 +421,7 @@ t.test('a Redis Cluster that is unreachable at the start delays no request', asy
   const [nobody] = await freePorts(1) as [number]
   const { open } = await createWorld(t, () => new Cluster([{ host: HOST, port: nobody }], { lazyConnect: true }))
   const failures: string[] = []
-  const app = await open({ rateLimit: { max: 100, timeWindow: '1 minute' }, hooks: { onCacheError: ({ error }) => { failures.push(error.message) } } })
+  const app = await open({ rateLimit: { max: 100, timeWindow: '1 minute' }, cache: { near: true }, hooks: { onCacheError: ({ error }) => { failures.push(error.message) } } })
   const { username } = await createUser(app)
   const token = await login(app, username)
   t.equal(await status(app, token), 200)
