@@ -3,7 +3,7 @@ import { DATABASE_REFUSED, DATABASE_UNREACHABLE, INVALID_INPUT, STANDBY_DATABASE
 /** Serialization failure and deadlock: the transaction had no effect and can be retried. */
 const RETRYABLE = new Set(['40001', '40P01'])
 /** The administrator, a crash, or idle_session_timeout ended the server's process; the connection failed. */
-const LOST = new Set(['57P01', '57P02', '57P05', '08003', '08006', 'ECONNRESET', 'EPIPE'])
+const LOST = new Set(['57P01', '57P02', '57P05', 'ECONNRESET', 'EPIPE'])
 /** Classes of malformed or out-of-range values, and of values that a constraint or a view rejects: errors of the input. */
 const BAD_INPUT = new Set(['22', '23', '44'])
 /** The plugin's own code for a connection to a standby. */

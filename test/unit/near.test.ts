@@ -75,7 +75,7 @@ t.test('a subscription connects again after every failure and loss, but not when
 })
 
 t.test('a registration that a loss overtakes leaves no row', async (t) => {
-  const [checked, joined, prepared] = [deferred<void>(), deferred<void>(), deferred<void>()]
+  const [checked, joined, prepared, renewed] = [deferred<void>(), deferred<void>(), deferred<void>(), deferred<void>()]
   const removed: string[] = []
   let ids = 0
   const membership = createMembership({
@@ -84,8 +84,14 @@ t.test('a registration that a loss overtakes leaves no row', async (t) => {
     clock: { moment: () => ({ wallMs: 0, monotonicMs: 0 }) },
     newId: () => `id ${++ids}`,
     members: {
-      join: async (id) => { if (id === 'id 1') await joined.promise },
-      isMember: async () => true,
+      join: async (id) => {
+        if (id === 'id 1') await joined.promise
+        if (id === 'id 4') throw new Error('no database')
+      },
+      isMember: async (id) => {
+        if (id === 'id 5') await renewed.promise
+        return true
+      },
       list: async () => [],
       expel: async () => {},
       remove: async (ids) => { removed.push(...ids) }
@@ -115,9 +121,19 @@ t.test('a registration that a loss overtakes leaves no row', async (t) => {
   t.notOk(membership.mayFill())
   prepared.resolve()
   await until(() => membership.mayFill(), 'it is a member')
-  await membership.close()
+  membership.lost()
   t.notOk(membership.mayFill())
-  t.ok(removed.includes('id 3'))
+
+  membership.connected()
+  await until(() => ids === 4 && membership.id === null, 'the database refuses it')
+  membership.connected()
+  await until(() => membership.id === 'id 5', 'it registers')
+  await new Promise(setImmediate)
+  membership.lost()
+  renewed.resolve()
+  await new Promise(setImmediate)
+  t.notOk(membership.mayFill(), 'the answer is too late')
+  await membership.close()
 })
 
 t.test('an acknowledgement that nobody waits for is ignored', (t) => {

@@ -40,6 +40,7 @@ export function createTokensMigration (map: TableMap): Migration {
       await create(db, { table: tokens, statement }).catch((error) => refuseReference(error, users))
       await sql`create index on ${table} (user_id, ip)`.execute(db)
       await sql`create index on ${table} (expires_at)`.execute(db)
+      await sql`create index on ${table} (revoked_at) where revoked_at is not null`.execute(db)
       await sql`create index on ${table} (stale_at, id) where stale_at is not null`.execute(db)
       await createCachesTable(db, map)
       await createMembersTable(db, map)
