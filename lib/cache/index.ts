@@ -111,7 +111,6 @@ export function openCache ({ settings, redis, database, onError, logger }: Cache
     },
     async close () {
       await Promise.all([unwatch(), writes.close(), near.close()])
-      await side?.close()
     }
   }
 }

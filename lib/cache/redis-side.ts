@@ -75,6 +75,7 @@ export function openRedisSide (settings: RedisSideSettings) {
       return redis.status === 'ready' ? 'catching-up' : 'down'
     },
     async close () {
+      await consistency.close()
       mark?.close()
       heartbeat.close()
       await cache.close()

@@ -97,8 +97,10 @@ export function createSessionService ({ tokens, revocations, lookupFresh, holdsT
     async end (userId, sessionId, requestId) {
       if (!UUID.test(sessionId)) throw new SESSION_NOT_FOUND()
       const revoked = await revocations.session(userId, sessionId, 'session_deleted')
-      if (!await isUnfinished(revoked)) throw new SESSION_NOT_FOUND()
+      const isFound = await isUnfinished(revoked)
+      // Also if the tombstone is there: other servers may still be waited for.
       await propagate.revoked({ ...revoked, reason: 'session_deleted' }, { sessionId, requestId })
+      if (!isFound) throw new SESSION_NOT_FOUND()
     },
     revokeUser: (userId) => revokeUser(userId, 'revoked'),
     // By its token, and not by its user: the user may have been deleted.

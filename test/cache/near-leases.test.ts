@@ -138,6 +138,20 @@ t.test('a wait that is longer than lookup.timeout is answered 503, and goes on',
   t.equal(await b.get(token), 401)
 })
 
+t.test('a session whose deletion is pending is not reported as missing', async (t) => {
+  const { a, b, warm } = await createPair(t, database.url, { cache, lookup: { timeout: '1s' } })
+  const { username } = await createUser(a.app)
+  const [token, own] = [await login(a.app, username), await login(a.app, username)]
+  await warm(b, token)
+  const { id } = (await caller(a.app)('GET', '/auth/me', { token })).json().session
+  const remove = async ({ app }: Server) => (await caller(app)('DELETE', `/auth/sessions/${id}`, { token: own })).statusCode
+  await pool.query('insert into auth_tokens_members (id, lease_ms) values (\'slow\', 3000)')
+  t.equal(await remove(a), 503)
+  t.equal(await remove(b), 503, 'the tombstone is written, and a server may still be in its lease')
+  await until(async () => !(await members()).includes('slow'), 'it has been waited for')
+  t.equal(await remove(a), 404)
+})
+
 t.test('a server that hears nothing is waited for, and then refuses', async (t) => {
   const way = await createTcpProxy(t, { port: Number(new URL(redisUrl()).port) })
   const namespace = uniqueNamespace()
