@@ -42,7 +42,7 @@ interface InstanceDecorators {
 }
 
 interface RequestDecorators {
-  /** The user of the token; `null` on routes that do not authenticate. Deeply frozen with `cache.near`. */
+  /** The user of the token; `null` on routes that do not authenticate. Deeply frozen with `cache.near`, and without Redis. */
   user: AuthenticatedUser | null
   /** The session of the token; `null` on routes that do not authenticate. */
   auth: AuthSession | null
