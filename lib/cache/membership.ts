@@ -1,7 +1,7 @@
 import type { MemberStore } from '../ports.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
-import { createRepeated } from '../tools/repeated.js'
 import type { Repeated } from '../tools/repeated.js'
+import type { Timing } from '../tools/timing.js'
 import { end, extend, isHeld } from './lease.js'
 import type { Lease } from './lease.js'
 
@@ -31,6 +31,7 @@ export interface MembershipSettings {
   /** Forgets what is in memory. */
   forget: () => void
   onFailure: (error: Error) => void
+  timing: Pick<Timing, 'createRepeated'>
 }
 
 /** Of a server whose memory no other server has to wait for. */
@@ -43,11 +44,11 @@ const RENEWALS = 3
  * Read leases, after Gray and Cheriton, "Leases: An Efficient Fault-Tolerant Mechanism for Distributed File Cache Consistency" (1989): a server
  * answers from its memory only while it knows that every revocation waits for it. The rules are in docs/protocol.md.
  */
-export function createMembership ({ members, lease, leaseMs, clock, newId, checkChannel, prepare, forget, onFailure }: MembershipSettings): Membership {
+export function createMembership ({ members, lease, leaseMs, clock, newId, checkChannel, prepare, forget, onFailure, timing }: MembershipSettings): Membership {
   let id: string | null = null
   let isConnected = false
   let isPrepared = false
-  const beats: Repeated = createRepeated({ work, intervalMs: leaseMs / RENEWALS, retryMs: leaseMs / RENEWALS, onFailure })
+  const beats: Repeated = timing.createRepeated({ work, intervalMs: leaseMs / RENEWALS, retryMs: leaseMs / RENEWALS, onFailure })
 
   async function work (): Promise<void> {
     if (!isConnected) return

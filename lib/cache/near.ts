@@ -4,11 +4,15 @@ import type { Channel } from '../tools/channel.js'
 import type { Digest } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
 import type { DatabaseClock } from '../tools/database-clock.js'
+import { TIMERS } from '../tools/timing.js'
+import type { Timing } from '../tools/timing.js'
 import type { ReportFailure } from './availability.js'
 import { joinProcess } from './in-process.js'
+import type { Joined } from './in-process.js'
 import { createLease, ENDLESS } from './lease.js'
 import { createMembership, NO_MEMBERSHIP } from './membership.js'
 import { createNearCache, ENDED } from './near-cache.js'
+import type { NearCacheSettings } from './near-cache.js'
 import { createNearLookup, createRecordLookup } from './near-lookup.js'
 import type { RecordLookup } from './near-lookup.js'
 import type { TokenLookup } from './lookup.js'
@@ -53,17 +57,26 @@ export interface NearSettings {
   onFailure: ReportFailure
 }
 
+/** What is different where several servers run in one process, and time passes in steps. */
+export interface NearParts {
+  createMemory (settings: NearCacheSettings): Joined
+  timing: Timing
+}
+
+const PARTS: NearParts = { createMemory: (settings) => joinProcess(createNearCache(settings)), timing: TIMERS }
+
 /** Opens the memory of this server. No I/O until `start`. */
-export function openNear (settings: NearSettings): Near {
+export function openNear (settings: NearSettings, { createMemory, timing } = PARTS): Near {
   const { leaseMs, max, ttlMs, members, clock, isTrusted, catchUp, onFailure } = settings
   const lease = leaseMs === null ? ENDLESS : createLease()
-  const memory = joinProcess(createNearCache({ ...settings, max: max ?? 1, lease, databaseClock: clock, mayFill: () => isTrusted() && membership.mayFill() }))
+  const memory = createMemory({ ...settings, max: max ?? 1, lease, databaseClock: clock, mayFill: () => isTrusted() && membership.mayFill() })
   const peers = openPeers({
     ...settings,
     memberId: () => membership.id,
     drop: memory.drop,
     onUp: () => membership.connected(),
-    onDown: () => membership.lost()
+    onDown: () => membership.lost(),
+    timing
   })
   const membership = leaseMs === null
     ? NO_MEMBERSHIP
@@ -76,7 +89,8 @@ export function openNear (settings: NearSettings): Near {
       checkChannel: () => peers.checkChannel(leaseMs),
       prepare: catchUp,
       forget: memory.clear,
-      onFailure: (error) => onFailure('near', error)
+      onFailure: (error) => onFailure('near', error),
+      timing
     })
 
   return {

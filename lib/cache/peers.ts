@@ -4,7 +4,7 @@ import type { MemberStore } from '../ports.js'
 import type { Channel } from '../tools/channel.js'
 import type { Digest } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
-import { withDeadline } from '../tools/deadline.js'
+import type { Timing } from '../tools/timing.js'
 import type { ReportFailure } from './availability.js'
 import { decodeMessage, digestsIn, encodeMessage } from './messages.js'
 import type { Message } from './messages.js'
@@ -38,6 +38,7 @@ export interface PeersSettings {
   onDown: () => void
   onFailure: ReportFailure
   monotonicNow: Now
+  timing: Timing
 }
 
 /** How long a revocation waits for the connection that receives acknowledgements. */
@@ -47,7 +48,7 @@ export function createServerId (): string {
   return randomBytes(9).toString('base64url')
 }
 
-export function openPeers ({ server, channel, seal, members, memberId, drop, onUp, onDown, onFailure, monotonicNow }: PeersSettings): Peers {
+export function openPeers ({ server, channel, seal, members, memberId, drop, onUp, onDown, onFailure, monotonicNow, timing }: PeersSettings): Peers {
   const echoes = new Map<string, () => void>()
   const waiting = new Set<() => void>()
   let isUp = false
@@ -64,7 +65,11 @@ export function openPeers ({ server, channel, seal, members, memberId, drop, onU
       onDown()
     }
   }
-  const withdrawal = createWithdrawal({ members, isOwn: (member) => member.startsWith(`${server}.`), publish, perNotice: digestsIn(channel.maxLength), monotonicNow })
+  const withdrawal = createWithdrawal({ members, isOwn: (member) => member.startsWith(`${server}.`), publish, perNotice: digestsIn(channel.maxLength), monotonicNow, timing })
+
+  function inTime (heard: Promise<void>, timeoutMs: number): Promise<void> {
+    return timing.withDeadline(heard, { timeoutMs, expired: () => new Error('messages of this server do not reach it') })
+  }
 
   async function send (to: string | null, message: Message): Promise<void> {
     await channel.send(to, encodeMessage(seal, message))
@@ -115,8 +120,4 @@ export function openPeers ({ server, channel, seal, members, memberId, drop, onU
       await channel.close()
     }
   }
-}
-
-function inTime (heard: Promise<void>, timeoutMs: number): Promise<void> {
-  return withDeadline(heard, { timeoutMs, expired: () => new Error('messages of this server do not reach it') })
 }

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Member, MemberStore } from '../ports.js'
 import type { Digest } from '../../types/cache.js'
 import type { Now } from '../../types/options.js'
-import { withDeadline } from '../tools/deadline.js'
 import { createNextBatch } from '../tools/next-batch.js'
+import type { Timing } from '../tools/timing.js'
 
 /** Takes tokens out of the memory of every server. */
 export interface Withdrawal {
@@ -27,6 +26,7 @@ export interface WithdrawalSettings {
   /** Digests in a notice. */
   perNotice: number
   monotonicNow: Now
+  timing: Pick<Timing, 'pause' | 'withDeadline'>
 }
 
 export interface Notice { id: string, digests: Digest[] }
@@ -44,7 +44,7 @@ interface Waiting { missing: Set<string>, done: () => void }
  * does not acknowledge in time is expelled: it may not answer from its memory when its lease has run out, and that is waited for. The order of the
  * steps is the protocol: see docs/protocol.md.
  */
-export function createWithdrawal ({ members, isOwn, publish, perNotice, monotonicNow }: WithdrawalSettings): Withdrawal {
+export function createWithdrawal ({ members, isOwn, publish, perNotice, monotonicNow, timing }: WithdrawalSettings): Withdrawal {
   const waiting = new Map<string, Waiting>()
   const closing = new AbortController()
   let collected = new Set<Digest>()
@@ -76,7 +76,7 @@ export function createWithdrawal ({ members, isOwn, publish, perNotice, monotoni
     const all = new Promise<void>((resolve) => waiting.set(notice.id, { missing, done: resolve }))
     try {
       await publish(notice)
-      await withDeadline(all, { timeoutMs: ACKNOWLEDGE_MS, expired: () => new Error('late') }).catch(() => {})
+      await timing.withDeadline(all, { timeoutMs: ACKNOWLEDGE_MS, expired: () => new Error('late') }).catch(() => {})
       return missing
     } finally {
       waiting.delete(notice.id)
@@ -91,7 +91,7 @@ export function createWithdrawal ({ members, isOwn, publish, perNotice, monotoni
     const from = stillMembers.length > 0 ? monotonicNow() : listedAt
     const endsAt = from + CLOCK_RATE * Math.max(...silent.map(({ leaseMs }) => leaseMs))
     // A timer may fire up to a millisecond early.
-    while (monotonicNow() < endsAt) await sleep(endsAt - monotonicNow() + 1, undefined, { signal: closing.signal })
+    while (monotonicNow() < endsAt) await timing.pause(endsAt - monotonicNow() + 1, { signal: closing.signal })
     // Before the next batch reads the list.
     await members.remove(ids).catch(() => {})
   }
