@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import { withDeadline } from '../tools/deadline.js'
 import { untilDone } from '../tools/until-done.js'
 import type { ReportFailure } from './availability.js'
@@ -27,12 +26,12 @@ export interface RetriedWritesSettings {
   overflowed: () => void
 }
 
-/** Maximum number of writes that are repeated; with more, the whole cache is brought up to date from SQL. */
+/** Maximum number of writes that are remembered, and of those that are repeated: with more, the whole cache is brought up to date from SQL. */
 const MOST = 10_000
 
 /** Writes that must reach the cache: repeated until it has acknowledged them. */
 export function createRetriedWrites ({ operation, isTerminal, send, timeoutMs, onFailure, doubts, overflowed }: RetriedWritesSettings): RetriedWrites {
-  const acknowledged = new LRUCache<Digest, true>({ max: MOST })
+  const acknowledged = new Set<Digest>()
   const pending = new Map<Digest, () => void>()
   const closing = new AbortController()
   let repeating: Promise<void> | null = null
@@ -46,12 +45,19 @@ export function createRetriedWrites ({ operation, isTerminal, send, timeoutMs, o
   async function attempt (digests: readonly Digest[]): Promise<boolean> {
     try {
       await send(digests)
-      if (isTerminal) for (const digest of digests) acknowledged.set(digest, true)
+      if (isTerminal) for (const digest of digests) remember(digest)
       return true
     } catch (error) {
       onFailure(operation, error as Error)
       return false
     }
+  }
+
+  // A set keeps the order in which its elements were added.
+  function remember (digest: Digest): void {
+    acknowledged.delete(digest)
+    acknowledged.add(digest)
+    if (acknowledged.size > MOST) acknowledged.delete(acknowledged.values().next().value as Digest)
   }
 
   function keep (digests: readonly Digest[]): void {
