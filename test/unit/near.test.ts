@@ -7,6 +7,7 @@ import { createWithdrawal } from '../../lib/cache/withdrawal.js'
 import { createSeal, UNSEALED } from '../../lib/crypto/seal.js'
 import { PreparedClient } from '../../lib/index.js'
 import { withoutRefusedLimits } from '../../lib/sql/startup-parameters.js'
+import { TIMERS } from '../../lib/tools/timing.js'
 import { createSubscription } from '../../lib/tools/subscription.js'
 import type { Receiver } from '../../lib/tools/subscription.js'
 import { deferred } from '../helpers/deferred.js'
@@ -99,7 +100,8 @@ t.test('a registration that a loss overtakes leaves no row', async (t) => {
     checkChannel: async () => { if (ids === 2) await checked.promise },
     prepare: async () => { if (ids === 3) await prepared.promise },
     forget () {},
-    onFailure () {}
+    onFailure () {},
+    timing: TIMERS
   })
   membership.connected()
   await until(() => membership.id === 'id 1', 'it registers')
@@ -142,7 +144,8 @@ t.test('an acknowledgement that nobody waits for is ignored', (t) => {
     isOwn: () => false,
     publish: async () => {},
     perNotice: 1,
-    monotonicNow: () => 0
+    monotonicNow: () => 0,
+    timing: TIMERS
   })
   withdrawal.acknowledged('member', 'notice')
   withdrawal.close()
