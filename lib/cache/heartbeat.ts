@@ -17,9 +17,6 @@ export interface HeartbeatSettings {
   onLost: () => void
 }
 
-/** For a cache that can lose no writes. */
-export const NO_HEARTBEAT: Heartbeat = { begin: async () => {}, beat: async () => {}, close () {} }
-
 /** A server notices lost writes after this time at the latest. */
 const INTERVAL_MS = 1000
 /** Long, because a Redis that evicts first what ends soon would otherwise seem to have lost it. */

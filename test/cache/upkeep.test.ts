@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { untilDone } from '../../lib/tools/until-done.js'
 import { authPlugin } from '../../lib/index.js'
-import { NO_HEARTBEAT } from '../../lib/cache/heartbeat.js'
+import { NO_HEARTBEAT } from '../helpers/no-heartbeat.js'
 import { createCacheAvailability } from '../../lib/cache/availability.js'
 import { createCacheRegistry } from '../../lib/sql/caches.js'
 import { createRetriedWrites } from '../../lib/cache/retried-writes.js'
@@ -287,6 +287,29 @@ t.test('a cache that rejects more tombstones than the server can queue is not tr
   t.equal(availability.isTrusted(), true, 'a single missing tombstone is tracked')
   t.equal(await consistency.writeTombstones(Array.from({ length: 10_001 }, (_, index) => `${index}`)), false)
   t.equal(availability.isTrusted(), false)
+  await consistency.close()
+})
+
+t.test('a revocation during which Redis was replaced is repeated', async (t) => {
+  const availability = createCacheAvailability({ monotonicNow: () => 0, onError: () => {} })
+  const doubts = createDoubts()
+  const listeners: ((isConnected: boolean) => void)[] = []
+  let times = 0
+  const consistency = createCacheConsistency({
+    cache: { ...createMemoryCache({ max: 10, now: () => 0 }), onConnection: (listener) => { listeners.push(listener) } },
+    cacheTtlMs: 1000,
+    availability,
+    async * listStale () {},
+    assertPrimary: async () => {},
+    heartbeat: NO_HEARTBEAT,
+    doubts,
+    withdraw: async () => { if (++times === 1) for (const listener of listeners) listener(true) }
+  })
+  consistency.start()
+  t.equal(await consistency.writeTombstones(['a']), false)
+  t.equal(doubts.holdsToken('a'), true)
+  await until(() => !doubts.holdsToken('a'), 'it is repeated')
+  t.equal(times, 2)
   await consistency.close()
 })
 
