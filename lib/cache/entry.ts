@@ -6,21 +6,21 @@ import type { Seal } from '../crypto/seal.js'
 export const TOMBSTONE = 'R'
 
 /** Increased when the shape changes: an entry of another version counts as a miss. */
-const VERSION = 3
+const VERSION = 4
 
-interface Entry {
-  v: number
-  /** The digest of the record's token, so that a crossed reply cannot be taken for another token. */
-  h: string
-  sid: string
-  uid: string | number
-  user: TokenRecord['user']
-  iat: number
-  exp: number
-  idle: number | null
-  scopes: string[] | null
-  end: number
-}
+/** Without names, because Redis holds one for every session. What is `null` or empty at the end is left out. */
+type Entry = [
+  version: number,
+  sessionId: string,
+  userId: string | number,
+  username: string,
+  issuedAtMs: number,
+  expiresAtMs: number,
+  endsAtMs: number,
+  idleAtMs?: number | null,
+  scopes?: string[] | null,
+  otherColumns?: Record<string, unknown> | null
+]
 
 /** A record in a cache. */
 export interface CachedRecord {
@@ -31,40 +31,23 @@ export interface CachedRecord {
 
 /** `null` while the seal is not available. */
 export function encodeRecord (seal: Seal, digest: Digest, { record, endsAtMs }: CachedRecord): string | null {
-  const entry: Entry = {
-    v: VERSION,
-    h: digest,
-    sid: record.sessionId,
-    uid: record.user.id as string | number,
-    user: record.user,
-    iat: record.issuedAtMs,
-    exp: record.expiresAtMs,
-    idle: record.idleAtMs,
-    scopes: record.scopes as string[] | null,
-    end: endsAtMs
-  }
-  const sealed = seal.close(JSON.stringify(entry))
+  const { sessionId, user: { id, username, ...others }, issuedAtMs, expiresAtMs, idleAtMs, scopes } = record
+  const otherColumns = Object.keys(others).length === 0 ? null : others
+  const entry: unknown[] = [VERSION, sessionId, id, username, issuedAtMs, expiresAtMs, Math.floor(endsAtMs), idleAtMs, scopes, otherColumns]
+  while (entry.at(-1) === null) entry.pop()
+  const sealed = seal.close(JSON.stringify(entry), digest)
   return sealed === null ? null : `V${sealed}`
 }
 
-/** `null` unless it is a record of this version for this digest, written by a server: Redis may hold anything. */
+/** `null` unless it is a record of this version for this digest, written by a server: Redis may hold anything, and replies may be crossed. */
 export function decodeRecord (seal: Seal, digest: Digest, value: string): CachedRecord | null {
   if (value[0] !== 'V') return null
-  const text = seal.open(value.slice(1))
+  const text = seal.open(value.slice(1), digest)
   if (text === null) return null
   const entry = parse(text)
-  if (!isEntry(entry) || entry.h !== digest) return null
-  return {
-    record: {
-      sessionId: entry.sid,
-      user: entry.user,
-      issuedAtMs: entry.iat,
-      expiresAtMs: entry.exp,
-      idleAtMs: entry.idle,
-      scopes: entry.scopes
-    },
-    endsAtMs: entry.end
-  }
+  if (!isEntry(entry)) return null
+  const [, sessionId, id, username, issuedAtMs, expiresAtMs, endsAtMs, idleAtMs = null, scopes = null, otherColumns] = entry
+  return { record: { sessionId, user: { id, username, ...otherColumns }, issuedAtMs, expiresAtMs, idleAtMs, scopes }, endsAtMs }
 }
 
 function parse (text: string): unknown {
@@ -76,12 +59,17 @@ function parse (text: string): unknown {
 }
 
 function isEntry (value: unknown): value is Entry {
-  if (!isObject(value)) return false
-  const { v, h, sid, uid, user, iat, exp, idle, scopes, end } = value
-  return v === VERSION && typeof h === 'string' && typeof sid === 'string' && isId(uid) &&
-    Number.isFinite(iat) && Number.isFinite(exp) && Number.isFinite(end) && (idle === null || Number.isFinite(idle)) &&
+  if (!Array.isArray(value)) return false
+  const [version, sessionId, userId, username, issuedAtMs, expiresAtMs, endsAtMs, idleAtMs = null, scopes = null, otherColumns = null, ...more] = value as unknown[]
+  return version === VERSION && isString(sessionId) && isId(userId) && isString(username) &&
+    Number.isFinite(issuedAtMs) && Number.isFinite(expiresAtMs) && Number.isFinite(endsAtMs) && (idleAtMs === null || Number.isFinite(idleAtMs)) &&
     (scopes === null || (Array.isArray(scopes) && scopes.every(isString))) &&
-    isObject(user) && user['id'] === uid && isString(user['username']) && !Object.hasOwn(user, '__proto__')
+    (otherColumns === null || isColumns(otherColumns)) && more.length === 0
+}
+
+/** Neither another user nor another prototype. */
+function isColumns (value: unknown): boolean {
+  return isObject(value) && !['id', 'username', '__proto__'].some((name) => Object.hasOwn(value, name))
 }
 
 function isObject (value: unknown): value is Record<string, unknown> {

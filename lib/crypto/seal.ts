@@ -10,10 +10,13 @@ export interface ServerKey {
 
 /** Marks strings as written by a server that has the server key. */
 export interface Seal {
-  /** The tag, followed by the string; `null` while the key is not available. */
-  close (text: string): string | null
+  /**
+   * The tag, followed by the string; `null` while the key is not available. `about`: what the string is about. It is sealed, too, but not part of
+   * the result: whoever opens it must know it. No `about` may be another one with the beginning of a string.
+   */
+  close (text: string, about?: string): string | null
   /** The string; `null` if the tag does not match, or while the key is not available. */
-  open (sealed: string): string | null
+  open (sealed: string, about?: string): string | null
 }
 
 /** For the cache in this process, to which nobody else can write: adds nothing and accepts everything. */
@@ -42,15 +45,15 @@ export function createSeal (serverKey: ServerKey, view: string): Seal {
   }
 
   return {
-    close (text) {
+    close (text, about = '') {
       const known = key()
-      return known === null ? null : tagOf(known, text) + text
+      return known === null ? null : tagOf(known, about + text) + text
     },
-    open (sealed) {
+    open (sealed, about = '') {
       const known = key()
       if (known === null || sealed.length <= TAG_LENGTH) return null
       const text = sealed.slice(TAG_LENGTH)
-      return isSame(sealed.slice(0, TAG_LENGTH), tagOf(known, text)) ? text : null
+      return isSame(sealed.slice(0, TAG_LENGTH), tagOf(known, about + text)) ? text : null
     }
   }
 }

@@ -55,8 +55,8 @@ async function session (bench: Bench): Promise<string> {
   return await login(bench.app, username)
 }
 
-/** Seals a text as servers do: a second implementation of the format. */
-async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string) => string }> {
+/** Seals a text for a token as servers do: a second implementation of the format. */
+async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: string, token: string) => string }> {
   const { rows: [{ value, system, database: oid }] } = await countingPool(t, database.url).pool.query(`select value, system_identifier::text as system, oid::text as database
     from auth_tokens_server_key, pg_control_system(), pg_database where datname = current_database()`)
   const key = createHash('sha256').update(value).update(`${system} ${oid}`).digest()
@@ -64,11 +64,21 @@ async function createSealer (t: Test): Promise<{ key: Buffer, seal: (text: strin
   const users = { schema: null, table: 'users', columns, select: [], activeWhen: null, isOwn: true }
   const view = JSON.stringify([users, { schema: null, table: 'auth_tokens' }, null])
   const derived = createHmac('sha256', key).update(`cache entry\0${view}`).digest('base64url')
-  return { key, seal: (text) => `V${createHash('sha512-256').update(derived).update(text).digest('base64url')}${text}` }
+  return { key, seal: (text, token) => `V${createHash('sha512-256').update(derived).update(digestOf(token)).update(text).digest('base64url')}${text}` }
 }
 
 const TAG = 43
 const jsonOf = (value: string) => value.slice(1 + TAG)
+
+/** The parts of an entry by name, in their order. */
+function partsOf (value: string): Record<string, any> {
+  const [v, sid, uid, username, iat, exp, end, idle = null, scopes = null, others = null, ...more] = JSON.parse(jsonOf(value))
+  return { v, sid, uid, username, iat, exp, end, idle, scopes, others, more }
+}
+
+function textOf ({ more, ...parts }: Record<string, any>): string {
+  return JSON.stringify([...Object.values(parts), ...more])
+}
 
 async function begin (bench: Bench): Promise<void> {
   await bench.take()
@@ -128,11 +138,13 @@ t.test('an entry in Redis is a sealed record of the digest, without the token an
   const bench = await createBench(t)
   const token = await session(bench)
   const value = await bench.warm(token)
-  const entry = JSON.parse(jsonOf(value))
-  t.equal(value, (await createSealer(t)).seal(jsonOf(value)))
-  t.equal(entry.h, digestOf(token))
-  t.same(Object.keys(entry).sort(), ['end', 'exp', 'h', 'iat', 'idle', 'scopes', 'sid', 'uid', 'user', 'v'])
+  const { user, session: { id: sid } } = (await caller(bench.app)('GET', '/auth/me', { token })).json()
+  const { iat, exp, end } = partsOf(value)
+  t.equal(value, (await createSealer(t)).seal(jsonOf(value), token))
+  t.same(partsOf(value), { v: 4, sid, uid: user.id, username: user.username, iat, exp, end, idle: null, scopes: null, others: null, more: [] })
   t.notMatch(value, token.slice(4))
+  t.notMatch(value, digestOf(token))
+  t.equal(value.length, 170 + user.username.length, 'nothing is in it twice')
   t.notMatch(value, /\$2/)
   const ttl = await bench.redis.pttl(bench.keyOf(token))
   t.ok(ttl > 5 * 60_000 * 0.9 - 5000 && ttl <= 5 * 60_000, String(ttl))
@@ -169,15 +181,15 @@ t.test('an entry ends by the clock of PostgreSQL, however long Redis keeps it', 
   const { pool } = countingPool(t, database.url)
   const now = async () => Number((await pool.query('select extract(epoch from clock_timestamp()) * 1000 as now')).rows[0].now)
   const beforeAt = await now()
-  const entry = JSON.parse(jsonOf(await bench.warm(token)))
-  t.ok(entry.end > beforeAt && entry.end <= await now() + 60_000)
+  const entry = partsOf(await bench.warm(token))
+  t.ok(entry['end'] > beforeAt && entry['end'] <= await now() + 60_000)
   const { seal } = await createSealer(t)
   const statusOf = async (end: number) => {
-    await bench.redis.set(bench.keyOf(token), seal(JSON.stringify({ ...entry, end })), 'PX', 3_600_000)
+    await bench.redis.set(bench.keyOf(token), seal(textOf({ ...entry, end }), token), 'PX', 3_600_000)
     return await bench.get(token)
   }
   await pool.query('update auth_tokens set revoked_at = now() where digest = $1', [Buffer.from(digestOf(token), 'base64url')])
-  t.equal(await statusOf(entry.end + 3_600_000), 200, 'before its end')
+  t.equal(await statusOf(entry['end'] + 3_600_000), 200, 'before its end')
   t.equal(await statusOf(await now() - 1), 401, 'after its end')
 })
 
@@ -185,22 +197,22 @@ t.test('garbage in Redis is ignored: the server queries SQL and does not overwri
   const bench = await createBench(t)
   const [token, other] = [await session(bench), await session(bench)]
   const ofOther = await bench.warm(other)
-  const { seal } = await createSealer(t)
-  const entry = JSON.parse(jsonOf(ofOther))
-  const changed = (change: object) => JSON.stringify({ ...entry, h: digestOf(token), ...change })
-  const own = (change: object) => seal(changed(change))
+  const { seal: sealFor } = await createSealer(t)
+  const seal = (text: string) => sealFor(text, token)
+  const entry = partsOf(ofOther)
+  const own = (change: object) => seal(textOf({ ...entry, ...change }))
   const garbage = [
     '', 'V', 'V{', 'Vnull', 'V[]', seal('{'), seal('null'), seal('[]'), seal('x'), 'x', 'r', 'L', 'Lforeign', '\0', 'R', `R${digestOf(other)}`, ofOther,
-    own({ v: 2 }), own({ v: 4 }), own({ exp: 'soon' }), own({ idle: 'x' }), own({ end: 1 }), own({ end: 'soon' }), own({ end: undefined }), own({ scopes: [1] }), own({ scopes: 'all' }),
-    own({ sid: 7 }), own({ uid: null }), own({ iat: null }), own({ user: null }), own({ user: { id: 'other', username: 'x' } }),
-    own({ user: { ...entry.user, username: 5 } }), 'V'.repeat(100_000),
-    seal(changed({}).replace('"user":{', '"user":{"__proto__":{"admin":true},'))
+    own({ v: 3 }), own({ v: 5 }), own({ exp: 'soon' }), own({ idle: 'x' }), own({ end: 1 }), own({ end: 'soon' }), own({ end: null }), own({ scopes: [1] }), own({ scopes: 'all' }),
+    own({ sid: 7 }), own({ uid: null }), own({ uid: 1.5 }), own({ iat: null }), own({ username: 5 }), own({ username: null }), own({ more: [null] }),
+    own({ others: 'x' }), own({ others: [] }), own({ others: { id: 'other' } }), own({ others: { username: 'x' } }), seal(jsonOf(ofOther).slice(0, -1) + ',null,null,{"__proto__":{"admin":true}}]'),
+    seal(JSON.stringify({ ...entry, v: 4 })), sealFor(jsonOf(ofOther), other), 'V'.repeat(100_000)
   ]
   for (const value of garbage) {
     await bench.redis.set(bench.keyOf(token), value, 'PX', 60_000)
     const reply = await caller(bench.app)('GET', '/auth/me', { token })
     t.equal(reply.statusCode, 200, JSON.stringify(value.slice(0, 80)))
-    t.not(reply.json().user.id, entry.uid)
+    t.not(reply.json().user.id, entry['uid'])
     t.equal(await bench.redis.get(bench.keyOf(token)), value)
   }
   await bench.redis.del(bench.keyOf(token))
@@ -212,19 +224,20 @@ t.test('an attacker who can write to Redis cannot forge a session', async (t) =>
   const bench = await createBench(t)
   const { key, seal } = await createSealer(t)
   const ofVictim = await bench.warm(await session(bench))
-  const victim = JSON.parse(jsonOf(ofVictim)).uid
+  const victim = partsOf(ofVictim)['uid']
   const [own, made] = [await session(bench), createTokenFormat({ prefix: 'fta', randomBytes }).create()]
   const genuine = await bench.warm(own)
   const tag = genuine.slice(1, 1 + TAG)
-  const asVictim = (token: string, change: object = {}) => JSON.stringify({ ...JSON.parse(jsonOf(ofVictim)), h: digestOf(token), ...change })
+  const asVictim = (change: object = {}) => textOf({ ...partsOf(ofVictim), ...change })
   const keyed = (text: string, secret: string | Buffer) => createHmac('sha256', secret).update(text).digest('base64url')
   const forgeries = (token: string) => {
-    const json = asVictim(token)
+    const json = asVictim()
+    const bound = digestOf(token) + json
     return [
-      `V${json}`, `V${asVictim(token, { v: 1 })}`, ofVictim, genuine.slice(0, 1 + TAG) + json, ofVictim.slice(0, 1 + TAG) + json,
+      `V${json}`, `V${asVictim({ v: 1 })}`, ofVictim, genuine.slice(0, 1 + TAG) + json, ofVictim.slice(0, 1 + TAG) + json,
       `V${'A'.repeat(TAG)}${json}`, `V${'\u00e9'.repeat(TAG)}${json}`, `V${'\u4e2d'.repeat(TAG)}${json}`, `V${tag.slice(1)}${json}`, `V${tag}`, `V${tag}A${json}`,
-      `V${hash('sha512-256', json, 'base64url')}${json}`, `V${hash('sha256', json, 'base64url')}${json}`, `V${keyed(json, '')}${json}`,
-      `V${createHash('sha512-256').update(keyed('cache entry\0', Buffer.alloc(32))).update(json).digest('base64url')}${json}`
+      `V${hash('sha512-256', bound, 'base64url')}${json}`, `V${hash('sha256', bound, 'base64url')}${json}`, `V${keyed(bound, '')}${json}`,
+      `V${createHash('sha512-256').update(keyed('cache entry\0', Buffer.alloc(32))).update(bound).digest('base64url')}${json}`
     ]
   }
   t.notSame(key, Buffer.alloc(32))
@@ -241,7 +254,7 @@ t.test('an attacker who can write to Redis cannot forge a session', async (t) =>
 
   await t.test('with a token of their own, which still belongs to them, whichever byte they change', async (t) => {
     const sealed = genuine.slice(0, 1 + TAG)
-    const changed = [1, TAG, 1 + TAG, genuine.indexOf('"exp":') + 6, genuine.length - 1].map((i) => genuine.slice(0, i) + String.fromCharCode(genuine.charCodeAt(i) ^ 1) + genuine.slice(i + 1))
+    const changed = [1, TAG, 1 + TAG, genuine.indexOf(String(partsOf(genuine)['exp'])), genuine.length - 1].map((i) => genuine.slice(0, i) + String.fromCharCode(genuine.charCodeAt(i) ^ 1) + genuine.slice(i + 1))
     const longer = [`${genuine} `, `${sealed} ${jsonOf(genuine)}`, genuine.slice(0, -1)]
     for (const value of [...forgeries(own), ...changed, ...longer]) {
       await bench.redis.set(bench.keyOf(own), value, 'PX', 60_000)
@@ -254,12 +267,12 @@ t.test('an attacker who can write to Redis cannot forge a session', async (t) =>
   })
 
   await t.test('but a sealed entry is accepted, so that the tests above would fail without the seal', async (t) => {
-    await bench.redis.set(bench.keyOf(made), seal(asVictim(made)), 'PX', 60_000)
+    await bench.redis.set(bench.keyOf(made), seal(asVictim(), made), 'PX', 60_000)
     await begin(bench)
     t.equal((await caller(bench.app)('GET', '/auth/me', { token: made })).json().user.id, victim)
     t.same(await bench.take(), ['get'])
     t.same(bench.statements, [])
-    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${JSON.parse(jsonOf(ofVictim)).sid}`, { token: made })).statusCode, 401, 'routes that end sessions query SQL')
+    t.equal((await caller(bench.app)('DELETE', `/auth/sessions/${partsOf(ofVictim)['sid']}`, { token: made })).statusCode, 401, 'routes that end sessions query SQL')
   })
 })
 

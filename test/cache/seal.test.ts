@@ -96,6 +96,14 @@ t.test('a seal', async (t) => {
     }
   })
 
+  await t.test('is valid only for what its text is about', async (t) => {
+    const [sealed, plain] = [seal.close('[text]', 'one')!, seal.close('[text]')!]
+    t.equal(sealed.slice(43), '[text]')
+    t.equal(seal.open(sealed, 'one'), '[text]')
+    for (const about of ['other', 'On', '']) t.equal(seal.open(sealed, about), null, about)
+    t.equal(seal.open(plain, 'one'), null)
+  })
+
   await t.test('is invalid if any one character changes', async (t) => {
     const sealed = seal.close(JSON.stringify(record))!
     for (let i = 0; i < sealed.length; i++) {
@@ -143,7 +151,7 @@ t.test('a cache without the key', async (t) => {
   await known.load()
   t.same(await server(known)('a'), record)
   const entry = await at('a')
-  t.match(entry, /^V[\w-]{43}\{/)
+  t.match(entry, /^V[\w-]{43}\[/)
   await hide()
   const without = server(open())
   asked = 0

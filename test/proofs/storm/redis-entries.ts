@@ -27,27 +27,27 @@ export async function scribble (client: Redis, keys: string[], random: Random): 
 
 /**
  * Writes a genuine entry of another token to every key, including tombstones: of the same user if there is
- * one, of another user, and either one with the digest replaced by the key's own.
+ * one, or of another user.
  */
 export async function misplace (client: Redis, keys: string[], random: Random): Promise<void> {
   const values = await Promise.all(keys.map((key) => client.get(key).catch(() => null)))
-  const entries = values.map(readEntry).filter((entry) => entry !== null)
+  const digestAt = (key: string) => key.slice(key.lastIndexOf(':') + 1)
+  const entries = values.map((value, index) => readEntry(value, digestAt(keys[index]!))).filter((entry) => entry !== null)
   await Promise.all(keys.map(async (key, index) => {
-    const digest = key.slice(key.lastIndexOf(':') + 1)
+    const digest = digestAt(key)
     const own = entries.find((entry) => entry.digest === digest)
     const others = entries.filter((entry) => entry.digest !== digest)
     const sames = others.filter(({ user }) => own !== undefined && user === own.user)
     const from = index % 2 === 0 && sames.length > 0 ? sames : others
     if (from.length === 0) return
-    const { digest: theirs, value } = random.pick(from)
-    await client.set(key, index % 3 === 0 ? value.replace(theirs, digest) : value, 'PX', LIFE_MS)
+    await client.set(key, random.pick(from).value, 'PX', LIFE_MS)
   }))
 }
 
-function readEntry (value: string | null): Entry | null {
+function readEntry (value: string | null, digest: string): Entry | null {
   if (value?.[0] !== 'V') return null
   try {
-    const { h: digest, uid: user } = JSON.parse(value.slice(1 + TAG_LENGTH))
+    const [, , user] = JSON.parse(value.slice(1 + TAG_LENGTH))
     return { digest, user, value }
   } catch {
     return null
