@@ -2,12 +2,13 @@ import type { Digest, TokenCache } from '../../types/cache.js'
 import { stallTolerantTimeout, withDeadline } from '../tools/deadline.js'
 import { createSilenceWatch } from '../tools/silence.js'
 import { TOMBSTONE } from './entry.js'
+import type { RedisClient } from '../redis/client.js'
 import { followConnection } from '../redis/connection.js'
 import type { Connection, ConnectionListener } from '../redis/connection.js'
+import { createReader } from '../redis/reader.js'
 
 /** The methods that the cache uses of an ioredis client. */
 export interface RedisCommands extends Connection {
-  get (key: string, done: (error: Error | null | undefined, value?: string | null) => void): unknown
   get (key: string): Promise<string | null>
   set (key: string, value: string, px: 'PX', ttlMs: number): Promise<unknown>
   del (key: string): Promise<unknown>
@@ -47,6 +48,7 @@ export interface RedisCacheSettings {
 export function createRedisCache ({ client, namespace, readTimeoutMs, close }: RedisCacheSettings): TokenCache {
   const keyOf = (digest: Digest) => `${namespace}t:${digest}`
   const silence = createSilenceWatch({ timeoutMs: SILENCE_MS, onSilent: () => renew() })
+  const read = createReader(client as unknown as RedisClient)
   const listeners: ConnectionListener[] = []
   let isConnected = false
   // Counts losses and replacements: a command sent before one may be answered by a server without the latest tombstones.
@@ -100,13 +102,13 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
       const cancel = stallTolerantTimeout(readTimeoutMs, () => finish(expired(), null))
       const since = epoch
       try {
-        client.get(keyOf(digest), (error, value) => {
-          if (error) noted(error)
+        read(keyOf(digest), (error, value) => {
+          if (error !== null) noted(error)
           else silence.heard()
           if (isForeign(error)) finish(null, FOREIGN)
-          else if (error) finish(error, null)
+          else if (error !== null) finish(error, null)
           else if (since !== epoch) finish(replaced(), null)
-          else finish(null, value == null ? null : read(digest, value))
+          else finish(null, value === null ? null : understood(digest, value))
         })
       } catch (error) {
         // ioredis throws if a Cluster has no node for the slot.
@@ -119,7 +121,7 @@ export function createRedisCache ({ client, namespace, readTimeoutMs, close }: R
         .catch((error) => isForeign(error) ? FOREIGN : Promise.reject(error))
       const value = await withDeadline(command, { timeoutMs: readTimeoutMs, expired })
       if (since !== epoch) throw replaced()
-      return read(digest, String(value))
+      return understood(digest, String(value))
     },
     async fill (digest, lease, value, ttlMs, leaseMs) {
       await send(client.eval(FILL, 1, keyOf(digest), lease, value, ttlMs, leaseMs))
@@ -149,12 +151,12 @@ function tombstoneOf (digest: Digest): string {
   return TOMBSTONE + digest
 }
 
-function read (digest: Digest, value: string): string {
+function understood (digest: Digest, value: string): string {
   if (value[0] !== TOMBSTONE) return value
   return value === tombstoneOf(digest) ? TOMBSTONE : FOREIGN
 }
 
-function isForeign (error: Error | null | undefined): boolean {
+function isForeign (error: Error | null): boolean {
   return error?.message.includes('WRONGTYPE') === true
 }
 
