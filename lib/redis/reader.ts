@@ -30,8 +30,8 @@ export function createReader (client: RedisClient): Read {
 }
 
 /**
- * What ioredis needs of a command. The functions are closures, because tracers replace and call them without `this`. In the next tick, so that what
- * `done` throws does not stop the parser.
+ * What ioredis needs of a command. The functions are closures, because tracers replace and call them without `this`. In the next tick, because
+ * the parser of an older ioredis, which a client of the host may have, would lose its place if `done` threw.
  */
 function commandFor (key: string, done: Parameters<Read>[1]): Command {
   const command = {
