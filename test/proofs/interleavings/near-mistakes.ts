@@ -1,6 +1,7 @@
 import { createDatabaseClock } from '../../../lib/tools/database-clock.js'
 import { decodeMessage, encodeMessage } from '../../../lib/cache/messages.js'
 import type { Message } from '../../../lib/cache/messages.js'
+import type { NearSettings } from '../../../lib/cache/near.js'
 import { createNearCache } from '../../../lib/cache/near-cache.js'
 import { UNSEALED } from '../../../lib/crypto/seal.js'
 import type { Member, MemberStore } from '../../../lib/ports.js'
@@ -25,20 +26,24 @@ const decode = (text: string) => decodeMessage(UNSEALED, text)
 export const NEAR_CONTROLS: Record<string, NearControl> = {
   'receivers of a message that are taken for acknowledgements': { race: 'an entry', mistake: countReceivers },
   'a message before the tombstone': { race: 'an entry, and another read', mistake: publishFirst },
-  'members that are listed before the tombstone': { race: 'a server that joins', mistake: listFirst },
-  'a message before the commit': { race: 'without Redis, a read', mistake: () => ({ isEarly: true }) },
-  'a lease that counts from the reply': { race: 'an entry, and a renewal', mistake: countFromReply },
-  'reads under way that keep their right': { race: 'a read', mistake: keepRights },
+  'members that are listed before the commit': { race: 'without Redis, a server that joins and a read', mistake: () => listFirst('commit') },
+  'members that are listed before the tombstone, with servers that join without a catch-up': {
+    race: 'a server that joins, and a read',
+    mistake: () => listFirst('tombstone', { catchUp: async () => {} })
+  },
+  'a message before the commit': { race: 'without Redis, a read', mistake: () => ({ beforeCommit: (write) => write() }) },
+  'a lease that counts from the reply': { race: 'an entry, and a renewal without messages', mistake: countFromReply },
+  'reads under way that keep their right': { race: 'without Redis, a read', mistake: keepRights },
   'an acknowledgement before the drop': { race: 'an entry', mistake: acknowledgeFirst },
   'reads that fill without a membership': {
-    race: 'without Redis, a server that joins',
+    race: 'without Redis, a server that joins and a read',
     mistake: () => ({ createMemory: (settings) => ({ ...createNearCache({ ...settings, mayFill: () => true }), leave () {} }) })
   },
-  'entries that are kept at an expulsion': { race: 'an entry, and two renewals', mistake: keepEntries },
+  'entries that are kept at an expulsion': { race: 'an entry, and two renewals without messages', mistake: keepEntries },
   'entries that are kept at the loss of the subscription': { race: 'a subscription that breaks', mistake: keepEntries },
   'no wait after an expulsion': { race: 'an entry under a longer lease', mistake: withList((members) => members.map((member) => ({ ...member, leaseMs: 0 }))) },
   'a wait that is shorter than the lease': {
-    race: 'an entry, and a renewal of a longer lease',
+    race: 'an entry, and a renewal of a longer lease without messages',
     mistake: withList((members) => members.map((member) => ({ ...member, leaseMs: member.leaseMs / 2 })))
   },
   'no wait for who was expelled by others': { race: 'two revokers', mistake: withList((members) => members.filter(({ isExpelled }) => !isExpelled)) },
@@ -81,17 +86,22 @@ function publishFirst (): Mistake {
   }
 }
 
-function listFirst (): Mistake {
+function listFirst (before: 'commit' | 'tombstone', more: Partial<NearSettings> = {}): Mistake {
   let members: MemberStore
   let listed: Member[] = []
+  const list = async () => { listed = await members.list() }
   return {
-    near: (settings) => ({ ...settings, members: { ...(members = settings.members), list: async () => listed } }),
+    near: (settings) => ({ ...settings, ...more, members: { ...(members = settings.members), list: async () => listed } }),
+    beforeCommit: async () => { if (before === 'commit') await list() },
     consistency: ({ cache, ...settings }) => ({
       ...settings,
-      cache: { ...cache, async tombstone (digests, ttlMs) { listed = await members.list(); await cache.tombstone(digests, ttlMs) } }
+      cache: { ...cache, async tombstone (digests, ttlMs) { if (before === 'tombstone') await list(); await cache.tombstone(digests, ttlMs) } }
     })
   }
 }
+
+/** The same without the catch-up of who joins is a mistake. */
+export const LISTED_FIRST: NearControl = { race: 'a server that joins, and a read', mistake: () => listFirst('tombstone') }
 
 function countFromReply (): Mistake {
   return {

@@ -82,7 +82,7 @@ export function createNetwork (wrap: Wrap, { hasEchoes, maxLength }: NetworkSett
           if (isSettingUp.value) connect(self.name)
         },
         async send (to, text) {
-          if (to !== self.id || hasEchoes) return await wire.publish(self, to, text)
+          if (to !== self.id || (hasEchoes && !isSettingUp.value)) return await wire.publish(self, to, text)
           if (server.inbox!.at === self.place) server.inbox!.listener.onMessage(text)
         },
         renew () { lose(self.name) },

@@ -1,23 +1,21 @@
 import type { Processes } from '../../../lib/testing/index.js'
 import type { NearRace } from './near-races.js'
 import { cutOn, emptyOn, evict, logoutOn, LONG_LEASE_MS, moveOn, readOn, refreshOn, refuseOn, renewOn, seeRenamedOn, startOn } from './near-world.js'
-import type { ServerState, World } from './near-world.js'
-
-/** The server that revokes. It has no memory, so that all steps are about the others. */
-const REVOKER: ServerState = { isMember: false }
+import type { World } from './near-world.js'
 
 /** A logout on `a`, and a later request on `b`. */
 const LOGOUT: Processes<World> = { 'logout on a': logoutOn('a'), 'late reader b': { after: 'logout on a', run: refuseOn('b') } }
 const REFRESH: Processes<World> = { 'refresh on a': refreshOn('a'), 'late reader b': { after: 'refresh on a', run: seeRenamedOn('b') } }
 
 /** `b` has the token in its memory. */
-const ENTRY: NearRace = { servers: { a: REVOKER, b: { isFilled: true } }, processes: LOGOUT }
+const ENTRY: NearRace = { servers: { a: {}, b: { isFilled: true } }, processes: LOGOUT }
 /** `b` does not know the token. */
-const READ: NearRace = { servers: { a: REVOKER, b: {} }, processes: { ...LOGOUT, 'reader b': readOn('b') } }
+const READ: NearRace = { servers: { a: {}, b: {} }, processes: { ...LOGOUT, 'reader b': readOn('b') } }
 /** `b` becomes a member. The token is in Redis. */
-const JOIN: NearRace = { servers: { a: { ...REVOKER, isFilled: true }, b: { isStarted: false } }, processes: { ...LOGOUT, 'start b': startOn('b'), 'reader b': readOn('b') } }
+const JOIN: NearRace = { servers: { a: { isFilled: true }, b: { isStarted: false } }, processes: { ...LOGOUT, 'start b': startOn('b') } }
+const JOIN_AND_READ: NearRace = { ...JOIN, processes: { ...JOIN.processes, 'reader b': readOn('b') } }
 /** `b` is connected to another Redis, with the token in it. */
-const SPLIT: NearRace = { servers: { a: REVOKER, b: { isFilled: true, place: 1 } }, processes: LOGOUT, leaseRedis: true }
+const SPLIT: NearRace = { servers: { a: {}, b: { isFilled: true, place: 1 } }, processes: LOGOUT, leaseRedis: true }
 
 const withProcesses = (race: NearRace, processes: Processes<World>, more: Partial<NearRace> = {}): NearRace => ({ ...race, ...more, processes: { ...race.processes, ...processes } })
 
@@ -25,16 +23,20 @@ const withProcesses = (race: NearRace, processes: Processes<World>, more: Partia
 export const SMALL = {
   'an entry': ENTRY,
   'an entry under a longer lease': { ...ENTRY, leaseMs: LONG_LEASE_MS },
+  'an entry, and a revoker without a memory': { ...ENTRY, servers: { ...ENTRY.servers, a: { isMember: false } } },
   'an entry, and a renewal': withProcesses(ENTRY, { 'renewal b': renewOn('b', 1) }),
   'an entry, and a renewal of a longer lease': withProcesses(ENTRY, { 'renewal b': renewOn('b', 1) }, { leaseMs: LONG_LEASE_MS }),
-  'an entry, and two renewals': withProcesses(ENTRY, { 'renewal b': renewOn('b', 2) }, { deaf: ['b'] }),
+  'an entry, and a renewal without messages': withProcesses(ENTRY, { 'renewal b': renewOn('b', 1) }, { deaf: ['b'] }),
+  'an entry, and a renewal of a longer lease without messages': withProcesses(ENTRY, { 'renewal b': renewOn('b', 1) }, { deaf: ['b'], leaseMs: LONG_LEASE_MS }),
+  'an entry, and two renewals without messages': withProcesses(ENTRY, { 'renewal b': renewOn('b', 2) }, { deaf: ['b'] }),
   'an entry, and another read': withProcesses(ENTRY, { 'reader b': readOn('b') }),
   'a read': READ,
   'a server that joins': JOIN,
+  'a server that joins, and a read': JOIN_AND_READ,
   'a subscription that breaks': withProcesses(ENTRY, { 'cut b': cutOn('b') }),
   'a member that has crashed': { ...ENTRY, servers: { ...ENTRY.servers, c: { isFilled: true } }, deaf: ['c'] },
   'two revokers': {
-    servers: { a: REVOKER, b: { isFilled: true }, c: REVOKER },
+    servers: { a: {}, b: { isFilled: true }, c: {} },
     deaf: ['b'],
     leaseMs: LONG_LEASE_MS,
     processes: { ...LOGOUT, 'logout on c': logoutOn('c', 1), 'other late reader b': { after: 'logout on c', run: refuseOn('b', 1) } }
@@ -45,11 +47,12 @@ export const SMALL = {
   'a refresh, and a read': { ...READ, processes: { ...REFRESH, 'reader b': readOn('b') } },
   'a Redis that is replaced': withProcesses(SPLIT, { 'failover a': moveOn('a', 1) }),
   'a split Redis': SPLIT,
-  'a split Redis, and renewals': withProcesses(SPLIT, { 'renewal b': renewOn('b', 2) }),
+  'a split Redis, and renewals': withProcesses(SPLIT, { 'renewal b': renewOn('b', 2) }, { deaf: ['b'] }),
   'without Redis, an entry': { ...ENTRY, hasRedis: false },
   'without Redis, an entry and a renewal': withProcesses(ENTRY, { 'renewal b': renewOn('b', 1) }, { hasRedis: false }),
   'without Redis, a read': { ...READ, hasRedis: false },
   'without Redis, a server that joins': { ...JOIN, hasRedis: false },
+  'without Redis, a server that joins and a read': { ...JOIN_AND_READ, hasRedis: false },
   'without Redis, a subscription that breaks': withProcesses(ENTRY, { 'cut b': cutOn('b') }, { hasRedis: false }),
   'without Redis, a refresh and a read': { ...READ, processes: { ...REFRESH, 'reader b': readOn('b') }, hasRedis: false }
 } satisfies Record<string, NearRace>

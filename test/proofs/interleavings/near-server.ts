@@ -24,8 +24,8 @@ export interface Mistake {
   near?: (settings: NearSettings) => NearSettings
   createMemory?: NearParts['createMemory']
   consistency?: (settings: CacheConsistencySettings, near: Near) => CacheConsistencySettings
-  /** Tells the others before the commit. */
-  isEarly?: boolean
+  /** What a logout does before its commit. `write`: what it would do after it. */
+  beforeCommit?: (write: () => Promise<unknown>) => Promise<unknown>
 }
 
 export interface ServerSettings {
@@ -41,7 +41,7 @@ export interface ServerSettings {
 /** A server of the plugin, composed as in lib/cache/index.ts. */
 export interface Server extends Connected, RecordLookup {
   near: Near
-  isEarly: boolean
+  beforeCommit: NonNullable<Mistake['beforeCommit']>
   /** The writes of a call that ends or changes tokens, as the services make them. */
   write (kind: 'end' | 'drop', digests: readonly Digest[]): Promise<boolean>
   /** Its connection to Redis is replaced by one to this Redis. */
@@ -68,7 +68,7 @@ export interface ServerParts {
 
 export function openServer (settings: ServerSettings, { self, stores, network, clock, timing }: ServerParts): Server {
   const { leaseMs, leaseRedis, hasRedis, mistake } = settings
-  const { near: changeNear = asItIs, createMemory = alone, consistency: changeConsistency = asItIs, isEarly = false }: Mistake = mistake?.(self.name) ?? {}
+  const { near: changeNear = asItIs, createMemory = alone, consistency: changeConsistency = asItIs, beforeCommit = async () => {} }: Mistake = mistake?.(self.name) ?? {}
   const [now, doubts] = [clock.now, createDoubts()]
   const availability = createCacheAvailability({ monotonicNow: now, onError () {} })
   const databaseClock = createDatabaseClock({ now, monotonicNow: now })
@@ -129,7 +129,7 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
 
   return Object.assign(self, near.inFrontOf(lookup), {
     near,
-    isEarly,
+    beforeCommit,
     async write (kind: 'end' | 'drop', digests: readonly Digest[]) {
       const { writeTombstones, dropEntries } = writes()
       const forget = () => near[kind](digests)

@@ -109,7 +109,7 @@ function createTiming (clock: TestClock, running: { value: boolean }): Omit<Timi
 export const logoutOn = (name: ServerName, token: 0 | 1 = 0): Process<World> => async ({ stores, servers, ended }) => {
   const server = servers[name]
   const digest = stores.digests[token]
-  if (server.isEarly) await server.write('end', [digest])
+  await server.beforeCommit(() => server.write('end', [digest]))
   while (!await server.write('end', await stores.rows.end(digest))) { /* 503: the client repeats the call */ }
   ended.add(digest)
 }
