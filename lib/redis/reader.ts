@@ -1,5 +1,6 @@
 import type { Cluster, Command, Redis } from 'ioredis'
 import type { RedisClient } from './client.js'
+import { placeOf } from './place.js'
 
 /** Calls back later than it is called, with `null` if there is no such key. */
 export type Read = (key: string, done: (error: Error | null, value: string | null) => void) => void
@@ -12,7 +13,7 @@ export type Read = (key: string, done: (error: Error | null, value: string | nul
 export function createReader (client: RedisClient): Read {
   if (client.isCluster) return (key, done) => { (client as Cluster).get(key, (error, value) => done(error ?? null, value ?? null)) }
   const single = client as Redis
-  const prefix = single.options.keyPrefix ?? ''
+  const { keyPrefix } = placeOf(single)
   let turn: Command[] = []
 
   // Not at the end of the callback, because each request arrives in a callback of its own.
@@ -25,7 +26,7 @@ export function createReader (client: RedisClient): Read {
 
   return (key, done) => {
     if (turn.length === 0) setImmediate(send)
-    turn.push(commandFor(prefix + key, done))
+    turn.push(commandFor(keyPrefix + key, done))
   }
 }
 

@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
-import type { RedisOptions } from 'ioredis'
+import type { Cluster, RedisOptions } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { openRedis } from '../../lib/redis/client.js'
@@ -179,4 +179,13 @@ t.test('a callback is called after the parser, which loses its place in ioredis 
   }
   await new Promise<void>((resolve) => read(key, (error, value) => { steps.push(`${error} ${value}`); resolve() }))
   t.same(steps, ['parsed', 'null null', 'parsed', 'Error: refused null'])
+})
+
+t.test('a Cluster is read by its own client, with its errors', async (t) => {
+  const outcomes: Record<string, unknown[]> = { absent: [null, null], present: [null, 'value'], refused: [new Error('refused')], empty: [] }
+  const cluster = { isCluster: true, get: (key: string, done: (...outcome: unknown[]) => void) => done(...outcomes[key]!) }
+  const read = createReader(cluster as unknown as Cluster)
+  const seen: unknown[] = []
+  for (const key of Object.keys(outcomes)) read(key, (...outcome) => { seen.push(outcome) })
+  t.same(seen, [[null, null], [null, 'value'], [new Error('refused'), null], [null, null]])
 })
