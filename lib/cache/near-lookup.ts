@@ -7,7 +7,7 @@ import type { NearCache } from './near-cache.js'
 /** What the rest of the plugin sees of the cache. */
 export interface RecordLookup {
   /** What is in memory: the live token, `null` for one that has ended, `undefined` for one that must be looked up. */
-  peek (digest: Digest, nowMs: number): TokenRecord | null | undefined
+  peek (digest: Digest, nowMs?: number): TokenRecord | null | undefined
   /** Call it after `peek`. */
   lookup (digest: Digest, done: Done<TokenRecord>): void
   lookupFresh (digest: Digest): Promise<TokenRecord | null>

@@ -152,7 +152,8 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
     },
     async start () {
       near.start()
-      await beating
+      // A registration that fails is tried again by the next renewal.
+      await beating.catch(() => {})
     },
     async close () {
       await Promise.all([consistency.close(), local?.close(), near.close()])
@@ -171,6 +172,8 @@ const asItIs = <Part>(part: Part): Part => part
 const alone: NearParts['createMemory'] = (settings) => ({ ...createNearCache(settings), leave () {} })
 
 /** A request with the token. */
-export function request (server: RecordLookup, digest: Digest): Promise<TokenRecord | null> {
-  return new Promise((resolve, reject) => server.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
+export async function request (server: RecordLookup, digest: Digest): Promise<TokenRecord | null> {
+  const known = server.peek(digest)
+  if (known !== undefined) return known
+  return await new Promise((resolve, reject) => server.lookup(digest, (error, found) => error === null ? resolve(found) : reject(error)))
 }
