@@ -4,6 +4,10 @@ import { independentIn } from './near-steps.js'
 import { closeAll, createWorld } from './near-world.js'
 import type { ServerName, World, WorldSettings } from './near-world.js'
 import { request } from './near-server.js'
+import type { RaceName } from './near-scenarios.js'
+
+/** `short`: in `npm test`. The full form takes some minutes. */
+const isShort = (process.env['INTERLEAVINGS'] ?? 'short') === 'short'
 
 export interface NearRace extends Omit<WorldSettings, 'nextStores'> {
   processes: Processes<World>
@@ -38,3 +42,53 @@ export async function exploreNear ({ processes, deaf = [], ...settings }: NearRa
     ...more
   })
 }
+
+/** Races whose orders are too many, or of more steps than can be counted: a sample is run. */
+const SAMPLED: RaceName[] = [
+  'a server that joins, and a read',
+  'a subscription that breaks',
+  'two revokers',
+  'a Redis that restarts empty',
+  'a Redis that is replaced',
+  'a split Redis, and renewals',
+  'without Redis, a subscription that breaks'
+]
+
+/** Races with many orders: the short form runs a sample. */
+const LONG: RaceName[] = [
+  'an entry, and a renewal',
+  'an entry, and a renewal of a longer lease',
+  'an entry, and two renewals without messages',
+  'an entry, and another read',
+  'a read',
+  'a server that joins',
+  'a subscription that breaks, and no messages',
+  'an eviction',
+  'a refresh, and a read',
+  'without Redis, an entry and a renewal',
+  'without Redis, a read',
+  'without Redis, a server that joins',
+  'without Redis, a server that joins and a read',
+  'without Redis, a subscription that breaks and no messages',
+  'without Redis, a refresh and a read'
+]
+
+export function hasAllOrders (name: RaceName): boolean {
+  return !SAMPLED.includes(name) && !(isShort && LONG.includes(name))
+}
+
+export const SMALL_SAMPLE = { schedules: isShort ? 20 : 800, seed: 1 }
+export const LARGE_SAMPLE = { schedules: isShort ? 20 : 800, seed: 1 }
+export const REAL_SAMPLE = { schedules: isShort ? 1 : 30, seed: 1 }
+/** A control stops at the first violation. */
+export const CONTROL_SAMPLE = { schedules: 5000, seed: 1 }
+
+/** Races that brute force runs too. */
+export const COUNTED: RaceName[] = isShort ? ['an entry'] : ['an entry', 'an entry, and a renewal without messages', 'a refresh, and an entry']
+
+/** Whether the form tries this mistake: the short one leaves out those that are found late. */
+export function isTried (control: string): boolean {
+  return !isShort || !LATE.includes(control)
+}
+
+const LATE = ['members that are listed before the tombstone, with servers that join without a catch-up']

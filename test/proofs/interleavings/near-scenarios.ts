@@ -34,6 +34,7 @@ export const SMALL = {
   'a server that joins': JOIN,
   'a server that joins, and a read': JOIN_AND_READ,
   'a subscription that breaks': withProcesses(ENTRY, { 'cut b': cutOn('b') }),
+  'a subscription that breaks, and no messages': withProcesses(ENTRY, { 'cut b': cutOn('b') }, { deaf: ['b'] }),
   'a member that has crashed': { ...ENTRY, servers: { ...ENTRY.servers, c: { isFilled: true } }, deaf: ['c'] },
   'two revokers': {
     servers: { a: {}, b: { isFilled: true }, c: {} },
@@ -54,6 +55,7 @@ export const SMALL = {
   'without Redis, a server that joins': { ...JOIN, hasRedis: false },
   'without Redis, a server that joins and a read': { ...JOIN_AND_READ, hasRedis: false },
   'without Redis, a subscription that breaks': withProcesses(ENTRY, { 'cut b': cutOn('b') }, { hasRedis: false }),
+  'without Redis, a subscription that breaks and no messages': withProcesses(ENTRY, { 'cut b': cutOn('b') }, { hasRedis: false, deaf: ['b'] }),
   'without Redis, a refresh and a read': { ...READ, processes: { ...REFRESH, 'reader b': readOn('b') }, hasRedis: false }
 } satisfies Record<string, NearRace>
 

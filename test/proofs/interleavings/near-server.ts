@@ -79,8 +79,9 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
     get: (digest, done) => at().get(digest, done),
     getOrLease: async (...args) => await at().getOrLease(...args),
     fill: async (...args) => await at().fill(...args),
-    tombstone: async (...args) => await at().tombstone(...args),
-    drop: async (digests) => await at().drop(digests),
+    // An empty list is no command.
+    async tombstone (digests, ttlMs) { if (digests.length > 0) await at().tombstone(digests, ttlMs) },
+    async drop (digests) { if (digests.length > 0) await at().drop(digests) },
     holdsTombstone: async (digest) => await at().holdsTombstone(digest),
     onConnection (listener) { listeners.push(listener); listener(true) },
     close: async () => {}
@@ -152,7 +153,6 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
     },
     async start () {
       near.start()
-      // A registration that fails is tried again by the next renewal.
       await beating.catch(() => {})
     },
     async close () {

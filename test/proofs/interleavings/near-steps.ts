@@ -23,6 +23,7 @@ function isQuiet (step: Step): boolean {
 /** The ends of entries do not count: no schedule lasts that long. */
 function looksAtClock (step: Step, leaseRedis: boolean): boolean {
   const [role, { port, call }] = [roleOf(step), step]
+  if (call === 'listStale') return REGISTERING.has(role)
   if (port === 'sql' || call === 'isMember' || call === 'remove' || call === 'cut') return false
   if (port === 'cache') return REGISTERING.has(role) || (leaseRedis && role.includes('reader'))
   // Only a revoker waits for a message.

@@ -47,7 +47,7 @@ export interface World {
   network: Network
   servers: Record<ServerName, Server>
   /** What comes to a server at any time. */
-  events: Record<'request' | 'timer' | 'start' | 'failover', () => Promise<void>>
+  events: Record<'request' | 'timer' | 'failover', () => Promise<void>>
   /** The tokens whose end was answered. */
   ended: Set<Digest>
 }
@@ -77,7 +77,7 @@ export async function createWorld (wrap: Wrap, { nextStores, servers, leaseMs = 
     stores,
     network,
     servers: Object.fromEntries(opened) as unknown as World['servers'],
-    events: wrap('event', { request: async () => {}, timer: async () => {}, start: async () => {}, failover: async () => {} }),
+    events: wrap('event', { request: async () => {}, timer: async () => {}, failover: async () => {} }),
     ended: new Set()
   }
   for (const [name, { isStarted = true, isFilled = false }] of Object.entries(servers) as [ServerName, ServerState][]) {
@@ -161,10 +161,8 @@ export const evict: Process<World> = async ({ stores }) => await stores.places[0
 /** Its subscription breaks. */
 export const cutOn = (name: ServerName): Process<World> => async ({ network }) => await network.wire.cut(name)
 
-export const startOn = (name: ServerName): Process<World> => async ({ events, servers }) => {
-  await events.start()
-  await servers[name].start()
-}
+/** It becomes a member: the first step is its subscription. */
+export const startOn = (name: ServerName): Process<World> => async ({ servers }) => await servers[name].start()
 
 export async function closeAll ({ servers }: World): Promise<void> {
   await Promise.all(Object.values(servers).map((server) => server.close()))
