@@ -7,7 +7,8 @@ import { createRetriedWrites } from './retried-writes.js'
 export interface LocalWritesSettings {
   near: Pick<Near, 'withdraw' | 'clear'>
   doubts: Doubts
-  timeoutMs: number
+  /** How long a caller waits for its write; unlimited if omitted. */
+  timeoutMs?: number
   onFailure: ReportFailure
 }
 
