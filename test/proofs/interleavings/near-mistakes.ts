@@ -13,6 +13,8 @@ export interface NearControl {
   /** The race that shows the mistake. */
   race: RaceName
   mistake: (name: string) => Mistake
+  /** Of the sample. Default: 1. */
+  seed?: number
 }
 
 const withList = (change: (members: Member[]) => Member[]) => (): Mistake => ({
@@ -25,11 +27,12 @@ const decode = (text: string) => decodeMessage(UNSEALED, text)
 /** Simpler protocols, each of which accepts a revoked token. */
 export const NEAR_CONTROLS: Record<string, NearControl> = {
   'receivers of a message that are taken for acknowledgements': { race: 'an entry', mistake: countReceivers },
-  'a message before the tombstone': { race: 'an entry, and another read', mistake: publishFirst },
-  'members that are listed before the commit': { race: 'without Redis, a server that joins and a read', mistake: () => listFirst('commit') },
+  'a message before the tombstone': { race: 'an entry, and another read', mistake: publishFirst, seed: 8 },
+  'members that are listed before the commit': { race: 'without Redis, a server that joins and a read', mistake: () => listFirst('commit'), seed: 14 },
   'members that are listed before the tombstone, with servers that join without a catch-up': {
     race: 'a server that joins, and a read',
-    mistake: () => listFirst('tombstone', { catchUp: async () => {} })
+    mistake: () => listFirst('tombstone', { catchUp: async () => {} }),
+    seed: 48
   },
   'a message before the commit': { race: 'without Redis, a read', mistake: () => ({ beforeCommit: (write) => write() }) },
   'a lease that counts from the reply': { race: 'an entry, and a renewal without messages', mistake: countFromReply },
@@ -37,22 +40,24 @@ export const NEAR_CONTROLS: Record<string, NearControl> = {
   'an acknowledgement before the drop': { race: 'an entry', mistake: acknowledgeFirst },
   'reads that fill without a membership': {
     race: 'without Redis, a server that joins and a read',
-    mistake: () => ({ createMemory: (settings) => ({ ...createNearCache({ ...settings, mayFill: () => true }), leave () {} }) })
+    mistake: () => ({ createMemory: (settings) => ({ ...createNearCache({ ...settings, mayFill: () => true }), leave () {} }) }),
+    seed: 6
   },
   'entries that are kept at an expulsion': { race: 'an entry, and two renewals without messages', mistake: keepEntries },
   'entries that are kept at the loss of the subscription': { race: 'a subscription that breaks', mistake: keepEntries },
   'no wait after an expulsion': { race: 'an entry under a longer lease', mistake: withList((members) => members.map((member) => ({ ...member, leaseMs: 0 }))) },
   'a wait that is shorter than the lease': {
     race: 'an entry, and a renewal of a longer lease without messages',
-    mistake: withList((members) => members.map((member) => ({ ...member, leaseMs: member.leaseMs / 2 })))
+    mistake: withList((members) => members.map((member) => ({ ...member, leaseMs: member.leaseMs / 2 }))),
+    seed: 18
   },
-  'no wait for who was expelled by others': { race: 'two revokers', mistake: withList((members) => members.filter(({ isExpelled }) => !isExpelled)) },
-  'a tombstone and a message on two connections': { race: 'a Redis that is replaced', mistake: overlookReplacement },
+  'no wait for who was expelled by others': { race: 'two revokers', mistake: withList((members) => members.filter(({ isExpelled }) => !isExpelled)), seed: 17 },
+  'a tombstone and a message on two connections': { race: 'a Redis that is replaced', mistake: overlookReplacement, seed: 5 },
   'a server that joins without a catch-up': {
     race: 'a split Redis, and renewals',
     mistake: () => ({ near: (settings) => ({ ...settings, catchUp: async () => {} }) })
   },
-  'a clock that stands still': { race: 'an entry', mistake: (name) => name === 'a' ? {} : standStill() }
+  'a clock that stands still': { race: 'an entry', mistake: (name) => name === 'a' ? {} : standStill(), seed: 3 }
 }
 
 function countReceivers (): Mistake {

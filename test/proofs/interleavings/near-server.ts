@@ -6,7 +6,7 @@ import type { CacheConsistency, CacheConsistencySettings } from '../../../lib/ca
 import { createDoubts } from '../../../lib/cache/doubts.js'
 import { NO_HEARTBEAT } from '../../helpers/no-heartbeat.js'
 import { createLocalWrites } from '../../../lib/cache/local-writes.js'
-import { createDatabaseLookup, createDatabaseRead } from '../../../lib/cache/lookup.js'
+import { createDatabaseRead, createSharedRead } from '../../../lib/cache/lookup.js'
 import { openNear } from '../../../lib/cache/near.js'
 import type { Near, NearParts, NearSettings } from '../../../lib/cache/near.js'
 import { createNearCache } from '../../../lib/cache/near-cache.js'
@@ -109,6 +109,7 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
     onFailure () {}
   }), { createMemory, timing: { ...timing, createRepeated } })
   const reading = { find: stores.rows.find, clock: databaseClock, ttlMs: TTL_MS, jitter: () => 0 }
+  const readDatabase = createDatabaseRead(reading)
   const consistencyOf = () => createCacheConsistency(changeConsistency({
     cache,
     cacheTtlMs: TTL_MS,
@@ -120,13 +121,13 @@ export function openServer (settings: ServerSettings, { self, stores, network, c
     withdraw: near.withdraw
   }, near))
   let consistency: CacheConsistency = consistencyOf()
-  const local = hasRedis ? null : createLocalWrites({ near, doubts, timeoutMs: 60_000, onFailure () {} })
+  const local = hasRedis ? null : createLocalWrites({ near, doubts, onFailure () {} })
   const writes = () => local ?? consistency
   doubts.onBegin(near.clear)
   if (hasRedis) availability.onDistrust(near.clear)
   const lookup = hasRedis
     ? createReadThrough({ ...reading, cache, availability, doubts, seal: UNSEALED, mayRead: () => !leaseRedis || near.isLeased(), leaseOwner: self.id })
-    : createDatabaseLookup(createDatabaseRead(reading), { timeoutMs: 60_000, expired: () => new Error('late') })
+    : { lookup: createSharedRead(readDatabase), lookupFresh: readDatabase }
 
   return Object.assign(self, near.inFrontOf(lookup), {
     near,
