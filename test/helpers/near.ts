@@ -36,7 +36,7 @@ export interface Pair {
 export type Options = Omit<Partial<AuthPluginOptions>, 'redis'> & { redis?: RedisOptions | null }
 
 /** What a server does now and then without a request: see lib/cache/membership.ts. */
-const isUpkeep = (query: string) => query.includes('_members') || query === 'publish'
+const isUpkeep = (query: string) => query.includes('_members') || query === 'publish' || query === 'subscribe'
 
 export async function createServer (t: Test, databaseUrl: string, namespace: string, { redis = {}, cache, ...more }: Options): Promise<Server> {
   const { pool, statements } = countingPool(t, databaseUrl)
